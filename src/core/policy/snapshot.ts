@@ -1,0 +1,35 @@
+import type { TrustBundle } from '../identity/bundle.ts';
+import type { Policy } from './model.ts';
+
+/** What the control plane pushes to one sidecar: only what concerns its workload. */
+export interface SnapshotContent {
+  /** Those that select the workload; their `selector` is not sent and reads as empty. None: everything is denied. */
+  readonly policies: readonly Policy[];
+  readonly services: readonly Service[];
+  readonly bundle: TrustBundle;
+}
+
+export interface Service {
+  readonly name: string;
+  readonly namespace: string;
+  /** The one identity that its endpoints must present. */
+  readonly spiffeId: string;
+  readonly endpoints: readonly ServiceEndpoint[];
+}
+
+export type EndpointProtocol = 'http' | 'tcp';
+
+export interface ServiceEndpoint {
+  /** host:port of the sidecar's inbound listener. */
+  readonly address: string;
+  readonly protocol: EndpointProtocol;
+}
+
+/** A snapshot as it travels. `content` is absent when the receiver holds that hash already. */
+export interface Snapshot {
+  readonly revision: number;
+  readonly hash: Buffer;
+  readonly content: Buffer | undefined;
+  /** Milliseconds since the epoch. */
+  readonly publishedAt: number;
+}
