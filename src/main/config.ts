@@ -1,0 +1,306 @@
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { Rule, Schema, Sources, Values } from '../base/config.ts';
+import { optional, readConfig, required, withDefault } from '../base/config.ts';
+import type { Listen } from '../base/config-types.ts';
+import { address, choice, duration, flag, formatAddress, list, path, record, text } from '../base/config-types.ts';
+import { reason } from '../base/durable.ts';
+import { AppError } from '../base/errors.ts';
+
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+const logLevel = withDefault(choice(logLevels), 'info', 'Least severe line that is logged, on standard error as JSON');
+
+/** Everything that `writ server` can be told. */
+export const serverSchema = {
+  trustDomain: required(
+    text({ form: 'name', pattern: /^[a-z0-9._-]{1,255}$/, hint: 'lower-case letters, digits, ".", "-" and "_"' }),
+    'Trust domain of every identity that is issued; it cannot change later',
+  ),
+  dataDir: withDefault(path, '/var/lib/writ', 'Directory of keys, store and audit log; created, for its owner only'),
+  'rest.listen': withDefault(
+    address({ anyPort: true }),
+    '127.0.0.1:8443',
+    'Where REST and the console listen, plain HTTP',
+  ),
+  'rest.remotePlaintext': withDefault(
+    flag,
+    'false',
+    'Allow REST on an address that is not loopback; for a container behind a proxy that speaks TLS',
+  ),
+  'grpc.listen': withDefault(address({ anyPort: true }), '0.0.0.0:8444', 'Where sidecars connect, mutual TLS'),
+  'health.listen': withDefault(address({ anyPort: true }), '0.0.0.0:9090', 'Where health is served, plain HTTP'),
+  'store.kind': withDefault(
+    choice(['sqlite', 'postgres']),
+    'sqlite',
+    'Where entries, policies and the audit index are kept',
+  ),
+  'store.path': optional(path, 'File of the SQLite store; writ.db in the data directory if not given'),
+  'store.urlFile': optional(path, 'File (0600) that holds the PostgreSQL URL, so that its password is in no argument'),
+  passphraseFile: optional(
+    path,
+    'File (0600) whose content seals the keys; if not given, the systemd credential writ-passphrase',
+  ),
+  rootNamespace: withDefault(
+    text({ form: 'namespace' }),
+    'writ-system',
+    'Policies of this namespace hold in every namespace',
+  ),
+  'lifetime.x509': withDefault(duration({ min: '1m', max: '24h' }), '1h', 'Lifetime of an X.509-SVID'),
+  'lifetime.jwt': withDefault(duration({ min: '30s', max: '24h' }), '5m', 'Lifetime of a JWT-SVID'),
+  'lifetime.intermediate': withDefault(
+    duration({ min: '1h', max: '30d' }),
+    '24h',
+    'Lifetime of the issuing certificate',
+  ),
+  'lifetime.root': withDefault(duration({ min: '1d', max: '3650d' }), '365d', 'Lifetime of the root, from first start'),
+  'log.level': logLevel,
+} as const satisfies Schema;
+
+export interface ServerConfig {
+  readonly trustDomain: string;
+  readonly dataDir: string;
+  readonly rest: Listen;
+  readonly grpc: Listen;
+  readonly health: Listen;
+  /** Holds no secret: `resolveStore` reads the URL. */
+  readonly store:
+    | { readonly kind: 'sqlite'; readonly path: string }
+    | { readonly kind: 'postgres'; readonly urlFile: string };
+  /** `readPassphrase` reads it. */
+  readonly passphraseFile: string;
+  readonly rootNamespace: string;
+  /** In seconds. */
+  readonly lifetimes: {
+    readonly x509: number;
+    readonly jwt: number;
+    readonly intermediate: number;
+    readonly root: number;
+  };
+  readonly logLevel: LogLevel;
+}
+
+const serverRules: readonly Rule<typeof serverSchema>[] = [
+  (values, report) => {
+    if (values['store.kind'] === 'postgres' && values['store.urlFile'] === undefined) {
+      report('store.urlFile', 'is missing: a postgres store needs the file that holds its URL.');
+    }
+    if (values['store.kind'] === 'sqlite' && values['store.urlFile'] !== undefined) {
+      report('store.urlFile', 'is for store.kind postgres; the store is sqlite.');
+    }
+    if (values['store.kind'] === 'postgres' && values['store.path'] !== undefined) {
+      report('store.path', 'is for store.kind sqlite; the store is postgres.');
+    }
+  },
+  (values, report) => {
+    const rest = values['rest.listen'];
+    if (rest !== undefined && !isLoopback(rest.host) && values['rest.remotePlaintext'] === false) {
+      report(
+        'rest.listen',
+        `is ${formatAddress(rest)}, and REST speaks plain HTTP: tokens would cross the network unencrypted. ` +
+          'Listen on loopback behind a proxy that speaks TLS, or set rest.remotePlaintext.',
+      );
+    }
+  },
+];
+
+/** Reads and checks what `writ server` and `writ migrate` are told. Throws every problem at once, see base/config.ts. */
+export function serverConfig(sources: Sources): ServerConfig {
+  const credentials = sources.env.CREDENTIALS_DIRECTORY;
+  const values = readConfig(serverSchema, sources, {
+    reservedVariables: cliVariables,
+    rules: [
+      ...serverRules,
+      (read, report) => {
+        if (read.passphraseFile === undefined && credentials === undefined) {
+          report(
+            'passphraseFile',
+            'is missing: keys are never stored unsealed. Make one: openssl rand -hex 32 > FILE, mode 600.',
+          );
+        }
+      },
+    ],
+  });
+  const dataDir = resolve(values.dataDir);
+  return Object.freeze({
+    trustDomain: values.trustDomain,
+    dataDir,
+    rest: values['rest.listen'],
+    grpc: values['grpc.listen'],
+    health: values['health.listen'],
+    store: storeOf(values, dataDir),
+    passphraseFile: resolve(values.passphraseFile ?? join(credentials ?? '', 'writ-passphrase')),
+    rootNamespace: values.rootNamespace,
+    lifetimes: Object.freeze({
+      x509: values['lifetime.x509'],
+      jwt: values['lifetime.jwt'],
+      intermediate: values['lifetime.intermediate'],
+      root: values['lifetime.root'],
+    }),
+    logLevel: values['log.level'],
+  });
+}
+
+function storeOf(values: Values<typeof serverSchema>, dataDir: string): ServerConfig['store'] {
+  const urlFile = values['store.urlFile'];
+  if (values['store.kind'] === 'postgres' && urlFile !== undefined) {
+    return Object.freeze({ kind: 'postgres', urlFile: resolve(urlFile) });
+  }
+  return Object.freeze({ kind: 'sqlite', path: resolve(values['store.path'] ?? join(dataDir, 'writ.db')) });
+}
+
+/** Everything that `writ sidecar` can be told. */
+export const sidecarSchema = {
+  server: required(address(), 'gRPC address of the control plane'),
+  'trust.bundleFile': optional(path, "PEM file with the trust domain's roots"),
+  'trust.fingerprint': optional(text({ form: 'sha256:hex' }), 'SHA-256 fingerprint of the root, instead of a bundle'),
+  stateDir: required(path, 'Directory of key, certificate and audit spool; created, for its owner only'),
+  joinTokenFile: optional(
+    path,
+    'File (0600) with a join token; needed until the first certificate is in the state directory',
+  ),
+  inbound: withDefault(
+    list(
+      record({
+        listen: { type: address({ anyPort: true }), required: true },
+        application: { type: address(), required: true },
+        protocol: { type: choice(['http', 'tcp']), required: false },
+        advertise: { type: address(), required: false },
+      }),
+      { max: 32 },
+    ),
+    '',
+    'A port that takes mutual TLS for a local application; http (default; HTTP/1.1, HTTP/2, gRPC) or tcp',
+  ),
+  'outbound.listen': withDefault(
+    address({ anyPort: true }),
+    '127.0.0.1:15001',
+    'Where the application calls other services',
+  ),
+  'admin.listen': withDefault(
+    address({ anyPort: true }),
+    '127.0.0.1:15000',
+    'Where the application fetches tokens, and status',
+  ),
+  'outbound.remote': withDefault(
+    flag,
+    'false',
+    'Allow outbound and admin on an address that is not loopback; who reaches them speaks with the identity of the workload',
+  ),
+  jwtAudiences: withDefault(
+    list(text({ form: 'audience' }), { max: 16 }),
+    '',
+    "Audiences that are accepted in callers' JWT-SVIDs, besides the SPIFFE ID of the workload",
+  ),
+  'log.level': logLevel,
+} as const satisfies Schema;
+
+export interface SidecarInbound {
+  readonly host: string;
+  readonly port: number;
+  /** host:port that other sidecars connect to; the listening address if not given. */
+  readonly advertise?: string;
+  readonly protocol: 'http' | 'tcp';
+  readonly application: Listen;
+}
+
+export interface SidecarConfig {
+  /** host:port */
+  readonly server: string;
+  readonly trust: { readonly bundleFile: string } | { readonly fingerprint: string };
+  readonly stateDirectory: string;
+  readonly joinTokenFile?: string;
+  readonly inbound: readonly SidecarInbound[];
+  readonly outbound: Listen;
+  readonly admin: Listen;
+  readonly jwtAudiences: readonly string[];
+  readonly logLevel: LogLevel;
+}
+
+const sidecarRules: readonly Rule<typeof sidecarSchema>[] = [
+  (values, report) => {
+    const bundle = values['trust.bundleFile'];
+    const fingerprint = values['trust.fingerprint'];
+    if (bundle === undefined && fingerprint === undefined) {
+      report('trust.bundleFile', 'or trust.fingerprint is missing: the control plane is never trusted on first use.');
+    }
+    if (bundle !== undefined && fingerprint !== undefined) {
+      report('trust.fingerprint', 'and trust.bundleFile are both given. Give one.');
+    }
+  },
+  (values, report) => {
+    for (const name of ['outbound.listen', 'admin.listen'] as const) {
+      const listen = values[name];
+      if (listen === undefined || isLoopback(listen.host) || values['outbound.remote'] !== false) continue;
+      report(
+        name,
+        `is ${formatAddress(listen)}: whoever reaches it calls as this workload. Use loopback, or set outbound.remote.`,
+      );
+    }
+  },
+  (values, report) => {
+    for (const inbound of values.inbound ?? []) {
+      if (inbound.advertise === undefined && isWildcard(inbound.listen.host)) {
+        report(
+          'inbound',
+          `listens on ${formatAddress(inbound.listen)}, where nobody can call it. Add advertise=host:port.`,
+        );
+      }
+    }
+  },
+];
+
+/** Reads and checks what `writ sidecar` is told. Throws every problem at once, see base/config.ts. */
+export function sidecarConfig(sources: Sources): SidecarConfig {
+  const values = readConfig(sidecarSchema, sources, { reservedVariables: cliVariables, rules: sidecarRules });
+  const fingerprint = values['trust.fingerprint'];
+  const joinTokenFile = values.joinTokenFile;
+  return Object.freeze({
+    server: formatAddress(values.server),
+    trust: Object.freeze(
+      fingerprint === undefined ? { bundleFile: resolve(values['trust.bundleFile'] ?? '') } : { fingerprint },
+    ),
+    stateDirectory: resolve(values.stateDir),
+    ...(joinTokenFile === undefined ? {} : { joinTokenFile: resolve(joinTokenFile) }),
+    inbound: Object.freeze(
+      values.inbound.map((each) =>
+        Object.freeze({
+          ...each.listen,
+          ...(each.advertise === undefined ? {} : { advertise: formatAddress(each.advertise) }),
+          protocol: each.protocol ?? 'http',
+          application: each.application,
+        }),
+      ),
+    ),
+    outbound: values['outbound.listen'],
+    admin: values['admin.listen'],
+    jwtAudiences: values.jwtAudiences,
+    logLevel: values['log.level'],
+  });
+}
+
+/** Variables that the CLI reads; in the environment of a server they are somebody's habit, not a mistake. */
+export const cliVariables: readonly string[] = ['WRIT_ADDR', 'WRIT_TOKEN_FILE', 'WRIT_CONTEXT', 'WRIT_CONFIG'];
+
+/** The file that `--config` or WRIT_CONFIG names. There is no default one: a file that is read is a file that was named. */
+export async function configFile(
+  flagValue: string | undefined,
+  env: Sources['env'],
+): Promise<NonNullable<Sources['file']> | undefined> {
+  const name = flagValue ?? env.WRIT_CONFIG;
+  if (name === undefined || name === '') return undefined;
+  try {
+    return { name, text: await readFile(name, 'utf8') };
+  } catch (cause) {
+    throw new AppError('usage', `Cannot read the configuration ${name}: ${reason(cause)}.`, { cause });
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
+}

@@ -1,0 +1,152 @@
+import { chmod, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { configFile, serverConfig, sidecarConfig } from '../../src/main/config.ts';
+import { readPassphrase, resolveStore } from '../../src/main/secrets.ts';
+import { expectAppError } from '../support/errors.ts';
+import { tempDirectory } from '../support/temp.ts';
+
+const server = { 'trust-domain': 'example.org', 'passphrase-file': '/etc/writ/passphrase' };
+const sidecar = {
+  server: '127.0.0.1:8444',
+  'trust-bundle-file': '/etc/writ/bundle.pem',
+  'state-dir': '/var/lib/writ-sidecar',
+};
+
+describe('server', () => {
+  it('has safe defaults: REST on loopback, sqlite in the data directory, keys sealed', () => {
+    expect(serverConfig({ flags: server, env: {} })).toEqual({
+      trustDomain: 'example.org',
+      dataDir: '/var/lib/writ',
+      rest: { host: '127.0.0.1', port: 8443 },
+      grpc: { host: '0.0.0.0', port: 8444 },
+      health: { host: '0.0.0.0', port: 9090 },
+      store: { kind: 'sqlite', path: '/var/lib/writ/writ.db' },
+      passphraseFile: '/etc/writ/passphrase',
+      rootNamespace: 'writ-system',
+      lifetimes: { x509: 3600, jwt: 300, intermediate: 86_400, root: 31_536_000 },
+      logLevel: 'info',
+    });
+  });
+
+  it('takes the passphrase from a systemd credential when no file is named', () => {
+    const env = { CREDENTIALS_DIRECTORY: '/run/credentials/writ.service' };
+    const config = serverConfig({ flags: { 'trust-domain': 'example.org' }, env });
+    expect(config.passphraseFile).toBe('/run/credentials/writ.service/writ-passphrase');
+  });
+
+  it('refuses to start without a passphrase', async () => {
+    const error = await expectAppError(
+      () => serverConfig({ flags: { 'trust-domain': 'example.org' }, env: {} }),
+      'usage',
+    );
+    expect(error.details[0]?.message).toContain('--passphrase-file is missing: keys are never stored unsealed.');
+  });
+
+  it('refuses plain HTTP beyond loopback unless that is said', async () => {
+    const open = { ...server, 'rest-listen': '0.0.0.0:8443' };
+    const error = await expectAppError(() => serverConfig({ flags: open, env: {} }), 'usage');
+    expect(error.details[0]?.message).toContain('tokens would cross the network unencrypted');
+    expect(serverConfig({ flags: { ...open, 'rest-remote-plaintext': true }, env: {} }).rest.host).toBe('0.0.0.0');
+  });
+
+  it('tells a store that contradicts itself', async () => {
+    const yaml = 'store:\n  kind: postgres\n  path: /x\n';
+    const error = await expectAppError(
+      () => serverConfig({ flags: server, env: {}, file: { name: 'writ.yaml', text: yaml } }),
+      'usage',
+    );
+    expect(error.details.map((finding) => finding.message)).toEqual([
+      '--store-url-file is missing: a postgres store needs the file that holds its URL.',
+      'store.path is for store.kind sqlite; the store is postgres.',
+    ]);
+  });
+
+  it("does not mind the CLI's own variables", () => {
+    expect(serverConfig({ flags: server, env: { WRIT_ADDR: 'http://x', WRIT_TOKEN_FILE: '/x' } }).rest.port).toBe(8443);
+  });
+});
+
+describe('sidecar', () => {
+  it('reads everything from flags', () => {
+    const flags = {
+      ...sidecar,
+      inbound: ['listen=127.0.0.1:9121,application=127.0.0.1:9101', 'listen=[::1]:7,application=[::1]:8,protocol=tcp'],
+      'jwt-audiences': ['orders'],
+    };
+    expect(sidecarConfig({ flags, env: {} })).toEqual({
+      server: '127.0.0.1:8444',
+      trust: { bundleFile: '/etc/writ/bundle.pem' },
+      stateDirectory: '/var/lib/writ-sidecar',
+      inbound: [
+        { host: '127.0.0.1', port: 9121, protocol: 'http', application: { host: '127.0.0.1', port: 9101 } },
+        { host: '::1', port: 7, protocol: 'tcp', application: { host: '::1', port: 8 } },
+      ],
+      outbound: { host: '127.0.0.1', port: 15_001 },
+      admin: { host: '127.0.0.1', port: 15_000 },
+      jwtAudiences: ['orders'],
+      logLevel: 'info',
+    });
+  });
+
+  it('needs exactly one source of trust', async () => {
+    const { 'trust-bundle-file': _, ...none } = sidecar;
+    const without = await expectAppError(() => sidecarConfig({ flags: none, env: {} }), 'usage');
+    expect(without.details[0]?.message).toContain('never trusted on first use');
+    const both = { ...sidecar, 'trust-fingerprint': 'sha256:00' };
+    const two = await expectAppError(() => sidecarConfig({ flags: both, env: {} }), 'usage');
+    expect(two.details[0]?.message).toContain('are both given');
+  });
+
+  it('refuses to lend its identity to the network', async () => {
+    const flags = { ...sidecar, 'outbound-listen': '0.0.0.0:15001', 'admin-listen': '10.0.0.1:15000' };
+    const error = await expectAppError(() => sidecarConfig({ flags, env: {} }), 'usage');
+    expect(error.details.map((finding) => finding.message.split(' ')[0])).toEqual([
+      '--outbound-listen',
+      '--admin-listen',
+    ]);
+  });
+
+  it('refuses to advertise a wildcard address', async () => {
+    const flags = { ...sidecar, inbound: ['listen=0.0.0.0:15006,application=127.0.0.1:80'] };
+    const error = await expectAppError(() => sidecarConfig({ flags, env: {} }), 'usage');
+    expect(error.details[0]?.message).toContain('Add advertise=host:port');
+  });
+});
+
+describe('configFile', () => {
+  it('is the flag, else WRIT_CONFIG, else none; one that is named must be there', async () => {
+    const name = join(await tempDirectory(), 'writ.yaml');
+    await writeFile(name, 'trustDomain: a\n');
+    expect(await configFile(name, { WRIT_CONFIG: '/nowhere' })).toEqual({ name, text: 'trustDomain: a\n' });
+    expect((await configFile(undefined, { WRIT_CONFIG: name }))?.name).toBe(name);
+    expect(await configFile(undefined, {})).toBeUndefined();
+    await expectAppError(configFile('/nowhere/writ.yaml', {}), 'usage', /ENOENT/);
+  });
+});
+
+describe('secrets', () => {
+  it('reads a passphrase without its line end, from a file that only its owner can read', async () => {
+    const file = join(await tempDirectory(), 'passphrase');
+    await writeFile(file, `${'p'.repeat(32)}\n`, { mode: 0o600 });
+    expect((await readPassphrase(file)).toString()).toBe('p'.repeat(32));
+    await chmod(file, 0o644);
+    await expectAppError(readPassphrase(file), 'usage', /can be read by others/);
+  });
+
+  it('refuses a passphrase that is missing or short', async () => {
+    const file = join(await tempDirectory(), 'passphrase');
+    await expectAppError(readPassphrase(file), 'usage', /There is no passphrase/);
+    await writeFile(file, 'short\n', { mode: 0o600 });
+    await expectAppError(readPassphrase(file), 'usage', /shorter than 16 bytes/);
+  });
+
+  it('reads the PostgreSQL URL from its file', async () => {
+    const urlFile = join(await tempDirectory(), 'url');
+    await writeFile(urlFile, 'postgres://u:p@h/d\n', { mode: 0o600 });
+    expect(await resolveStore({ kind: 'postgres', urlFile })).toEqual({ kind: 'postgres', url: 'postgres://u:p@h/d' });
+    await writeFile(urlFile, 'h:d', { mode: 0o600 });
+    const error = await expectAppError(resolveStore({ kind: 'postgres', urlFile }), 'usage', /must hold a URL/);
+    expect(error.message).not.toContain('h:d');
+  });
+});
