@@ -1,0 +1,5 @@
+import type { Migration } from './migration.ts';
+import { initial } from './migrations/0001-initial.ts';
+
+/** The schema, in order. The position in this list (from 1) is the schema version. */
+export const migrations: readonly Migration[] = [initial];

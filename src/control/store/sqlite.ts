@@ -1,0 +1,69 @@
+import type { StatementSync } from 'node:sqlite';
+import { DatabaseSync } from 'node:sqlite';
+import type { SqliteDatabase, SqliteStatement } from 'kysely';
+import { SqliteDialect } from 'kysely';
+
+/**
+ * How long a statement waits inside SQLite for another process's lock, in milliseconds. Short, since the whole process
+ * waits with it; transactions are tried again by the store.
+ */
+const BUSY_TIMEOUT_MS = 100;
+const MAX_CACHED_STATEMENTS = 200;
+
+/** Kysely over Node's own SQLite. Kysely gives the one connection to one transaction or statement at a time. */
+export function sqliteDialect(path: string): SqliteDialect {
+  return new SqliteDialect({ database: adapt(openDatabase(path)) });
+}
+
+function openDatabase(path: string): DatabaseSync {
+  const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true });
+  try {
+    database.exec('pragma journal_mode = wal');
+    // Issued identities and policies must survive a power cut: NORMAL would lose the last commits in WAL mode.
+    database.exec('pragma synchronous = full');
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+  return database;
+}
+
+function adapt(database: DatabaseSync): SqliteDatabase {
+  const cache = new Map<string, SqliteStatement>();
+  return {
+    close: () => database.close(),
+    prepare(sql) {
+      // A transaction that reads first and writes later could not wait for another writer's lock: take it at once.
+      const text = sql === 'begin' ? 'begin immediate' : sql;
+      const cached = cache.get(text);
+      if (cached !== undefined) return cached;
+      const statement = adaptStatement(database.prepare(text));
+      const oldest = cache.keys().next();
+      if (cache.size >= MAX_CACHED_STATEMENTS && oldest.value !== undefined) cache.delete(oldest.value);
+      cache.set(text, statement);
+      return statement;
+    },
+  };
+}
+
+type SqliteParameter = null | number | bigint | string | NodeJS.ArrayBufferView;
+
+function adaptStatement(statement: StatementSync): SqliteStatement {
+  const values = (parameters: readonly unknown[]) => parameters as readonly SqliteParameter[];
+  return {
+    reader: statement.columns().length > 0,
+    all: (parameters) => statement.all(...values(parameters)).map(withBuffers),
+    run: (parameters) => statement.run(...values(parameters)),
+    *iterate(parameters) {
+      for (const row of statement.iterate(...values(parameters))) yield withBuffers(row);
+    },
+  };
+}
+
+/** Byte strings as Buffers, as PostgreSQL gives them. */
+function withBuffers(row: Record<string, unknown>): Record<string, unknown> {
+  for (const [column, value] of Object.entries(row)) {
+    if (value instanceof Uint8Array) row[column] = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  }
+  return row;
+}

@@ -1,0 +1,58 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, onTestFinished } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/log.ts';
+import type { Store, StoreDeps, StoreOptions } from '../../src/control/store/store.ts';
+import { openStore } from '../../src/control/store/store.ts';
+import type { TemporaryPostgres } from './postgres.ts';
+import { postgresMissing, startPostgres } from './postgres.ts';
+import { tempDirectory } from './temp.ts';
+
+/** What a suite that runs on every database is given. To be used inside tests: all of it is gone when the test ends. */
+export interface StoreBench {
+  readonly kind: StoreOptions['kind'];
+  /** A new, empty database. */
+  database(): Promise<StoreOptions>;
+  /** A store on a new database, or on one that is there: then it is a second replica. Default: system clock, no log. */
+  open(options?: StoreOptions, deps?: Partial<StoreDeps>): Promise<Store>;
+}
+
+/** Declares the same suite once on SQLite and once on PostgreSQL; where PostgreSQL is absent, it is skipped by name. */
+export function describeEachStore(name: string, suite: (bench: StoreBench) => void): void {
+  describe(`${name} on SQLite`, () => {
+    suite(bench('sqlite', async () => ({ kind: 'sqlite', path: join(await tempDirectory(), 'writ.db') })));
+  });
+
+  const skipped = postgresMissing === undefined ? '' : ` [SKIPPED: ${postgresMissing}]`;
+  describe.skipIf(skipped !== '')(`${name} on PostgreSQL${skipped}`, () => {
+    let server: TemporaryPostgres | undefined;
+    beforeAll(async () => {
+      server = await startPostgres();
+    });
+    afterAll(async () => {
+      await server?.stop();
+    });
+    suite(
+      bench('postgres', async () => {
+        if (server === undefined) throw new Error('database() is for use inside tests');
+        return { kind: 'postgres', url: await server.schema() };
+      }),
+    );
+  });
+}
+
+function bench(kind: StoreOptions['kind'], database: () => Promise<StoreOptions>): StoreBench {
+  return {
+    kind,
+    database,
+    async open(options, deps) {
+      const store = await openStore(options ?? (await database()), {
+        clock: systemClock,
+        logger: silentLogger,
+        ...deps,
+      });
+      onTestFinished(() => store.close());
+      return store;
+    },
+  };
+}
