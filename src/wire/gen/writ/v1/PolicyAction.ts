@@ -1,0 +1,17 @@
+// Generated from policy.proto by `npm run gen`. Do not edit.
+
+export const PolicyAction = {
+  POLICY_ACTION_UNSPECIFIED: 'POLICY_ACTION_UNSPECIFIED',
+  POLICY_ACTION_ALLOW: 'POLICY_ACTION_ALLOW',
+  POLICY_ACTION_DENY: 'POLICY_ACTION_DENY',
+} as const;
+
+export type PolicyAction =
+  | 'POLICY_ACTION_UNSPECIFIED'
+  | 0
+  | 'POLICY_ACTION_ALLOW'
+  | 1
+  | 'POLICY_ACTION_DENY'
+  | 2
+
+export type PolicyAction__Output = typeof PolicyAction[keyof typeof PolicyAction]

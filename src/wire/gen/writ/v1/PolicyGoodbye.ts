@@ -1,0 +1,7 @@
+// Generated from policy.proto by `npm run gen`. Do not edit.
+
+export interface PolicyGoodbye {
+}
+
+export interface PolicyGoodbye__Output {
+}

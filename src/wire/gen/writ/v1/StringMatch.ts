@@ -1,0 +1,17 @@
+// Generated from policy.proto by `npm run gen`. Do not edit.
+
+export interface StringMatch {
+  'exact'?: (string);
+  'prefix'?: (string);
+  'suffix'?: (string);
+  'present'?: (boolean);
+  'match'?: "exact"|"prefix"|"suffix"|"present";
+}
+
+export interface StringMatch__Output {
+  'exact'?: (string);
+  'prefix'?: (string);
+  'suffix'?: (string);
+  'present'?: (boolean);
+  'match'?: "exact"|"prefix"|"suffix"|"present";
+}

@@ -1,0 +1,190 @@
+import type { JSONWebKeySet } from 'jose';
+import type { TrustBundle } from '../core/identity/bundle.ts';
+import * as field from './fields.ts';
+import type {
+  Certificate as ProtoCertificate,
+  Certificate__Output as ProtoCertificateOutput,
+} from './gen/writ/v1/Certificate.ts';
+import type { Entry as ProtoEntry, Entry__Output as ProtoEntryOutput } from './gen/writ/v1/Entry.ts';
+import type { RenewRequest, RenewRequest__Output } from './gen/writ/v1/RenewRequest.ts';
+import type { RenewResponse, RenewResponse__Output } from './gen/writ/v1/RenewResponse.ts';
+import type { SignJwtRequest, SignJwtRequest__Output } from './gen/writ/v1/SignJwtRequest.ts';
+import type { SignJwtResponse, SignJwtResponse__Output } from './gen/writ/v1/SignJwtResponse.ts';
+import type {
+  TrustBundle as ProtoTrustBundle,
+  TrustBundle__Output as ProtoTrustBundleOutput,
+} from './gen/writ/v1/TrustBundle.ts';
+
+/** Longest audience of a JWT-SVID, in UTF-16 units. */
+export const MAX_AUDIENCE_LENGTH = 1024;
+/** Of one DER certificate. */
+const MAX_CERTIFICATE_BYTES = 16 * 1024;
+/** Certificates in a chain, and roots in a bundle. */
+const MAX_CERTIFICATES = 64;
+const MAX_JWKS_LENGTH = 256 * 1024;
+/** Of a CSR; `parseCsr` in core has the finer limits. */
+export const MAX_CSR_BYTES = 16 * 1024;
+
+/** An X.509-SVID as it is handed over. The receiver verifies the chain; here only its form is checked. */
+export interface IssuedCertificate {
+  /** DER, leaf first, without the root. */
+  readonly chain: readonly Buffer[];
+  readonly spiffeId: string;
+  readonly instanceId: string;
+  /** Milliseconds since the epoch, as `notAfter`. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/** What an enrolled workload learns of its entry. */
+export interface EntryView {
+  readonly id: string;
+  readonly spiffeId: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A JWT-SVID as it is handed over. */
+export interface IssuedToken {
+  readonly token: string;
+  readonly spiffeId: string;
+  /** Milliseconds since the epoch, as `expiresAt`. */
+  readonly issuedAt: number;
+  readonly expiresAt: number;
+}
+
+export function toCertificate(certificate: IssuedCertificate): ProtoCertificate {
+  return {
+    chain: [...certificate.chain],
+    spiffeId: certificate.spiffeId,
+    instanceId: certificate.instanceId,
+    notBefore: field.toTime(certificate.notBefore),
+    notAfter: field.toTime(certificate.notAfter),
+  };
+}
+
+export function fromCertificate(message: ProtoCertificateOutput | null | undefined, path: string): IssuedCertificate {
+  const certificate = field.required(message, path);
+  return Object.freeze({
+    chain: field.list(certificate.chain, `${path}.chain`, fromDer, { min: 1, max: MAX_CERTIFICATES }),
+    spiffeId: field.spiffeId(certificate.spiffeId, `${path}.spiffe_id`),
+    instanceId: field.text(certificate.instanceId, `${path}.instance_id`, 128),
+    notBefore: field.time(certificate.notBefore, `${path}.not_before`),
+    notAfter: field.time(certificate.notAfter, `${path}.not_after`),
+  });
+}
+
+export function toTrustBundle(bundle: TrustBundle): ProtoTrustBundle {
+  return {
+    trustDomain: bundle.trustDomain,
+    roots: [...bundle.roots],
+    jwks: canonicalJson(bundle.jwks),
+    sequence: field.toU64(bundle.sequence),
+  };
+}
+
+/** A bundle without roots is refused: it could verify nobody. One without JWT keys is fine. */
+export function fromTrustBundle(message: ProtoTrustBundleOutput | null | undefined, path: string): TrustBundle {
+  const bundle = field.required(message, path);
+  return Object.freeze({
+    trustDomain: field.trustDomain(bundle.trustDomain, `${path}.trust_domain`),
+    roots: field.list(bundle.roots, `${path}.roots`, fromDer, { min: 1, max: MAX_CERTIFICATES }),
+    jwks: fromJwks(field.text(bundle.jwks, `${path}.jwks`, MAX_JWKS_LENGTH), `${path}.jwks`),
+    sequence: field.u64(bundle.sequence, `${path}.sequence`),
+  });
+}
+
+export function toEntry(entry: EntryView): ProtoEntry {
+  return { id: entry.id, spiffeId: entry.spiffeId, labels: { ...entry.labels } };
+}
+
+export function fromEntry(message: ProtoEntryOutput | null | undefined, path: string): EntryView {
+  const entry = field.required(message, path);
+  return Object.freeze({
+    id: field.text(entry.id, `${path}.id`, 128),
+    spiffeId: field.spiffeId(entry.spiffeId, `${path}.spiffe_id`),
+    labels: Object.freeze({ ...entry.labels }),
+  });
+}
+
+export function toRenewRequest(csr: Buffer): RenewRequest {
+  return { csr };
+}
+
+export function fromRenewRequest(message: RenewRequest__Output): { readonly csr: Buffer } {
+  return { csr: field.bytes(message.csr, 'csr', { min: 1, max: MAX_CSR_BYTES }) };
+}
+
+export function toRenewResponse(certificate: IssuedCertificate): RenewResponse {
+  return { certificate: toCertificate(certificate) };
+}
+
+export function fromRenewResponse(message: RenewResponse__Output): IssuedCertificate {
+  return fromCertificate(message.certificate, 'certificate');
+}
+
+export function toSignJwtRequest(audience: string): SignJwtRequest {
+  return { audience: [audience] };
+}
+
+/** Exactly one audience: a token for several could be replayed by each of them at the others. */
+export function fromSignJwtRequest(message: SignJwtRequest__Output): { readonly audience: string } {
+  const [audience] = field.list(
+    message.audience,
+    'audience',
+    (value, path) => field.text(value, path, MAX_AUDIENCE_LENGTH),
+    { min: 1, max: 1 },
+  );
+  return { audience: field.required(audience, 'audience') };
+}
+
+export function toSignJwtResponse(issued: IssuedToken): SignJwtResponse {
+  return {
+    token: issued.token,
+    spiffeId: issued.spiffeId,
+    issuedAt: field.toTime(issued.issuedAt),
+    expiresAt: field.toTime(issued.expiresAt),
+  };
+}
+
+export function fromSignJwtResponse(message: SignJwtResponse__Output): IssuedToken {
+  return Object.freeze({
+    token: field.text(message.token, 'token', 16 * 1024),
+    spiffeId: field.spiffeId(message.spiffeId, 'spiffe_id'),
+    issuedAt: field.time(message.issuedAt, 'issued_at'),
+    expiresAt: field.time(message.expiresAt, 'expires_at'),
+  });
+}
+
+function fromDer(value: Buffer, path: string): Buffer {
+  return field.bytes(value, path, { min: 1, max: MAX_CERTIFICATE_BYTES });
+}
+
+function fromJwks(json: string, path: string): JSONWebKeySet {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    throw field.invalid(path, 'is not JSON');
+  }
+  if (!isJwks(value)) throw field.invalid(path, 'is not a JSON Web Key Set');
+  return value;
+}
+
+function isJwks(value: unknown): value is JSONWebKeySet {
+  return (
+    isObject(value) &&
+    Array.isArray(value.keys) &&
+    value.keys.every((key) => isObject(key) && typeof key.kty === 'string')
+  );
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Keys sorted, so that equal bundles are equal bytes: snapshots are told apart by the hash of their content. */
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, member: unknown) =>
+    isObject(member) ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1))) : member,
+  );
+}

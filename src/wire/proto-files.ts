@@ -1,0 +1,31 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { AppError } from '../base/errors.ts';
+
+/** What we speak, relative to `protoDirectory`. */
+export const protoFiles = [
+  'writ/v1/enrollment.proto',
+  'writ/v1/identity.proto',
+  'writ/v1/policy.proto',
+  'writ/v1/audit.proto',
+  'grpc/health/v1/health.proto',
+] as const;
+
+/**
+ * Where the .proto files are: in `proto/` of the nearest directory above this file that has them, so that it is found from
+ * a clone (`src/wire`) as from the published package (`dist/wire` or `dist/src/wire`).
+ */
+export const protoDirectory: string = findProtoDirectory(import.meta.dirname);
+
+function findProtoDirectory(from: string): string {
+  for (let directory = from; ; directory = dirname(directory)) {
+    const candidate = join(directory, 'proto');
+    if (existsSync(join(candidate, protoFiles[0]))) return candidate;
+    if (dirname(directory) === directory) {
+      throw new AppError(
+        'incompatible-data',
+        `No proto/${protoFiles[0]} above ${from}: the installation is incomplete.`,
+      );
+    }
+  }
+}

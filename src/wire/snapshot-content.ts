@@ -1,0 +1,183 @@
+import { AppError, unreachable } from '../base/errors.ts';
+import type { Action, Operation, Policy, Rule, Source, StringMatch } from '../core/policy/model.ts';
+import type { EndpointProtocol, Service, ServiceEndpoint, SnapshotContent } from '../core/policy/snapshot.ts';
+import * as field from './fields.ts';
+import type {
+  AuthorizationPolicy as ProtoPolicy,
+  AuthorizationPolicy__Output as ProtoPolicyOutput,
+} from './gen/writ/v1/AuthorizationPolicy.ts';
+import type { PolicyOperation, PolicyOperation__Output } from './gen/writ/v1/PolicyOperation.ts';
+import type { PolicyRule, PolicyRule__Output } from './gen/writ/v1/PolicyRule.ts';
+import type { PolicySource, PolicySource__Output } from './gen/writ/v1/PolicySource.ts';
+import type { Service as ProtoService, Service__Output as ProtoServiceOutput } from './gen/writ/v1/Service.ts';
+import type { ServiceEndpoint__Output as ProtoEndpointOutput } from './gen/writ/v1/ServiceEndpoint.ts';
+import type { SnapshotContent__Output } from './gen/writ/v1/SnapshotContent.ts';
+import type { StringMatch as ProtoMatch, StringMatch__Output as ProtoMatchOutput } from './gen/writ/v1/StringMatch.ts';
+import { fromTrustBundle, toTrustBundle } from './identity.ts';
+import { snapshotContentCodec } from './loader.ts';
+
+export const actions = field.enumMap<Action, 'POLICY_ACTION_ALLOW' | 'POLICY_ACTION_DENY'>({
+  ALLOW: 'POLICY_ACTION_ALLOW',
+  DENY: 'POLICY_ACTION_DENY',
+});
+
+export const endpointProtocols = field.enumMap<EndpointProtocol, 'ENDPOINT_PROTOCOL_HTTP' | 'ENDPOINT_PROTOCOL_TCP'>({
+  http: 'ENDPOINT_PROTOCOL_HTTP',
+  tcp: 'ENDPOINT_PROTOCOL_TCP',
+});
+
+/** Deterministic: equal contents, with their lists in the same order, are equal bytes. */
+export function encodeSnapshotContent(content: SnapshotContent): Buffer {
+  return snapshotContentCodec.encode({
+    policies: content.policies.map(toPolicy),
+    services: content.services.map(toService),
+    bundle: toTrustBundle(content.bundle),
+  });
+}
+
+/** `invalid` for anything that is not fully understood: a sidecar then keeps what it has, instead of half a policy. */
+export function decodeSnapshotContent(bytes: Buffer): SnapshotContent {
+  const message = decode(bytes);
+  return Object.freeze({
+    policies: field.list(message.policies, 'policies', fromPolicy),
+    services: field.list(message.services, 'services', fromService),
+    bundle: fromTrustBundle(message.bundle, 'bundle'),
+  });
+}
+
+function decode(bytes: Buffer): SnapshotContent__Output {
+  try {
+    return snapshotContentCodec.decode(bytes);
+  } catch (cause) {
+    throw new AppError('invalid', 'content is not a SnapshotContent message.', { cause });
+  }
+}
+
+function toPolicy(policy: Policy): ProtoPolicy {
+  return {
+    namespace: policy.namespace,
+    name: policy.name,
+    revision: field.toU64(policy.revision),
+    action: actions.to(policy.action),
+    rules: policy.rules.map(toRule),
+  };
+}
+
+function fromPolicy(message: ProtoPolicyOutput, path: string): Policy {
+  return Object.freeze({
+    namespace: field.text(message.namespace, `${path}.namespace`, 255),
+    name: field.text(message.name, `${path}.name`, 255),
+    revision: field.u64(message.revision, `${path}.revision`),
+    selector: Object.freeze({}),
+    action: actions.from(message.action, `${path}.action`),
+    rules: field.list(message.rules, `${path}.rules`, fromRule),
+  });
+}
+
+function toRule(rule: Rule): PolicyRule {
+  return { from: rule.from.map(toSource), to: rule.to.map(toOperation) };
+}
+
+function fromRule(message: PolicyRule__Output, path: string): Rule {
+  return Object.freeze({
+    from: field.list(message.from, `${path}.from`, fromSource),
+    to: field.list(message.to, `${path}.to`, fromOperation),
+  });
+}
+
+function toSource(source: Source): PolicySource {
+  return { principals: source.principals.map(toMatch), namespaces: source.namespaces.map(toMatch) };
+}
+
+function fromSource(message: PolicySource__Output, path: string): Source {
+  return Object.freeze({
+    principals: field.list(message.principals, `${path}.principals`, fromMatch),
+    namespaces: field.list(message.namespaces, `${path}.namespaces`, fromMatch),
+  });
+}
+
+function toOperation(operation: Operation): PolicyOperation {
+  return {
+    methods: operation.methods.map(toMatch),
+    paths: operation.paths.map(toMatch),
+    ports: [...operation.ports],
+  };
+}
+
+function fromOperation(message: PolicyOperation__Output, path: string): Operation {
+  return Object.freeze({
+    methods: field.list(message.methods, `${path}.methods`, fromMatch),
+    paths: field.list(message.paths, `${path}.paths`, fromMatch),
+    ports: field.list(message.ports, `${path}.ports`, field.port),
+  });
+}
+
+function toMatch(match: StringMatch): ProtoMatch {
+  switch (match.kind) {
+    case 'exact':
+      return { exact: match.value };
+    case 'prefix':
+      return { prefix: match.value };
+    case 'suffix':
+      return { suffix: match.value };
+    case 'present':
+      return { present: true };
+    default:
+      return unreachable(match);
+  }
+}
+
+/** An unknown kind of match (a newer control plane) reads as none set, and must not read as "matches everything". */
+function fromMatch(message: ProtoMatchOutput, path: string): StringMatch {
+  switch (message.match) {
+    case 'exact':
+      return Object.freeze({ kind: 'exact', value: message.exact ?? '' });
+    case 'prefix':
+      return Object.freeze({
+        kind: 'prefix',
+        value: field.text(message.prefix ?? '', `${path}.prefix`, MAX_MATCH_LENGTH),
+      });
+    case 'suffix':
+      return Object.freeze({
+        kind: 'suffix',
+        value: field.text(message.suffix ?? '', `${path}.suffix`, MAX_MATCH_LENGTH),
+      });
+    case 'present':
+      if (message.present !== true) throw field.invalid(`${path}.present`, 'is false');
+      return Object.freeze({ kind: 'present' });
+    case undefined:
+      throw field.invalid(path, 'has no kind of match that is known here');
+    default:
+      return unreachable(message.match);
+  }
+}
+
+const MAX_MATCH_LENGTH = 64 * 1024;
+
+function toService(service: Service): ProtoService {
+  return {
+    name: service.name,
+    namespace: service.namespace,
+    spiffeId: service.spiffeId,
+    endpoints: service.endpoints.map((endpoint) => ({
+      address: endpoint.address,
+      protocol: endpointProtocols.to(endpoint.protocol),
+    })),
+  };
+}
+
+function fromService(message: ProtoServiceOutput, path: string): Service {
+  return Object.freeze({
+    name: field.text(message.name, `${path}.name`, 255),
+    namespace: field.text(message.namespace, `${path}.namespace`, 255),
+    spiffeId: field.spiffeId(message.spiffeId, `${path}.spiffe_id`),
+    endpoints: field.list(message.endpoints, `${path}.endpoints`, fromEndpoint),
+  });
+}
+
+function fromEndpoint(message: ProtoEndpointOutput, path: string): ServiceEndpoint {
+  return Object.freeze({
+    address: field.address(message.address, `${path}.address`),
+    protocol: endpointProtocols.from(message.protocol, `${path}.protocol`),
+  });
+}
