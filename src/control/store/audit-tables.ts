@@ -1,0 +1,73 @@
+/**
+ * The search index over the ledger. It is a follower: every row can be rebuilt from the ledger, and nothing but the index
+ * (`control/ledger/index.ts`) writes here.
+ */
+export interface AuditTables {
+  readonly audit_cursor: AuditCursorTable;
+  readonly audit_records: AuditRecordsTable;
+  readonly audit_completions: AuditCompletionsTable;
+  readonly audit_notes: AuditNotesTable;
+}
+
+/** One row: how far into the ledger the index has come. */
+export interface AuditCursorTable {
+  id: number;
+  /** Number of the next batch to index. */
+  leaf: number;
+}
+
+/** One row per decision. Times are milliseconds since the epoch, by the sidecar's clock. */
+export interface AuditRecordsTable {
+  sidecar: string;
+  epoch: number;
+  seq: number;
+  /** Order of arrival: grows over the whole ledger. */
+  place: number;
+  /** Number of the batch in the ledger that holds it. */
+  leaf: number;
+  call: string;
+  time: number;
+  source: string;
+  destination: string;
+  protocol: string;
+  method: string;
+  host: string;
+  path: string;
+  /** The first `PATH_START_UNITS` of `path`: what the index holds, since PostgreSQL refuses index entries beyond 2,704 bytes. */
+  path_start: string;
+  port: number;
+  decision: string;
+  reason: string;
+  rule: string;
+  policy_revision: number;
+  trace_id: string;
+  token_subject: string;
+  certificate_serial: string;
+}
+
+/**
+ * One row per completion, in a table of its own: it may arrive in any batch, and joining it when it is read makes the
+ * order of arrival immaterial.
+ */
+export interface AuditCompletionsTable {
+  sidecar: string;
+  call: string;
+  time: number;
+  status: number;
+  duration_ms: number;
+  bytes_in: number;
+  bytes_out: number;
+}
+
+/** What the ledger holds besides calls and heartbeats: admitted gaps, and events that cannot be read. */
+export interface AuditNotesTable {
+  sidecar: string;
+  epoch: number;
+  seq: number;
+  leaf: number;
+  kind: 'gap' | 'unreadable';
+  /** When it was recorded, by the sidecar's clock; when it was received, for what cannot be read. */
+  time: number;
+  /** JSON of the gap event, or what is wrong. */
+  detail: string;
+}
