@@ -1,0 +1,191 @@
+import type { KeyObject } from 'node:crypto';
+import { createPublicKey } from 'node:crypto';
+import { AppError } from '../../base/errors.ts';
+import type { Certificate } from './certificate.ts';
+import { parseCertificate } from './certificate.ts';
+import { serialHex, signCertificate, wholeSeconds } from './certificate-write.ts';
+import * as extension from './extensions.ts';
+import type { CheckedPublicKey, KeyPair } from './keys.ts';
+import { checkPublicKey, importPublicKey } from './keys.ts';
+import { authorityName } from './name.ts';
+import { checkAuthority } from './profile.ts';
+import type { SignatureAlgorithm } from './signature.ts';
+import { signatureAlgorithmFor, verifySignature } from './signature.ts';
+import { parseSpiffeId, trustDomainId } from './spiffe-id.ts';
+
+/** A certificate authority that can sign: its certificate and the key to it. */
+export interface Issuer {
+  /** DER. */
+  readonly certificate: Buffer;
+  /** What to send below a leaf, issuer first, without the root: empty when the issuer is the root itself. */
+  readonly chain: readonly Buffer[];
+  readonly privateKey: KeyObject;
+}
+
+/** What can be said of an issuer once and for all. */
+export interface PreparedIssuer {
+  readonly certificate: Certificate;
+  readonly trustDomain: string;
+  readonly publicKey: KeyObject;
+  readonly algorithm: SignatureAlgorithm;
+  /** The extension that every certificate below it carries. */
+  readonly authorityKeyIdentifier: Buffer;
+  /** The earliest end in its chain: nothing that it signs may outlive that. Milliseconds since the epoch. */
+  readonly notAfter: number;
+}
+
+/** One intermediate below the root, and leaves below that. */
+const ROOT_PATH_LENGTH = 1;
+const INTERMEDIATE_PATH_LENGTH = 0;
+
+/**
+ * The self-signed root of a trust domain: an SVID of its own, with the path-less SPIFFE ID (X509-SVID.md §3.2).
+ * Times in milliseconds since the epoch, rounded down to seconds.
+ *
+ * @throws AppError `invalid`
+ */
+export function createRoot(o: {
+  readonly trustDomain: string;
+  readonly key: KeyPair;
+  /** Random, positive, at most 20 octets. */
+  readonly serial: Uint8Array;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}): Buffer {
+  const checked = checkPublicKey(o.key.publicKey);
+  const name = authorityName('Writ root', serialHex(o.serial));
+  const algorithm = signatureAlgorithmFor(checked.kind);
+  const root = signCertificate(
+    {
+      ...o,
+      notBefore: wholeSeconds(o.notBefore),
+      notAfter: wholeSeconds(o.notAfter),
+      issuer: name,
+      subject: name,
+      spki: checked.spki,
+      extensions: authorityExtensions(o.trustDomain, checked, checked.keyId, ROOT_PATH_LENGTH),
+    },
+    algorithm,
+    o.key.privateKey,
+  );
+  return checkOwnAuthority(root, o.trustDomain, o.key.publicKey);
+}
+
+/**
+ * An authority below the root, for one replica of the control plane. Ends when the root ends, at the latest.
+ *
+ * @throws AppError `invalid`; `unavailable` when the root has ended
+ */
+export function createIntermediate(o: {
+  readonly trustDomain: string;
+  readonly root: Issuer;
+  readonly publicKey: KeyObject;
+  /** Random, positive, at most 20 octets. */
+  readonly serial: Uint8Array;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}): Buffer {
+  const root = prepareIssuer(o.root);
+  const checked = checkPublicKey(o.publicKey);
+  const { notBefore, notAfter } = validityBelow(root, o.notBefore, o.notAfter);
+  const intermediate = signCertificate(
+    {
+      serial: o.serial,
+      notBefore,
+      notAfter,
+      issuer: root.certificate.subject,
+      subject: authorityName('Writ intermediate', serialHex(o.serial)),
+      spki: checked.spki,
+      extensions: [...authorityExtensions(o.trustDomain, checked, keyIdOf(root.certificate), INTERMEDIATE_PATH_LENGTH)],
+    },
+    root.algorithm,
+    o.root.privateKey,
+  );
+  return checkOwnAuthority(intermediate, o.trustDomain, root.publicKey);
+}
+
+/**
+ * Takes an issuer apart and makes sure that its key belongs to its certificate. Remembered for as long as the issuer lives.
+ *
+ * @throws AppError `internal` for an issuer that cannot sign SVIDs: these are never from outside
+ */
+export function prepareIssuer(issuer: Issuer): PreparedIssuer {
+  let prepared = preparedIssuers.get(issuer);
+  if (prepared === undefined) {
+    prepared = prepare(issuer);
+    preparedIssuers.set(issuer, prepared);
+  }
+  return prepared;
+}
+
+/** A memo of a pure function, not state: an issuer's certificate and key never change. */
+const preparedIssuers = new WeakMap<Issuer, PreparedIssuer>();
+
+function prepare(issuer: Issuer): PreparedIssuer {
+  const certificate = parseCertificate(issuer.certificate);
+  const uri = certificate.extensions.subjectAltName?.uris[0];
+  if (uri === undefined) throw new AppError('internal', 'The issuer has no SPIFFE ID.');
+  const { trustDomain } = parseSpiffeId(uri);
+  checkAuthority(certificate, trustDomain);
+  const publicKey = importPublicKey(certificate.publicKey);
+  if (!createPublicKey(issuer.privateKey).equals(publicKey)) {
+    throw new AppError('internal', "The issuer's key does not belong to its certificate.");
+  }
+  return Object.freeze({
+    certificate,
+    trustDomain,
+    publicKey,
+    algorithm: signatureAlgorithmFor(certificate.publicKey.kind),
+    authorityKeyIdentifier: extension.authorityKeyIdentifier(keyIdOf(certificate)),
+    notAfter: Math.min(certificate.notAfter, ...issuer.chain.map((below) => parseCertificate(below).notAfter)),
+  });
+}
+
+/**
+ * The validity of a certificate below an issuer: whole seconds, capped to the end of the issuer's chain.
+ *
+ * @throws AppError `invalid` for an end that is not after the beginning; `unavailable` when the issuer has ended
+ */
+export function validityBelow(
+  issuer: PreparedIssuer,
+  notBefore: number,
+  notAfter: number,
+): { readonly notBefore: number; readonly notAfter: number } {
+  const begin = wholeSeconds(notBefore);
+  if (!(notAfter > begin)) throw new AppError('invalid', 'A certificate must end after it begins.');
+  const end = wholeSeconds(Math.min(notAfter, issuer.notAfter));
+  if (end <= begin) throw new AppError('unavailable', 'The certificate authority has expired.');
+  return { notBefore: begin, notAfter: end };
+}
+
+export function keyIdOf(certificate: Certificate): Buffer {
+  const { subjectKeyId } = certificate.extensions;
+  if (subjectKeyId === undefined) throw new AppError('internal', 'The issuer has no key identifier.');
+  return subjectKeyId;
+}
+
+function authorityExtensions(
+  trustDomain: string,
+  key: CheckedPublicKey,
+  issuerKeyId: Buffer,
+  pathLength: number,
+): readonly Buffer[] {
+  return [
+    extension.basicConstraints({ ca: true, pathLength }),
+    extension.keyUsage(extension.KeyUsage.keyCertSign, extension.KeyUsage.cRLSign),
+    extension.subjectKeyIdentifier(key.keyId),
+    extension.authorityKeyIdentifier(issuerKeyId),
+    extension.subjectAltName(trustDomainId(trustDomain).uri),
+  ];
+}
+
+/** Looks at what was just signed as a verifier would, before anybody else does. */
+function checkOwnAuthority(der: Buffer, trustDomain: string, signer: KeyObject): Buffer {
+  const certificate = parseCertificate(der);
+  checkAuthority(certificate, trustDomain);
+  const { kind } = checkPublicKey(signer);
+  if (!verifySignature(certificate.signatureAlgorithm, certificate.tbs, certificate.signature, { key: signer, kind })) {
+    throw new AppError('internal', 'The certificate authority signed a certificate that does not verify.');
+  }
+  return der;
+}
