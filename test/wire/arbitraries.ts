@@ -1,0 +1,64 @@
+import * as fc from 'fast-check';
+import type { TrustBundle } from '../../src/core/identity/bundle.ts';
+import type { Policy, StringMatch } from '../../src/core/policy/model.ts';
+import type { Service, SnapshotContent } from '../../src/core/policy/snapshot.ts';
+
+/** Values of the core types, as wide as the wire carries them. */
+
+export const buffer = (minLength: number, maxLength = minLength) =>
+  fc.uint8Array({ minLength, maxLength }).map((array) => Buffer.from(array));
+export const hash = buffer(32);
+export const hashOrEmpty = fc.oneof(hash, fc.constant(Buffer.alloc(0)));
+export const count = fc.oneof(fc.nat(), fc.maxSafeNat());
+/** Any Unicode text; lone surrogates have no UTF-8. */
+export const text = (maxLength = 40) => fc.string({ unit: 'binary', minLength: 1, maxLength });
+export const time = fc.integer({ min: -62_135_596_800_000, max: 253_402_300_799_999 });
+export const port = fc.integer({ min: 1, max: 65_535 });
+export const address = fc
+  .tuple(fc.constantFrom('10.0.0.1', 'orders.shop', '[::1]', 'a'), port)
+  .map(([h, p]) => `${h}:${p}`);
+export const protocol = fc.constantFrom('http', 'tcp');
+const segment = fc.stringMatching(/^[a-z][a-z0-9-]{0,20}$/);
+export const spiffeId = fc.tuple(segment, segment, segment).map(([td, ns, sa]) => `spiffe://${td}/ns/${ns}/sa/${sa}`);
+export const labels = fc.dictionary(text(), fc.string({ maxLength: 20 }));
+
+export const trustBundle: fc.Arbitrary<TrustBundle> = fc.record({
+  trustDomain: segment,
+  roots: fc.array(buffer(1, 60), { minLength: 1, maxLength: 3 }),
+  jwks: fc.record({ keys: fc.array(fc.record({ kty: fc.constant('EC'), kid: text(), x: text() }), { maxLength: 3 }) }),
+  sequence: count,
+});
+
+const match: fc.Arbitrary<StringMatch> = fc.oneof(
+  fc.record({ kind: fc.constant('exact'), value: fc.string({ unit: 'binary', maxLength: 20 }) }),
+  fc.record({ kind: fc.constantFrom('prefix', 'suffix'), value: text() }),
+  fc.record({ kind: fc.constant('present') }),
+);
+const few = <T>(arbitrary: fc.Arbitrary<T>) => fc.array(arbitrary, { maxLength: 3 });
+
+const policy: fc.Arbitrary<Policy> = fc.record({
+  namespace: segment,
+  name: segment,
+  revision: count,
+  selector: fc.constant({}),
+  action: fc.constantFrom('ALLOW', 'DENY'),
+  rules: few(
+    fc.record({
+      from: few(fc.record({ principals: few(match), namespaces: few(match) })),
+      to: few(fc.record({ methods: few(match), paths: few(match), ports: few(port) })),
+    }),
+  ),
+});
+
+const service: fc.Arbitrary<Service> = fc.record({
+  name: segment,
+  namespace: segment,
+  spiffeId,
+  endpoints: few(fc.record({ address, protocol })),
+});
+
+export const snapshotContent: fc.Arbitrary<SnapshotContent> = fc.record({
+  policies: few(policy),
+  services: few(service),
+  bundle: trustBundle,
+});

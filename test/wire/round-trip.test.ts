@@ -1,0 +1,198 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { shipNackCodes } from '../../src/core/audit/ship.ts';
+import * as audit from '../../src/wire/audit.ts';
+import * as enrollment from '../../src/wire/enrollment.ts';
+import * as identity from '../../src/wire/identity.ts';
+import { auditService, enrollmentService, identityService, policyService } from '../../src/wire/loader.ts';
+import * as policy from '../../src/wire/policy.ts';
+import * as any from './arbitraries.ts';
+
+/** Every message: core value → proto → bytes → proto → core value is the same value. */
+
+interface Method {
+  requestSerialize(message: never): Buffer;
+  requestDeserialize(bytes: Buffer): unknown;
+  responseSerialize(message: never): Buffer;
+  responseDeserialize(bytes: Buffer): unknown;
+}
+
+function request<T>(method: Method, to: (value: T) => object, from: (message: never) => unknown) {
+  return (value: T) => from(method.requestDeserialize(method.requestSerialize(to(value) as never)) as never);
+}
+
+function response<T>(method: Method, to: (value: T) => object, from: (message: never) => unknown) {
+  return (value: T) => from(method.responseDeserialize(method.responseSerialize(to(value) as never)) as never);
+}
+
+function same<T>(arbitrary: fc.Arbitrary<T>, through: (value: T) => unknown): void {
+  void fc.assert(
+    fc.property(arbitrary, (value) => {
+      expect(through(value)).toEqual(value);
+    }),
+    { numRuns: 100 },
+  );
+}
+
+const certificate = fc.record({
+  chain: fc.array(any.buffer(1, 50), { minLength: 1, maxLength: 3 }),
+  spiffeId: any.spiffeId,
+  instanceId: any.text(),
+  notBefore: any.time,
+  notAfter: any.time,
+});
+const entry = fc.record({ id: any.text(), spiffeId: any.spiffeId, labels: any.labels });
+
+describe('a message survives the wire:', () => {
+  it('AttestRequest', () => {
+    const begin = fc.record({ method: any.text(), payload: any.buffer(1, 40), csr: any.buffer(1, 40) });
+    same(
+      begin,
+      request(enrollmentService.Attest, enrollment.toAttestRequest, (m) => {
+        const step = enrollment.fromAttestRequest(m);
+        return step.kind === 'begin' ? step.begin : step;
+      }),
+    );
+  });
+
+  it('AttestResponse, with Certificate, TrustBundle and Entry', () => {
+    same(
+      fc.record({ certificate, bundle: any.trustBundle, entry }),
+      response(enrollmentService.Attest, enrollment.toAttestResponse, (m) => {
+        const reply = enrollment.fromAttestResponse(m);
+        return reply.kind === 'result' ? reply.result : reply;
+      }),
+    );
+  });
+
+  it('RenewRequest and RenewResponse', () => {
+    const csr = any.buffer(1, 60);
+    same(
+      csr,
+      request(identityService.Renew, identity.toRenewRequest, (m) => identity.fromRenewRequest(m).csr),
+    );
+    same(certificate, response(identityService.Renew, identity.toRenewResponse, identity.fromRenewResponse));
+  });
+
+  it('SignJwtRequest and SignJwtResponse', () => {
+    same(
+      any.text(),
+      request(identityService.SignJwt, identity.toSignJwtRequest, (m) => identity.fromSignJwtRequest(m).audience),
+    );
+    same(
+      fc.record({ token: any.text(), spiffeId: any.spiffeId, issuedAt: any.time, expiresAt: any.time }),
+      response(identityService.SignJwt, identity.toSignJwtResponse, identity.fromSignJwtResponse),
+    );
+  });
+
+  it('WatchPolicyRequest', () => {
+    const inbound = fc.record({ address: any.address, protocol: any.protocol, applicationPort: any.port });
+    const message: fc.Arbitrary<policy.PolicyMessage> = fc.oneof(
+      fc.record({
+        kind: fc.constant('hello'),
+        inbound: fc.array(inbound, { maxLength: 4 }),
+        version: any.text(),
+        haveHash: any.hashOrEmpty,
+      }),
+      fc.record({ kind: fc.constant('ack'), revision: any.count, hash: any.hash }),
+      fc.record({ kind: fc.constant('nack'), revision: any.count, hash: any.hash, error: any.text() }),
+      fc.record({ kind: fc.constant('goodbye') }),
+    );
+    same(message, request(policyService.Watch, policy.toPolicyMessage, policy.fromPolicyMessage));
+  });
+
+  it('Snapshot, and the content of none is not the content that is empty', () => {
+    const snapshot = fc.record({
+      revision: any.count,
+      hash: any.hash,
+      content: fc.option(any.buffer(0, 60), { nil: undefined }),
+      publishedAt: any.time,
+    });
+    same(snapshot, response(policyService.Watch, policy.toSnapshot, policy.fromSnapshot));
+    same(snapshot, (value) =>
+      policy.fromSnapshot(policyService.Watch.responseDeserialize(policy.encodeSnapshot(value))),
+    );
+  });
+
+  it('SnapshotContent', () => {
+    same(any.snapshotContent, (value) => policy.decodeSnapshotContent(policy.encodeSnapshotContent(value)));
+  });
+
+  it('ShipRequest', () => {
+    const hello = fc.record({
+      bootId: any.text(),
+      epoch: any.count,
+      nextSeq: any.count,
+      lastBatchHash: any.hashOrEmpty,
+      batchKey: any.buffer(32),
+      batchKeySignature: any.buffer(1, 80),
+      time: any.time,
+    });
+    const batch = fc.record({
+      header: any.buffer(1, 80),
+      signature: any.buffer(64),
+      events: any.buffer(1, 80),
+      encoding: fc.constantFrom('identity', 'zstd'),
+    });
+    const message: fc.Arbitrary<audit.ShipRequestMessage> = fc.oneof(fc.record({ hello }), fc.record({ batch }));
+    same(message, request(auditService.Ship, audit.toShipRequest, audit.fromShipRequest));
+  });
+
+  it('ShipResponse', () => {
+    const welcome = fc.record({
+      streamId: any.count,
+      expectedEpoch: any.count,
+      expectedSeq: any.count,
+      expectedPrevHash: any.hashOrEmpty,
+      creditBatches: fc.integer({ min: 1, max: 2 ** 32 - 1 }),
+    });
+    const ack = fc.record({ epoch: any.count, durableThroughSeq: any.count, batchHash: any.hash });
+    const nack = fc.record({
+      code: fc.constantFrom(...shipNackCodes),
+      expectedEpoch: any.count,
+      expectedSeq: any.count,
+      expectedPrevHash: any.hashOrEmpty,
+      message: fc.string({ unit: 'binary', maxLength: 40 }),
+    });
+    const message: fc.Arbitrary<audit.ShipResponseMessage> = fc.oneof(
+      fc.record({ welcome }),
+      fc.record({ ack }),
+      fc.record({ nack }),
+    );
+    same(message, response(auditService.Ship, audit.toShipResponse, audit.fromShipResponse));
+  });
+});
+
+describe('encodeSnapshotContent', () => {
+  it('gives the same bytes whatever the order of the keys in the JWKS', () => {
+    const content = (jwk: object) => ({
+      policies: [],
+      services: [],
+      bundle: { trustDomain: 'a', roots: [], jwks: { keys: [jwk as { kty: string }] }, sequence: 1 },
+    });
+    const one = policy.encodeSnapshotContent(content({ kty: 'EC', kid: 'k', x5c: ['b', 'a'] }));
+    const other = policy.encodeSnapshotContent(content({ x5c: ['b', 'a'], kid: 'k', kty: 'EC' }));
+    expect(other).toEqual(one);
+  });
+});
+
+describe('decodeSnapshotContent', () => {
+  it('either decodes or refuses as invalid, whatever the bytes', () => {
+    const valid = any.snapshotContent.map((content) => policy.encodeSnapshotContent(content));
+    const damaged = fc.tuple(valid, fc.nat(), fc.nat(255)).map(([bytes, at, value]) => {
+      const copy = Buffer.from(bytes);
+      if (copy.length > 0) copy[at % copy.length] = value;
+      return copy;
+    });
+    void fc.assert(
+      fc.property(fc.oneof(any.buffer(0, 60), damaged), (bytes) => {
+        try {
+          policy.decodeSnapshotContent(bytes);
+        } catch (error) {
+          expect(error).toMatchObject({ name: 'AppError', code: 'invalid' });
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
