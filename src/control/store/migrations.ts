@@ -1,5 +1,6 @@
 import type { Migration } from './migration.ts';
 import { initial } from './migrations/0001-initial.ts';
+import { audit } from './migrations/0002-audit.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
-export const migrations: readonly Migration[] = [initial];
+export const migrations: readonly Migration[] = [initial, audit];

@@ -1,0 +1,166 @@
+import { createHash } from 'node:crypto';
+import type { Clock } from '../../../base/clock.ts';
+import { AppError } from '../../../base/errors.ts';
+import type { RandomBytes } from '../../../base/random.ts';
+import { secureRandom, uuidv7 } from '../../../base/random.ts';
+import type { Page, PageRequest } from '../../store/page.ts';
+import { pageLimit } from '../../store/page.ts';
+import type { Store } from '../../store/store.ts';
+import type { Entry } from '../entries.ts';
+import { toEntry } from '../entries.ts';
+
+/** What is known about a join token; the token itself is shown once, when it is created. */
+export interface JoinToken {
+  readonly id: string;
+  /** The entry whose identity it buys. */
+  readonly entryId: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  /** null while it can still be used, as far as its expiry allows. */
+  readonly usedAt: number | null;
+}
+
+export interface CreatedJoinToken extends JoinToken {
+  /** `wjt_` and 43 characters of base64url. A secret; it cannot be shown again. */
+  readonly token: string;
+}
+
+export interface JoinTokensOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random?: RandomBytes;
+}
+
+const DEFAULT_TTL_SECONDS = 600;
+const MAX_TTL_SECONDS = 86_400;
+const TOKEN_PREFIX = 'wjt_';
+const TOKEN_BYTES = 32;
+/** Attacker-controlled: nothing longer is hashed. */
+const MAX_TOKEN_CHARACTERS = 256;
+/** Used and expired tokens stay listed for a day, so that people can see what became of them. */
+const KEEP_MS = 24 * 60 * 60 * 1000;
+
+/** Single-use, expiring secrets, each of which buys the identity of one entry once. Only their SHA-256 is stored. */
+export class JoinTokens {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #random: RandomBytes;
+
+  constructor(options: JoinTokensOptions) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#random = options.random ?? secureRandom;
+  }
+
+  /**
+   * @param input.ttlSeconds 1 to 86,400. Default 600.
+   * @throws AppError `invalid`, or `not-found` when there is no such entry
+   */
+  async create(input: {
+    readonly entryId: string;
+    readonly ttlSeconds?: number | undefined;
+  }): Promise<CreatedJoinToken> {
+    const ttlSeconds = input.ttlSeconds ?? DEFAULT_TTL_SECONDS;
+    if (!Number.isInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > MAX_TTL_SECONDS) {
+      throw new AppError('invalid', `ttlSeconds must be a whole number from 1 to ${MAX_TTL_SECONDS}.`);
+    }
+    const now = this.#clock.now();
+    const token = TOKEN_PREFIX + this.#random(TOKEN_BYTES).toString('base64url');
+    const row = {
+      id: uuidv7(this.#clock, this.#random),
+      token_hash: hashOf(token),
+      entry_id: input.entryId,
+      created_at: now,
+      expires_at: now + ttlSeconds * 1000,
+      used_at: null,
+    };
+    await this.#store.transaction(async (trx) => {
+      const entry = await trx.selectFrom('entries').select('id').where('id', '=', input.entryId).executeTakeFirst();
+      if (entry === undefined) throw new AppError('not-found', 'There is no entry with this id to join as.');
+      await trx
+        .deleteFrom('join_tokens')
+        .where('expires_at', '<', now - KEEP_MS)
+        .execute();
+      await trx.insertInto('join_tokens').values(row).execute();
+    });
+    return Object.freeze({ ...toJoinToken(row), token });
+  }
+
+  /** Oldest first. Throws `invalid` for a bad limit or cursor. */
+  async list(request: PageRequest = {}): Promise<Page<JoinToken>> {
+    const limit = pageLimit(request.limit);
+    const [after] = this.#store.cursors.open('join-tokens', request.cursor) ?? [];
+    let query = this.#store.db
+      .selectFrom('join_tokens')
+      .select(['id', 'entry_id', 'created_at', 'expires_at', 'used_at']);
+    if (after !== undefined) query = query.where('id', '>', String(after));
+    const rows = await query
+      .orderBy('id')
+      .limit(limit + 1)
+      .execute();
+    const page = this.#store.cursors.page('join-tokens', rows, limit, (row) => [row.id]);
+    return { items: page.items.map(toJoinToken), nextCursor: page.nextCursor };
+  }
+
+  /** The token is worth nothing any more. Throws `not-found`. */
+  async delete(id: string): Promise<void> {
+    const deleted = await this.#store.transaction((trx) =>
+      trx.deleteFrom('join_tokens').where('id', '=', id).returning('id').executeTakeFirst(),
+    );
+    if (deleted === undefined) throw new AppError('not-found', 'There is no join token with this id.');
+  }
+
+  /**
+   * Uses the token up and returns the entry that it stands for. However many callers present the same token at the same time,
+   * on however many replicas, exactly one gets the entry. Unknown, used and expired are the same `join-token-refused`, so
+   * that trying tokens tells nothing. Lookup is by hash: comparing takes no longer for a token that is nearly right.
+   */
+  async redeem(token: string): Promise<Entry> {
+    if (token.length > MAX_TOKEN_CHARACTERS) throw refused();
+    const hash = hashOf(token);
+    return await this.#store.transaction(async (trx) => {
+      const now = this.#clock.now();
+      const used = await trx
+        .updateTable('join_tokens')
+        .set({ used_at: now })
+        .where('token_hash', '=', hash)
+        .where('used_at', 'is', null)
+        .where('expires_at', '>', now)
+        .returning('entry_id')
+        .executeTakeFirst();
+      if (used === undefined) throw refused();
+      const row = await trx.selectFrom('entries').selectAll().where('id', '=', used.entry_id).executeTakeFirst();
+      if (row === undefined) throw refused();
+      return toEntry(row);
+    });
+  }
+}
+
+interface JoinTokenRow {
+  readonly id: string;
+  readonly entry_id: string;
+  readonly created_at: number;
+  readonly expires_at: number;
+  readonly used_at: number | null;
+}
+
+function toJoinToken(row: JoinTokenRow): JoinToken {
+  return Object.freeze({
+    id: row.id,
+    entryId: row.entry_id,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    usedAt: row.used_at,
+  });
+}
+
+function hashOf(token: string): string {
+  return createHash('sha256').update(token, 'utf8').digest('hex');
+}
+
+function refused(): AppError {
+  return new AppError(
+    'join-token-refused',
+    'The join token is not known, or was used, or has expired. Ask for a new one: each is good for one enrollment.',
+  );
+}

@@ -1,0 +1,186 @@
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Watch } from '../../base/watch.ts';
+import { WatchSource } from '../../base/watch.ts';
+import type { Policy } from '../../core/policy/model.ts';
+import type { Store } from '../store/store.ts';
+import type { ParsedSource, StoredSource } from './source.ts';
+import { parseStored } from './source.ts';
+
+export interface PolicySet {
+  /** Revision of the latest change to any policy that is in `policies`; 0 before the first. */
+  readonly revision: number;
+  /** By namespace and name. Each carries the revision of its own last change. */
+  readonly policies: readonly Policy[];
+}
+
+interface Loaded {
+  readonly policy: Policy;
+  readonly parsed: ParsedSource;
+}
+
+interface Change {
+  readonly namespace: string;
+  readonly name: string;
+  readonly revision: number;
+  /** null for a deletion. */
+  readonly source: string | null;
+}
+
+export interface CurrentPoliciesOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** After a failure; the next change tries again sooner. */
+const RETRY_MS = 1_000;
+
+/**
+ * The parsed policies, kept up to date by following the history from revision to revision.
+ *
+ * A change that this version cannot read (a newer replica wrote it) is refused together with all that came after the last
+ * good revision, and the last good set stays: leaving out one policy might open what it denies. As soon as that policy has
+ * been put or deleted again, everything is caught up.
+ */
+export class CurrentPolicies {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #watch: WatchSource<PolicySet>;
+  readonly #unsubscribe: () => void;
+  #loaded: ReadonlyMap<string, Loaded>;
+  #catchingUp: Promise<void> | undefined;
+  #cancelRetry: () => void = () => undefined;
+  #again = false;
+  #closed = false;
+  #reported = 0;
+
+  /** Throws `incompatible-data` when a policy cannot be read. */
+  static async open(options: CurrentPoliciesOptions): Promise<CurrentPolicies> {
+    const { rows, revision } = await options.store.transaction(async (trx) => ({
+      rows: await trx.selectFrom('policies').select(['namespace', 'name', 'revision', 'source']).execute(),
+      revision: (
+        await trx
+          .selectFrom('policy_revisions')
+          .select((eb) => eb.fn.max('revision').as('max'))
+          .executeTakeFirst()
+      )?.max,
+    }));
+    return new CurrentPolicies(options, applyChanges(new Map(), rows), revision ?? 0);
+  }
+
+  private constructor(options: CurrentPoliciesOptions, loaded: ReadonlyMap<string, Loaded>, revision: number) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+    this.#loaded = loaded;
+    this.#watch = new WatchSource(toSet(loaded, revision));
+    this.#unsubscribe = this.#store.revision.subscribe(() => this.#catchUpSoon());
+    // What was committed while we were loading.
+    if (this.#store.revision.current > revision) this.#catchUpSoon();
+  }
+
+  get watch(): Watch<PolicySet> {
+    return this.#watch;
+  }
+
+  /** The parsed text of a stored row, when it is the one that is in force. */
+  parsed(row: StoredSource): ParsedSource | undefined {
+    const loaded = this.#loaded.get(keyOf(row));
+    return loaded?.policy.revision === row.revision ? loaded.parsed : undefined;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#unsubscribe();
+    this.#cancelRetry();
+    await this.#catchingUp;
+  }
+
+  #catchUpSoon(): void {
+    if (this.#closed) return;
+    if (this.#catchingUp !== undefined) {
+      this.#again = true;
+      return;
+    }
+    this.#catchingUp = this.#catchUpUntilSettled().finally(() => {
+      this.#catchingUp = undefined;
+    });
+  }
+
+  async #catchUpUntilSettled(): Promise<void> {
+    do {
+      this.#again = false;
+      this.#cancelRetry();
+      try {
+        await this.#catchUp();
+      } catch (error) {
+        this.#report(error);
+        if (!this.#closed) this.#cancelRetry = this.#clock.after(RETRY_MS, () => this.#catchUpSoon());
+      }
+    } while (this.#again && !this.#closed);
+  }
+
+  async #catchUp(): Promise<void> {
+    const changes = await this.#store.db
+      .selectFrom('policy_revisions')
+      .select(['namespace', 'name', 'revision', 'source'])
+      .where('revision', '>', this.#watch.current.revision)
+      .orderBy('revision')
+      .execute();
+    const last = changes.at(-1);
+    if (last === undefined || this.#closed) return;
+    this.#loaded = applyChanges(this.#loaded, lastOfEach(changes));
+    this.#watch.set(toSet(this.#loaded, last.revision));
+  }
+
+  /** Once per store revision: a bad policy would otherwise fill the log. */
+  #report(error: unknown): void {
+    const head = this.#store.revision.current;
+    if (this.#closed || this.#reported === head) return;
+    this.#reported = head;
+    this.#logger.error(
+      { err: error, revision: this.#watch.current.revision },
+      'cannot take over policy changes; the last good policies stay in force',
+    );
+  }
+}
+
+/** Only what each policy has become matters: an unreadable text that has been replaced since does no harm. */
+function lastOfEach(changes: readonly Change[]): readonly Change[] {
+  return [...new Map(changes.map((change) => [keyOf(change), change])).values()];
+}
+
+function applyChanges(loaded: ReadonlyMap<string, Loaded>, changes: readonly Change[]): ReadonlyMap<string, Loaded> {
+  const next = new Map(loaded);
+  for (const change of changes) {
+    const { source } = change;
+    if (source === null) next.delete(keyOf(change));
+    else next.set(keyOf(change), load({ ...change, source }));
+  }
+  return next;
+}
+
+function load(stored: StoredSource): Loaded {
+  const parsed = parseStored(stored);
+  return { parsed, policy: Object.freeze({ ...parsed.policy, revision: stored.revision }) };
+}
+
+function toSet(loaded: ReadonlyMap<string, Loaded>, revision: number): PolicySet {
+  const policies = [...loaded.values()].map((each) => each.policy).sort(byName);
+  return Object.freeze({ revision, policies: Object.freeze(policies) });
+}
+
+function byName(a: Policy, b: Policy): number {
+  return compare(a.namespace, b.namespace) || compare(a.name, b.name);
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}
+
+function keyOf(policy: { readonly namespace: string; readonly name: string }): string {
+  return `${policy.namespace}/${policy.name}`;
+}

@@ -1,0 +1,58 @@
+import { AppError } from '../../base/errors.ts';
+import type { Policy } from '../../core/policy/model.ts';
+import type { PolicyDocument } from '../../core/policy/parse.ts';
+import { parsePolicies } from '../../core/policy/parse.ts';
+
+/** What a source text means. `policy.revision` is 0: which revision it is stands beside the text. */
+export type ParsedSource = Pick<PolicyDocument, 'policy' | 'source' | 'ruleLines'>;
+
+/** Parses the text of exactly one policy. Throws `invalid-document` with all findings. */
+export function parseOne(source: string): ParsedSource {
+  const documents = parsePolicies(source);
+  const [document, second] = documents;
+  if (document !== undefined && second === undefined) return document;
+  throw new AppError(
+    'invalid-document',
+    `One policy is expected, and the text holds ${documents.length}. Put each policy by itself.`,
+    {
+      details: [
+        {
+          code: 'one-document',
+          message: 'expected exactly one policy document',
+          ...(second === undefined ? {} : { line: second.line }),
+        },
+      ],
+    },
+  );
+}
+
+export interface StoredSource {
+  readonly namespace: string;
+  readonly name: string;
+  readonly revision: number;
+  readonly source: string;
+}
+
+/**
+ * Parses what an earlier put has checked. Throws `incompatible-data` when that fails: then another version of Writ wrote it,
+ * with rules that this one would silently leave out.
+ */
+export function parseStored(stored: StoredSource): ParsedSource {
+  try {
+    const parsed = parseOne(stored.source);
+    if (sameName(parsed.policy, stored)) return parsed;
+    throw new AppError('invalid', 'the text names another policy');
+  } catch (cause) {
+    if (!(cause instanceof AppError)) throw cause;
+    throw new AppError(
+      'incompatible-data',
+      `The stored policy ${stored.namespace}/${stored.name} (revision ${stored.revision}) cannot be read by this version of ` +
+        'Writ; a newer version wrote it. Run that version, or delete the policy or put another text with it.',
+      { cause },
+    );
+  }
+}
+
+function sameName(policy: Policy, stored: StoredSource): boolean {
+  return policy.namespace === stored.namespace && policy.name === stored.name;
+}

@@ -1,0 +1,274 @@
+import type { Selectable, Transaction } from 'kysely';
+import type { Clock } from '../../base/clock.ts';
+import { AppError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Watch } from '../../base/watch.ts';
+import type { Policy } from '../../core/policy/model.ts';
+import type { Page, PageRequest } from '../store/page.ts';
+import { pageLimit } from '../store/page.ts';
+import type { Store } from '../store/store.ts';
+import type { PoliciesTable, Tables } from '../store/tables.ts';
+import type { PolicySet } from './current.ts';
+import { CurrentPolicies } from './current.ts';
+import type { ParsedSource } from './source.ts';
+import { parseOne, parseStored } from './source.ts';
+
+export type { PolicySet } from './current.ts';
+
+/** A policy as it is stored. */
+export interface StoredPolicy {
+  readonly namespace: string;
+  readonly name: string;
+  /** Store revision of its last change: its ETag, and part of the rule ids that it decides with. */
+  readonly revision: number;
+  readonly policy: Policy;
+  /** The document as its author wrote it. */
+  readonly source: string;
+  /** Line of each rule in `source`, from 1. */
+  readonly ruleLines: readonly number[];
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  readonly updatedBy: string;
+}
+
+export interface PutPolicy {
+  /** One document, YAML or JSON. */
+  readonly source: string;
+  /** Who puts it, for the history. */
+  readonly author: string;
+  /** The revision that it replaces, or `*` for whichever is there. Needed when the policy exists. */
+  readonly ifMatch?: number | '*' | undefined;
+  /** Only if it does not exist yet. */
+  readonly ifNoneMatch?: boolean | undefined;
+  /** Where given, the document must say the same. */
+  readonly namespace?: string | undefined;
+  readonly name?: string | undefined;
+}
+
+export interface DeletePolicy {
+  readonly namespace: string;
+  readonly name: string;
+  readonly author: string;
+  /** Where given, the revision that is deleted; otherwise whichever is there. */
+  readonly ifMatch?: number | '*' | undefined;
+}
+
+export interface PolicyFilter extends PageRequest {
+  readonly namespace?: string | undefined;
+}
+
+export interface PolicyStoreOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+const MAX_AUTHOR_CHARACTERS = 256;
+
+/** The policies and their history. The only writer of both. */
+export class PolicyStore {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #current: CurrentPolicies;
+
+  /** Throws `incompatible-data` when the database holds a policy that this version cannot read. */
+  static async open(options: PolicyStoreOptions): Promise<PolicyStore> {
+    return new PolicyStore(options, await CurrentPolicies.open(options));
+  }
+
+  private constructor(options: PolicyStoreOptions, current: CurrentPolicies) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#current = current;
+  }
+
+  /** All policies as of a revision. Follows changes by every replica, in order; changes in quick succession are one. */
+  get current(): Watch<PolicySet> {
+    return this.#current.watch;
+  }
+
+  /**
+   * Checks the document whole, then stores it as a new revision. The same text again is no new revision.
+   * Throws `invalid-document` (all findings; nothing is stored), `invalid` when names disagree, `precondition-failed`, and
+   * `precondition-required` when the policy exists and the caller did not say which revision it replaces.
+   */
+  async put(input: PutPolicy): Promise<{ readonly policy: StoredPolicy; readonly created: boolean }> {
+    const parsed = parseOne(input.source);
+    checkNames(input, parsed.policy);
+    const author = checkAuthor(input.author);
+    return await this.#store.transaction(async (trx) => {
+      const before = await readRow(trx, parsed.policy);
+      checkPut(input, parsed, before);
+      if (before !== undefined && before.source === parsed.source) {
+        return { policy: toStored(before, parsed), created: false };
+      }
+      const row = await this.#write(trx, parsed, author, before);
+      return { policy: toStored(row, parsed), created: before === undefined };
+    });
+  }
+
+  /** Throws `not-found`, and `incompatible-data` when a newer version wrote it. */
+  async get(namespace: string, name: string): Promise<StoredPolicy> {
+    const row = await readRow(this.#store.db, { namespace, name });
+    if (row === undefined) throw notFound({ namespace, name });
+    return this.#parseRow(row);
+  }
+
+  /** By namespace and name. `revision` is that of `current`. Throws `invalid` for a bad limit or cursor. */
+  async list(filter: PolicyFilter = {}): Promise<Page<StoredPolicy> & { readonly revision: number }> {
+    const limit = pageLimit(filter.limit);
+    const scope = `policies ${JSON.stringify(filter.namespace ?? null)}`;
+    const [namespace, name] = this.#store.cursors.open(scope, filter.cursor) ?? [];
+    const { revision } = this.current.current;
+    let query = this.#store.db.selectFrom('policies').selectAll();
+    if (filter.namespace !== undefined) query = query.where('namespace', '=', filter.namespace);
+    if (namespace !== undefined) {
+      query = query.where((eb) =>
+        eb.or([
+          eb('namespace', '>', String(namespace)),
+          eb.and([eb('namespace', '=', String(namespace)), eb('name', '>', String(name))]),
+        ]),
+      );
+    }
+    const rows = await query
+      .orderBy('namespace')
+      .orderBy('name')
+      .limit(limit + 1)
+      .execute();
+    const page = this.#store.cursors.page(scope, rows, limit, (row) => [row.namespace, row.name]);
+    return { items: page.items.map((row) => this.#parseRow(row)), nextCursor: page.nextCursor, revision };
+  }
+
+  /** Returns the revision as of which it is gone. Throws `not-found`, `precondition-failed`. */
+  async delete(input: DeletePolicy): Promise<{ readonly revision: number }> {
+    const author = checkAuthor(input.author);
+    return await this.#store.transaction(async (trx) => {
+      const before = await readRow(trx, input);
+      if (before === undefined) throw notFound(input);
+      if (!matches(before, input.ifMatch ?? '*')) throw changed(before, input.ifMatch);
+      const { namespace, name } = before;
+      await trx.deleteFrom('policies').where('namespace', '=', namespace).where('name', '=', name).execute();
+      const revision = await this.#store.nextRevision(trx);
+      await trx
+        .insertInto('policy_revisions')
+        .values({ revision, namespace, name, operation: 'delete', source: null, author, time: this.#clock.now() })
+        .execute();
+      return { revision };
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#current.close();
+  }
+
+  async #write(
+    trx: Transaction<Tables>,
+    parsed: ParsedSource,
+    author: string,
+    before: PolicyRow | undefined,
+  ): Promise<PolicyRow> {
+    const { namespace, name } = parsed.policy;
+    const { source } = parsed;
+    const time = this.#clock.now();
+    const revision = await this.#store.nextRevision(trx);
+    const change = { revision, source, updated_at: time, updated_by: author };
+    const row = { namespace, name, created_at: before?.created_at ?? time, ...change };
+    await trx
+      .insertInto('policies')
+      .values(row)
+      .onConflict((conflict) => conflict.columns(['namespace', 'name']).doUpdateSet(change))
+      .execute();
+    await trx
+      .insertInto('policy_revisions')
+      .values({ revision, namespace, name, operation: 'put', source, author, time })
+      .execute();
+    return row;
+  }
+
+  #parseRow(row: PolicyRow): StoredPolicy {
+    return toStored(row, this.#current.parsed(row) ?? parseStored(row));
+  }
+}
+
+type PolicyRow = Selectable<PoliciesTable>;
+type PolicyName = Pick<Policy, 'namespace' | 'name'>;
+
+async function readRow(db: Pick<Store['db'], 'selectFrom'>, key: PolicyName): Promise<PolicyRow | undefined> {
+  return await db
+    .selectFrom('policies')
+    .selectAll()
+    .where('namespace', '=', key.namespace)
+    .where('name', '=', key.name)
+    .executeTakeFirst();
+}
+
+function toStored(row: PolicyRow, parsed: ParsedSource): StoredPolicy {
+  return Object.freeze({
+    namespace: row.namespace,
+    name: row.name,
+    revision: row.revision,
+    policy: Object.freeze({ ...parsed.policy, revision: row.revision }),
+    source: row.source,
+    ruleLines: parsed.ruleLines,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+    updatedBy: row.updated_by,
+  });
+}
+
+function checkNames(input: PutPolicy, policy: Policy): void {
+  const wanted = { namespace: input.namespace ?? policy.namespace, name: input.name ?? policy.name };
+  if (wanted.namespace === policy.namespace && wanted.name === policy.name) return;
+  throw new AppError(
+    'invalid',
+    `The document is the policy ${nameOf(policy)}, not ${nameOf(wanted)}. Make its metadata and the address agree.`,
+  );
+}
+
+function checkAuthor(author: string): string {
+  if (author !== '' && author.length <= MAX_AUTHOR_CHARACTERS) return author;
+  throw new AppError('invalid', `The author must have 1 to ${MAX_AUTHOR_CHARACTERS} characters.`);
+}
+
+/** An explicit condition is always checked; the duty to state one does not apply to a put that would change nothing. */
+function checkPut(input: PutPolicy, parsed: ParsedSource, before: PolicyRow | undefined): void {
+  if (before === undefined) {
+    if (input.ifMatch === undefined) return;
+    throw new AppError('precondition-failed', `There is no policy ${nameOf(parsed.policy)} to replace.`);
+  }
+  if (input.ifNoneMatch === true) {
+    throw new AppError(
+      'precondition-failed',
+      `The policy ${nameOf(before)} exists already, at revision ${before.revision}.`,
+    );
+  }
+  if (input.ifMatch === undefined) {
+    if (before.source === parsed.source) return;
+    throw new AppError(
+      'precondition-required',
+      `The policy ${nameOf(before)} exists. Say which revision you replace (it is at ${before.revision}), so that nobody's ` +
+        'change is lost.',
+    );
+  }
+  if (!matches(before, input.ifMatch)) throw changed(before, input.ifMatch);
+}
+
+function matches(row: PolicyRow, ifMatch: number | '*'): boolean {
+  return ifMatch === '*' || ifMatch === row.revision;
+}
+
+function changed(row: PolicyRow, ifMatch: number | '*' | undefined): AppError {
+  return new AppError(
+    'precondition-failed',
+    `The policy ${nameOf(row)} is at revision ${row.revision}, not ${ifMatch}: somebody changed it. ` +
+      'Read it again and repeat your change.',
+  );
+}
+
+function notFound(key: PolicyName): AppError {
+  return new AppError('not-found', `There is no policy ${nameOf(key)}.`);
+}
+
+function nameOf(key: PolicyName): string {
+  return `${key.namespace}/${key.name}`;
+}
