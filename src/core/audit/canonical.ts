@@ -1,0 +1,116 @@
+import { AppError } from '../../base/errors.ts';
+import { decisionReasons } from '../policy/model.ts';
+import type { AuditEvent } from './event.ts';
+import { MAX_RECORDED_TEXT } from './event.ts';
+import type { Field } from './field.ts';
+import { asciiField, callerTextField, countField, hexField, oneOfField, traceField } from './field.ts';
+
+/**
+ * The bytes of an event: what is hashed, signed and stored. Compact JSON with the fields of the table below in that order,
+ * so that equal events have equal bytes. The version of this encoding is in the batch header.
+ */
+
+/** Longest encoding of one event, in bytes: all texts at their limit and every character escaped fit. */
+export const MAX_EVENT_BYTES = 96 * 1024;
+
+/** Everything known about the fields of each kind. Their order is the order of the bytes. */
+const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, { kind: K }>> } = {
+  decision: {
+    call: asciiField(1, 64),
+    time: countField(),
+    source: asciiField(0, 2048),
+    destination: asciiField(0, 2048),
+    protocol: oneOfField(['http', 'grpc', 'tcp']),
+    method: callerTextField(MAX_RECORDED_TEXT),
+    host: callerTextField(MAX_RECORDED_TEXT),
+    path: callerTextField(MAX_RECORDED_TEXT),
+    port: countField(65_535),
+    decision: oneOfField(['allow', 'deny']),
+    reason: oneOfField(decisionReasons),
+    rule: asciiField(0, 1024),
+    policyRevision: countField(),
+    traceId: traceField(),
+    tokenSubject: callerTextField(MAX_RECORDED_TEXT),
+    certificateSerial: hexField(64),
+  },
+  completion: {
+    call: asciiField(1, 64),
+    time: countField(),
+    status: countField(999),
+    durationMs: countField(),
+    bytesIn: countField(),
+    bytesOut: countField(),
+  },
+  heartbeat: { time: countField() },
+  gap: {
+    time: countField(),
+    reason: oneOfField(['spool-lost', 'spool-corrupt']),
+    epoch: countField(),
+    fromSeq: countField(),
+  },
+};
+
+type Fields<E> = { readonly [F in Exclude<keyof E, 'kind'>]-?: Field<E[F]> };
+
+const tables: ReadonlyMap<string, readonly (readonly [string, Field<unknown>])[]> = new Map(
+  Object.entries(fields).map(([kind, table]) => [kind, Object.entries(table as Record<string, Field<unknown>>)]),
+);
+
+/**
+ * The canonical bytes. Texts that a caller chose are cut to what is recorded; a malformed trace id is recorded as none.
+ * Throws `invalid`, naming the field, for anything else that is out of range: a defect in whoever made the event.
+ */
+export function encodeEvent(event: AuditEvent): Buffer {
+  const record = event as unknown as Readonly<Record<string, unknown>>;
+  const canonical: Record<string, unknown> = { kind: event.kind };
+  for (const [name, field] of tableOf(event.kind)) {
+    const value = field.record(record[name]);
+    if (!field.accepts(value)) throw invalid(`the field ${name} of the ${event.kind} is out of range`);
+    canonical[name] = value;
+  }
+  return Buffer.from(JSON.stringify(canonical), 'utf8');
+}
+
+/** The event in `bytes`, which come from a sidecar. Throws `invalid` for everything that `encodeEvent` does not write. */
+export function decodeEvent(bytes: Uint8Array): AuditEvent {
+  if (bytes.length > MAX_EVENT_BYTES) throw invalid(`it is longer than ${MAX_EVENT_BYTES} bytes`);
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const parsed = parseObject(buffer);
+  const kind = parsed.kind;
+  if (typeof kind !== 'string') throw invalid('it has no kind');
+  const canonical: Record<string, unknown> = { kind };
+  for (const [name, field] of tableOf(kind)) {
+    const value = Object.hasOwn(parsed, name) ? parsed[name] : undefined;
+    if (!field.accepts(value)) throw invalid(`the field ${name} is missing or out of range`);
+    canonical[name] = value;
+  }
+  // One spelling per event: no other order, spacing, escapes, unknown or repeated keys, or broken UTF-8.
+  if (!Buffer.from(JSON.stringify(canonical), 'utf8').equals(buffer)) throw invalid('it is not in canonical form');
+  return Object.freeze(canonical) as unknown as AuditEvent;
+}
+
+/** A text as it is recorded: at most `MAX_RECORDED_TEXT` UTF-16 units, a longer one cut and ended with '…'. */
+export function recorded(text: string): string {
+  return callerTextField(MAX_RECORDED_TEXT).record(text) as string;
+}
+
+function tableOf(kind: string): readonly (readonly [string, Field<unknown>])[] {
+  const table = tables.get(kind);
+  if (table === undefined) throw invalid('its kind is unknown');
+  return table;
+}
+
+function parseObject(bytes: Buffer): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString('utf8'));
+  } catch (cause) {
+    throw invalid('it is not JSON', cause);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid('it is not an object');
+  return value as Record<string, unknown>;
+}
+
+function invalid(why: string, cause?: unknown): AppError {
+  return new AppError('invalid', `Not an audit event: ${why}.`, { cause });
+}

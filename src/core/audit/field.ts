@@ -1,0 +1,63 @@
+/** What one field of an event may hold. */
+export interface Field<T> {
+  /** What is recorded for a value: the value itself, or one that is cut to its limit. */
+  record(value: unknown): unknown;
+  accepts(value: unknown): value is T;
+}
+
+const asIs = (value: unknown) => value;
+
+/** A whole number from 0 to `max` (default 2^53 − 1). */
+export function countField(max: number = Number.MAX_SAFE_INTEGER): Field<number> {
+  return {
+    record: asIs,
+    // -0 is refused: JSON would make it 0.
+    accepts: (value): value is number =>
+      typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= max && !Object.is(value, -0),
+  };
+}
+
+/** Printable ASCII, without spaces. */
+export function asciiField(minLength: number, maxLength: number): Field<string> {
+  return {
+    record: asIs,
+    accepts: (value): value is string =>
+      typeof value === 'string' && value.length >= minLength && value.length <= maxLength && /^[!-~]*$/.test(value),
+  };
+}
+
+/** Lower-hex digits, or none. */
+export function hexField(maxLength: number): Field<string> {
+  return {
+    record: asIs,
+    accepts: (value): value is string =>
+      typeof value === 'string' && value.length <= maxLength && /^[0-9a-f]*$/.test(value),
+  };
+}
+
+/** W3C trace id, or none. It comes from the caller: a malformed one is recorded as none. */
+export function traceField(): Field<string> {
+  const accepts = (value: unknown): value is string => typeof value === 'string' && /^([0-9a-f]{32})?$/.test(value);
+  return { record: (value) => (typeof value === 'string' && !accepts(value) ? '' : value), accepts };
+}
+
+/** Any text, which the caller chose: cut to `maxUnits` UTF-16 units, the last of them '…'. */
+export function callerTextField(maxUnits: number): Field<string> {
+  return {
+    record(value) {
+      if (typeof value !== 'string' || value.length <= maxUnits) return value;
+      // Never between the halves of a surrogate pair.
+      const end = isHighSurrogate(value.charCodeAt(maxUnits - 2)) ? maxUnits - 2 : maxUnits - 1;
+      return `${value.slice(0, end)}…`;
+    },
+    accepts: (value): value is string => typeof value === 'string' && value.length <= maxUnits,
+  };
+}
+
+export function oneOfField<const T extends string>(values: readonly T[]): Field<T> {
+  return { record: asIs, accepts: (value): value is T => (values as readonly unknown[]).includes(value) };
+}
+
+function isHighSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdbff;
+}
