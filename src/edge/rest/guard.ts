@@ -1,0 +1,92 @@
+import { isIP } from 'node:net';
+import { AppError } from '../../base/errors.ts';
+import type { AdminTokens } from '../../control/access/tokens.ts';
+import type { App } from './app.ts';
+import { HttpError } from './problem.ts';
+
+export interface GuardOptions {
+  /** Address that the server is bound to. */
+  readonly host: string;
+  /** Port it listens on, known once it does. */
+  readonly port: () => number;
+  readonly tokens: Pick<AdminTokens, 'authenticate'>;
+  /** Aborted when the server stops. */
+  readonly stopping: AbortSignal;
+}
+
+/** What every request passes before its route: headers of every answer, the host that it names, the token that it carries. */
+export function guard(app: App, options: GuardOptions): void {
+  const loopback = isLoopback(options.host);
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers(securityHeaders);
+    reply.header('x-request-id', request.id);
+    const isApi = belowV1(request.routeOptions.url ?? request.url);
+    if (isApi) reply.header('cache-control', 'no-store');
+    if (options.stopping.aborted)
+      throw new AppError('unavailable', 'The server is stopping. Try again.', { retryAfterSeconds: 1 });
+    if (loopback) checkHost(request.headers.host, options.port());
+    // Unknown paths below /v1 ask for a token too, so that nobody without one learns what exists.
+    const isPublic = request.routeOptions.config.public === true || (request.is404 && !isApi);
+    if (!isPublic) request.caller = await authenticate(request.headers.authorization, options.tokens);
+  });
+  app.setNotFoundHandler(async (request, reply) => {
+    const path = request.url.split('?', 1)[0] ?? '';
+    const methods = allowedMethods(app, path);
+    if (methods.length === 0)
+      throw new AppError('not-found', 'There is nothing at this path. GET /v1/openapi.json lists what there is.');
+    reply.header('allow', methods.join(', '));
+    throw new HttpError(
+      405,
+      `${request.method} is not possible here; ${methods.join(', ')} ${methods.length > 1 ? 'are' : 'is'}.`,
+    );
+  });
+}
+
+const securityHeaders: Readonly<Record<string, string>> = {
+  'content-security-policy':
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+};
+
+function belowV1(url: string): boolean {
+  return /^\/v1(?![^/?#])/.test(url);
+}
+
+/** RFC 6750. One message for every failure: it does not say which part was wrong. */
+async function authenticate(header: string | undefined, tokens: GuardOptions['tokens']): Promise<string> {
+  const presented = /^Bearer +([\x21-\x7e]{1,512})$/i.exec(header ?? '')?.[1];
+  const who = presented === undefined ? undefined : await tokens.authenticate(presented);
+  if (who === undefined)
+    throw new AppError(
+      'unauthenticated',
+      'This needs the header "Authorization: Bearer <admin token>" with a valid token.',
+    );
+  return who.name;
+}
+
+/**
+ * A page of another site can make a browser call a loopback address under a name of its own (DNS rebinding). Such calls
+ * carry that name as Host; on loopback only these are ours.
+ */
+function checkHost(header: string | undefined, port: number): void {
+  const hosts = ['localhost', '127.0.0.1', '[::1]'].flatMap((name) =>
+    port === 80 ? [name, `${name}:80`] : [`${name}:${port}`],
+  );
+  if (header === undefined || !hosts.includes(header.toLowerCase()))
+    throw new AppError('forbidden', `The Host header is not one of this server's: ${hosts.join(', ')}.`);
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
+/** Of the routes that exist at `path`. */
+function allowedMethods(app: App, path: string): string[] {
+  return ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'].filter(
+    (method) => app.findRoute({ method, url: path }) !== null,
+  );
+}

@@ -1,0 +1,44 @@
+import { Type } from 'typebox';
+import type { Watch } from '../../base/watch.ts';
+import type { TrustBundle } from '../../core/identity/bundle.ts';
+import type { App } from './app.ts';
+import { closed } from './schemas.ts';
+
+/** What the server says about itself. */
+export interface ServerInfo {
+  readonly version: string;
+  /** Shown on the page: name → address, such as { gRPC: '127.0.0.1:8444' }. */
+  readonly addresses: Readonly<Record<string, string>>;
+  /** Where the admin token is, in dev. Shown to anyone who can open the page; leave it out elsewhere. */
+  readonly tokenFile?: string;
+}
+
+/** GET /v1/info */
+export function info(app: App, deps: { readonly info: ServerInfo; readonly bundle: Watch<TrustBundle> }): void {
+  app.get(
+    '/v1/info',
+    {
+      schema: {
+        operationId: 'getInfo',
+        summary: 'Version, trust domain and addresses of this server.',
+        tags: ['server'],
+        querystring: Type.Object({}, closed),
+        response: {
+          200: Type.Object(
+            {
+              version: Type.String(),
+              trustDomain: Type.String(),
+              addresses: Type.Record(Type.String(), Type.String()),
+            },
+            closed,
+          ),
+        },
+      },
+    },
+    async () => ({
+      version: deps.info.version,
+      trustDomain: deps.bundle.current.trustDomain,
+      addresses: { ...deps.info.addresses },
+    }),
+  );
+}

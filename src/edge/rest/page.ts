@@ -1,0 +1,31 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { App } from './app.ts';
+import type { ServerInfo } from './info.ts';
+
+/** The files of the page: an exact list, so that no path of a caller ever reaches the file system. */
+const files = [
+  { path: '/', file: 'index.html', type: 'text/html; charset=utf-8' },
+  { path: '/page.css', file: 'page.css', type: 'text/css; charset=utf-8' },
+  { path: '/page.js', file: 'page.js', type: 'text/javascript; charset=utf-8' },
+  { path: '/view.js', file: 'view.js', type: 'text/javascript; charset=utf-8' },
+  { path: '/events.js', file: 'events.js', type: 'text/javascript; charset=utf-8' },
+] as const;
+
+/** GET / and its files: a plain page over the same API. Public; all that it shows, it fetches with the token that its user pastes. */
+export async function page(app: App, info: ServerInfo): Promise<void> {
+  for (const { path, file, type } of files) {
+    const content = await readFile(join(import.meta.dirname, 'page', file));
+    const etag = `"${createHash('sha256').update(content).digest('base64url').slice(0, 22)}"`;
+    app.get(path, { config: { public: true }, schema: { hide: true } }, async (request, reply) => {
+      reply.header('etag', etag).header('cache-control', 'no-cache');
+      if (request.headers['if-none-match'] === etag) return reply.code(304).send();
+      return reply.type(type).send(content);
+    });
+  }
+  app.get('/page.json', { config: { public: true }, schema: { hide: true } }, async (_request, reply) => {
+    reply.header('cache-control', 'no-store');
+    return { version: info.version, tokenFile: info.tokenFile ?? null };
+  });
+}

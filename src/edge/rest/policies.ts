@@ -1,0 +1,239 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import { AppError } from '../../base/errors.ts';
+import type { PolicyStore, StoredPolicy } from '../../control/policies/store.ts';
+import { parsePolicies } from '../../core/policy/parse.ts';
+import type { App } from './app.ts';
+import { isUnchanged, readCreateOnly, readIfMatch, toEtag } from './etag.ts';
+import { accepts } from './negotiate.ts';
+import type { Envelope } from './policy-document.ts';
+import { PolicyEnvelope, toEnvelope } from './policy-document.ts';
+import {
+  closed,
+  cursor,
+  DEFAULT_LIMIT,
+  dryRun,
+  limit,
+  namespaceName,
+  nullable,
+  objectName,
+  preconditions,
+  revision,
+  unchanged,
+} from './schemas.ts';
+
+const params = Type.Object({ namespace: namespaceName, name: objectName }, closed);
+const none = Type.Object({}, closed);
+const YAML = 'application/yaml';
+
+export type PoliciesPort = Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete'>;
+
+/** GET /v1/policies; GET, PUT, DELETE /v1/policies/{namespace}/{name} */
+export function policies(app: App, deps: { readonly policies: PoliciesPort; readonly now: () => number }): void {
+  app.get(
+    '/v1/policies',
+    {
+      schema: {
+        operationId: 'listPolicies',
+        summary: 'All policies, or those of a namespace.',
+        tags: ['policies'],
+        querystring: Type.Object({ namespace: Type.Optional(namespaceName), limit, cursor }, closed),
+        response: {
+          200: Type.Object(
+            { items: Type.Array(PolicyEnvelope), nextCursor: nullable(Type.String()), revision },
+            closed,
+          ),
+        },
+      },
+    },
+    async (request) => {
+      const { namespace, limit: most, cursor: from } = request.query;
+      const page = await deps.policies.list({
+        limit: most ?? DEFAULT_LIMIT,
+        ...(from !== undefined && { cursor: from }),
+        ...(namespace !== undefined && { namespace }),
+      });
+      return { items: page.items.map(toEnvelope), nextCursor: page.nextCursor, revision: page.revision };
+    },
+  );
+
+  app.get(
+    '/v1/policies/:namespace/:name',
+    {
+      schema: {
+        operationId: 'getPolicy',
+        summary: 'One policy. With `Accept: application/yaml`: its source, byte for byte.',
+        tags: ['policies'],
+        params,
+        querystring: none,
+        response: {
+          200: {
+            description: 'The policy.',
+            content: { 'application/json': { schema: PolicyEnvelope }, [YAML]: { schema: Type.String() } },
+          },
+          304: unchanged,
+        },
+      },
+    },
+    async (request, reply) => {
+      const stored = await deps.policies.get(request.params.namespace, request.params.name);
+      reply.header('etag', toEtag(stored.revision)).header('vary', 'accept');
+      if (isUnchanged(request.headers['if-none-match'], stored.revision)) return reply.code(304).send(null);
+      if (accepts(request.headers.accept, ['application/json', YAML, 'text/yaml']) === 'application/json')
+        return toEnvelope(stored);
+      return reply.type(`${YAML}; charset=utf-8`).send(stored.source);
+    },
+  );
+
+  putPolicy(app, deps);
+
+  app.delete(
+    '/v1/policies/:namespace/:name',
+    {
+      schema: {
+        operationId: 'deletePolicy',
+        summary: 'Delete a policy. What only it allowed is denied from then on.',
+        tags: ['policies'],
+        params,
+        querystring: Type.Object({ dryRun }, closed),
+        headers: preconditions,
+        response: { 200: Type.Object({ revision }, { ...closed, description: 'The revision that made it so.' }) },
+      },
+    },
+    async (request) => {
+      const { namespace, name } = request.params;
+      const ifMatch = readIfMatch(request.headers['if-match']);
+      if (request.query.dryRun === true) {
+        const stored = await deps.policies.get(namespace, name);
+        checkIfMatch(stored, ifMatch);
+        return { revision: stored.revision };
+      }
+      if (ifMatch === undefined) throw preconditionRequired();
+      return deps.policies.delete({ namespace, name, author: author(request.caller), ifMatch });
+    },
+  );
+}
+
+/** In a scope of its own: here, and only here, a body is text in YAML or JSON, and is kept as it was written. */
+function putPolicy(app: App, deps: { readonly policies: PoliciesPort; readonly now: () => number }): void {
+  app.register(async (plain) => {
+    const scope = plain.withTypeProvider<TypeBoxTypeProvider>();
+    scope.removeAllContentTypeParsers();
+    const consumes = [YAML, 'text/yaml', 'application/json'];
+    scope.addContentTypeParser(consumes, { parseAs: 'buffer' }, (_request, body, done) => {
+      try {
+        done(null, new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body as Buffer));
+      } catch {
+        done(new AppError('invalid', 'The body is not valid UTF-8.'), undefined);
+      }
+    });
+    scope.put(
+      '/v1/policies/:namespace/:name',
+      {
+        schema: {
+          operationId: 'putPolicy',
+          summary: 'Create or replace a policy: one document, YAML or JSON.',
+          tags: ['policies'],
+          consumes,
+          params,
+          querystring: Type.Object({ dryRun }, closed),
+          headers: preconditions,
+          body: Type.String({ minLength: 1, description: 'The document; it is kept as it is written.' }),
+          response: { 200: PolicyEnvelope, 201: PolicyEnvelope },
+        },
+      },
+      async (request, reply): Promise<Envelope> => {
+        const { namespace, name } = request.params;
+        const change = {
+          source: request.body,
+          author: author(request.caller),
+          namespace,
+          name,
+          ifMatch: readIfMatch(request.headers['if-match']),
+          ifNoneMatch: readCreateOnly(request.headers['if-none-match']),
+        };
+        if (request.query.dryRun === true) {
+          const { would, created } = await dryRunPut(deps, change);
+          return reply.code(created ? 201 : 200).send(would);
+        }
+        const { ifMatch, ...rest } = change;
+        const { policy, created } = await deps.policies.put({ ...rest, ...(ifMatch !== undefined && { ifMatch }) });
+        reply.code(created ? 201 : 200).header('etag', toEtag(policy.revision));
+        if (created) reply.header('location', `/v1/policies/${policy.namespace}/${policy.name}`);
+        return toEnvelope(policy);
+      },
+    );
+  });
+}
+
+interface Change {
+  readonly source: string;
+  readonly author: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly ifMatch: number | '*' | undefined;
+  readonly ifNoneMatch: boolean;
+}
+
+/** The checks of a put without the put. Revision 0 stands for the one that it would get. */
+async function dryRunPut(
+  deps: { readonly policies: PoliciesPort; readonly now: () => number },
+  change: Change,
+): Promise<{ would: Envelope; created: boolean }> {
+  const [document, ...others] = parsePolicies(change.source);
+  if (document === undefined || others.length > 0)
+    throw new AppError('invalid-document', 'The body must hold exactly one policy.');
+  const { namespace, name } = document.policy;
+  if (namespace !== change.namespace || name !== change.name)
+    throw new AppError(
+      'invalid',
+      `The document is ${namespace}/${name}, the path says ${change.namespace}/${change.name}.`,
+    );
+  const stored = await find(deps.policies, namespace, name);
+  if (stored !== undefined && change.ifNoneMatch)
+    throw new AppError('precondition-failed', `${namespace}/${name} exists already, at revision ${stored.revision}.`);
+  if (stored === undefined && change.ifMatch !== undefined)
+    throw new AppError('precondition-failed', `${namespace}/${name} does not exist, so If-Match cannot be met.`);
+  if (stored !== undefined) checkIfMatch(stored, change.ifMatch);
+  const now = deps.now();
+  const would = {
+    namespace,
+    name,
+    revision: 0,
+    source: document.source,
+    createdAt: stored?.createdAt ?? now,
+    updatedAt: now,
+    updatedBy: change.author,
+  };
+  return { would: toEnvelope(would), created: stored === undefined };
+}
+
+async function find(store: PoliciesPort, namespace: string, name: string): Promise<StoredPolicy | undefined> {
+  try {
+    return await store.get(namespace, name);
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'not-found') return undefined;
+    throw error;
+  }
+}
+
+function checkIfMatch(stored: StoredPolicy, ifMatch: number | '*' | undefined): void {
+  if (ifMatch === undefined) throw preconditionRequired();
+  if (ifMatch !== '*' && ifMatch !== stored.revision)
+    throw new AppError(
+      'precondition-failed',
+      `${stored.namespace}/${stored.name} is at revision ${stored.revision}, not ${ifMatch}. Read it again and repeat the change.`,
+    );
+}
+
+function preconditionRequired(): AppError {
+  return new AppError(
+    'precondition-required',
+    'This needs the header If-Match with the revision that you read (its ETag), or *.',
+  );
+}
+
+function author(caller: string | null): string {
+  if (caller === null) throw new AppError('unauthenticated', 'A change needs an author.');
+  return caller;
+}

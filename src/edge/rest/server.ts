@@ -1,0 +1,137 @@
+import type { AddressInfo } from 'node:net';
+import type { Clock } from '../../base/clock.ts';
+import { AppError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import type { RandomBytes } from '../../base/random.ts';
+import type { Watch } from '../../base/watch.ts';
+import type { AdminTokens } from '../../control/access/tokens.ts';
+import type { JoinTokens } from '../../control/authority/attest/join-token.ts';
+import type { Entries } from '../../control/authority/entries.ts';
+import type { AuditIndex } from '../../control/ledger/index.ts';
+import type { PolicyStore } from '../../control/policies/store.ts';
+import type { Proxies } from '../../control/registry/proxies.ts';
+import type { TrustBundle } from '../../core/identity/bundle.ts';
+import type { App } from './app.ts';
+import { createApp } from './app.ts';
+import { audit } from './audit.ts';
+import { bundle } from './bundle.ts';
+import { entries } from './entries.ts';
+import { guard } from './guard.ts';
+import type { ServerInfo } from './info.ts';
+import { info } from './info.ts';
+import { joinTokens } from './join-tokens.ts';
+import { describe, openapi } from './openapi.ts';
+import { page } from './page.ts';
+import { policies } from './policies.ts';
+import { policyCheck } from './policy-check.ts';
+import { proxies } from './proxies.ts';
+import { EventStreams } from './sse.ts';
+import { logWrites } from './writes.ts';
+
+export interface RestDeps {
+  readonly policies: Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'current'>;
+  readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId'>;
+  readonly joinTokens: Pick<JoinTokens, 'create' | 'list' | 'delete'>;
+  readonly proxies: Pick<Proxies, 'list'>;
+  readonly audit: Pick<AuditIndex, 'search' | 'get' | 'tail'>;
+  readonly bundle: Watch<TrustBundle>;
+  readonly tokens: Pick<AdminTokens, 'authenticate'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly random?: RandomBytes;
+  readonly info: ServerInfo;
+  /** Policies of this namespace apply to every namespace. Default 'writ-system'. */
+  readonly rootNamespace?: string;
+}
+
+export interface ListenOptions {
+  /** Address to bind. On a loopback address, only requests that name a loopback host are served. */
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+}
+
+export interface RunningServer {
+  readonly url: string;
+  readonly port: number;
+  /** Ends live streams, lets running requests finish for 5 s, then closes every connection. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** How long requests may go on once the server stops. */
+const GRACE_MS = 5_000;
+/** Connections at a time; more wait in the kernel's queue or are dropped. */
+const MAX_CONNECTIONS = 1_000;
+
+/** The REST API and its page, listening. Throws `unavailable` when the address cannot be had. */
+export async function createRestServer(deps: RestDeps, options: ListenOptions): Promise<RunningServer> {
+  const stopping = new AbortController();
+  const { app, port } = await createRoutes(deps, { ...options, stopping: stopping.signal });
+  await listen(app, options);
+  let closing: Promise<void> | undefined;
+  return {
+    url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port()}`,
+    port: port(),
+    close: () => {
+      closing ??= close(app, stopping, deps.clock);
+      return closing;
+    },
+  };
+}
+
+/** Everything but the socket. */
+export async function createRoutes(
+  deps: RestDeps,
+  options: ListenOptions & { readonly stopping: AbortSignal },
+): Promise<{ readonly app: App; readonly port: () => number }> {
+  const app = createApp(deps);
+  const port = () => (app.server.address() as AddressInfo | null)?.port ?? options.port;
+  const streams = new EventStreams({ clock: deps.clock, logger: deps.logger, stopping: options.stopping });
+  guard(app, { host: options.host, port, tokens: deps.tokens, stopping: options.stopping });
+  logWrites(app, deps.logger);
+  await describe(app, deps.info.version);
+  policies(app, { policies: deps.policies, now: () => deps.clock.now() });
+  policyCheck(app, {
+    policies: deps.policies,
+    entries: deps.entries,
+    bundle: deps.bundle,
+    rootNamespace: deps.rootNamespace ?? 'writ-system',
+  });
+  entries(app, { entries: deps.entries });
+  joinTokens(app, { joinTokens: deps.joinTokens });
+  proxies(app, { proxies: deps.proxies });
+  audit(app, { audit: deps.audit, clock: deps.clock, streams });
+  bundle(app, { bundle: deps.bundle });
+  info(app, { info: deps.info, bundle: deps.bundle });
+  openapi(app);
+  await page(app, deps.info);
+  await app.ready();
+  return { app, port };
+}
+
+async function listen(app: App, options: ListenOptions): Promise<void> {
+  app.server.maxConnections = MAX_CONNECTIONS;
+  try {
+    await app.listen({ host: options.host, port: options.port });
+  } catch (cause) {
+    await app.close();
+    const why = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
+    const mend =
+      why === 'EADDRINUSE'
+        ? 'Something listens there already: stop it, or choose another port.'
+        : 'Choose another address.';
+    throw new AppError('unavailable', `REST cannot listen on ${options.host}:${options.port} (${why}). ${mend}`, {
+      cause,
+    });
+  }
+}
+
+async function close(app: App, stopping: AbortController, clock: Clock): Promise<void> {
+  stopping.abort();
+  const cancel = clock.after(GRACE_MS, () => app.server.closeAllConnections());
+  try {
+    await app.close();
+  } finally {
+    cancel();
+  }
+}
