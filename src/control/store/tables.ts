@@ -85,4 +85,6 @@ export interface ProxiesTable {
   /** Whether its endpoints are part of the mesh. */
   serving: number;
   last_seen: number;
+  /** Store revision of its last change; being seen is none. */
+  revision: number;
 }

@@ -67,7 +67,9 @@ export const initial: Migration = {
       version ${t.text} not null,
       inbound ${t.text} not null,
       serving integer not null,
-      last_seen ${t.bigint} not null
+      last_seen ${t.bigint} not null,
+      revision ${t.bigint} not null
     )${t.strict}`,
+    `create index proxies_by_revision on proxies (revision)`,
   ],
 };

@@ -1,0 +1,169 @@
+import { createHash } from 'node:crypto';
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Watch } from '../../base/watch.ts';
+import { WatchSource } from '../../base/watch.ts';
+import type { TrustBundle } from '../../core/identity/bundle.ts';
+import { parseSpiffeId, workloadOf } from '../../core/identity/spiffe-id.ts';
+import { selects } from '../../core/policy/compile.ts';
+import type { Policy, Workload } from '../../core/policy/model.ts';
+import type { Service, SnapshotContent } from '../../core/policy/snapshot.ts';
+import type { PolicySet } from './current.ts';
+
+/** What a sidecar gets, ready to send. */
+export interface EncodedSnapshot {
+  /** SHA-256 of `content`: what the sidecar acknowledges. */
+  readonly hash: Buffer;
+  readonly content: Buffer;
+}
+
+/** The state of the mesh at one moment. Immutable. */
+export interface Published {
+  /** Revision of the policies. Services and bundle change without it; hashes tell. */
+  readonly revision: number;
+  /** Milliseconds since the epoch. */
+  readonly publishedAt: number;
+  /**
+   * What concerns one workload. Encoded once for all workloads that the same policies select, so asking for each of many
+   * connected sidecars is cheap. `spiffeId` and `labels` come from its certificate and entry, never from what it says.
+   */
+  for(spiffeId: string, labels: Readonly<Record<string, string>>): EncodedSnapshot;
+}
+
+export interface PublisherOptions {
+  readonly policies: Watch<PolicySet>;
+  readonly services: Watch<readonly Service[]>;
+  readonly bundle: Watch<TrustBundle>;
+  /** Deterministic: the same content gives the same bytes. */
+  readonly encode: (content: SnapshotContent) => Buffer;
+  /** Policies in this namespace apply to the workloads of every namespace. Default 'writ-system'. */
+  readonly rootNamespace?: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+const DEFAULT_ROOT_NAMESPACE = 'writ-system';
+
+/**
+ * Joins policies, services and trust into the one value that every connected sidecar is sent its part of. Whatever changes in
+ * one turn of the event loop is published once.
+ */
+export class Publisher {
+  readonly #options: PublisherOptions;
+  readonly #current: WatchSource<Published>;
+  readonly #unsubscribe: readonly (() => void)[];
+  #pending: NodeJS.Immediate | undefined;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+    this.#current = new WatchSource(this.#build());
+    const changed = () => this.#publishSoon();
+    this.#unsubscribe = [
+      options.policies.subscribe(changed),
+      options.services.subscribe(changed),
+      options.bundle.subscribe(changed),
+    ];
+  }
+
+  get current(): Watch<Published> {
+    return this.#current;
+  }
+
+  close(): void {
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    clearImmediate(this.#pending);
+  }
+
+  #publishSoon(): void {
+    this.#pending ??= setImmediate(() => {
+      this.#pending = undefined;
+      const published = this.#build();
+      this.#current.set(published);
+      this.#options.logger.debug({ revision: published.revision }, 'published');
+    });
+  }
+
+  #build(): Published {
+    const { policies, services, bundle, encode, clock } = this.#options;
+    return new Snapshots({
+      set: policies.current,
+      services: services.current,
+      bundle: bundle.current,
+      encode,
+      rootNamespace: this.#options.rootNamespace ?? DEFAULT_ROOT_NAMESPACE,
+      publishedAt: clock.now(),
+    });
+  }
+}
+
+interface SnapshotsOptions {
+  readonly set: PolicySet;
+  readonly services: readonly Service[];
+  readonly bundle: TrustBundle;
+  readonly encode: (content: SnapshotContent) => Buffer;
+  readonly rootNamespace: string;
+  readonly publishedAt: number;
+}
+
+class Snapshots implements Published {
+  readonly revision: number;
+  readonly publishedAt: number;
+  readonly #options: SnapshotsOptions;
+  /** Only these can apply to a workload, by its namespace: a mesh of many namespaces does not look at all policies. */
+  readonly #candidates = new Map<string, readonly Policy[]>();
+  readonly #byWorkload = new Map<string, EncodedSnapshot>();
+  /** By what was selected: workloads with different labels often have the same policies. */
+  readonly #bySelection = new Map<string, EncodedSnapshot>();
+
+  constructor(options: SnapshotsOptions) {
+    this.#options = options;
+    this.revision = options.set.revision;
+    this.publishedAt = options.publishedAt;
+  }
+
+  for(spiffeId: string, labels: Readonly<Record<string, string>>): EncodedSnapshot {
+    // An identity that is no service has no namespace: only the policies of the root namespace can apply to it.
+    const namespace = workloadOf(parseSpiffeId(spiffeId))?.namespace ?? '';
+    const key = JSON.stringify([namespace, Object.entries(labels).sort(byKey)]);
+    const known = this.#byWorkload.get(key);
+    if (known !== undefined) return known;
+    const snapshot = this.#encodeOnce(this.#selected({ namespace, labels }));
+    this.#byWorkload.set(key, snapshot);
+    return snapshot;
+  }
+
+  #selected(workload: Workload): readonly Policy[] {
+    const { rootNamespace } = this.#options;
+    return this.#candidatesOf(workload.namespace).filter((policy) => selects(policy, workload, rootNamespace));
+  }
+
+  #candidatesOf(namespace: string): readonly Policy[] {
+    const known = this.#candidates.get(namespace);
+    if (known !== undefined) return known;
+    const { set, rootNamespace } = this.#options;
+    const candidates = set.policies.filter((each) => each.namespace === namespace || each.namespace === rootNamespace);
+    this.#candidates.set(namespace, candidates);
+    return candidates;
+  }
+
+  #encodeOnce(policies: readonly Policy[]): EncodedSnapshot {
+    // A revision belongs to exactly one policy.
+    const key = policies.map((policy) => policy.revision).join(',');
+    const known = this.#bySelection.get(key);
+    if (known !== undefined) return known;
+    const { services, bundle, encode } = this.#options;
+    const content = encode({ policies: policies.map(withoutSelector), services, bundle });
+    const snapshot = Object.freeze({ hash: createHash('sha256').update(content).digest(), content });
+    this.#bySelection.set(key, snapshot);
+    return snapshot;
+  }
+}
+
+/** It has selected; the sidecar has no use for it. */
+function withoutSelector(policy: Policy): Policy {
+  return { ...policy, selector: {} };
+}
+
+function byKey([a]: readonly [string, string], [b]: readonly [string, string]): number {
+  return a < b ? -1 : 1;
+}

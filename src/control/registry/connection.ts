@@ -1,0 +1,101 @@
+import type { Clock } from '../../base/clock.ts';
+import type { ProxyHello } from './hello.ts';
+
+/**
+ * One stream of a sidecar, as the edge tells it. Once a newer stream of the same instance has connected, everything said on
+ * this one is ignored.
+ */
+export interface ProxyConnection {
+  /** A snapshot was sent. */
+  sent(revision: number, hash: Buffer): void;
+  /** The sidecar has put into force what was sent. */
+  ack(revision: number, hash: Buffer): void;
+  /** The sidecar could not use what was sent; it goes on with the last good one. */
+  nack(revision: number, hash: Buffer, error: string): void;
+  /** The stream is over. With a goodbye its endpoints leave the mesh now, else when it stays away. Idempotent. */
+  close(how: { readonly goodbye: boolean }): Promise<void>;
+}
+
+export type SyncState = 'synced' | 'pending' | 'rejected';
+
+const MAX_ERROR_CHARACTERS = 4096;
+
+/** What a sidecar has been sent and what it made of it. Lives as long as one stream. */
+export class Acknowledgements {
+  readonly #clock: Clock;
+  #sent: { readonly revision: number; readonly hash: Buffer } | undefined;
+  #acknowledged: { readonly revision: number; readonly hash: Buffer; readonly at: number } | undefined;
+  #error: string | null = null;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get state(): SyncState {
+    if (this.#error !== null) return 'rejected';
+    const isCurrent = this.#sent !== undefined && this.#acknowledged?.hash.equals(this.#sent.hash) === true;
+    return isCurrent ? 'synced' : 'pending';
+  }
+
+  get revision(): number | null {
+    return this.#acknowledged?.revision ?? null;
+  }
+
+  get at(): number | null {
+    return this.#acknowledged?.at ?? null;
+  }
+
+  get error(): string | null {
+    return this.#error;
+  }
+
+  sent(revision: number, hash: Buffer): void {
+    this.#sent = { revision, hash };
+  }
+
+  /** Counts only for what was sent last: a sidecar cannot acknowledge what it was never given. */
+  ack(hash: Buffer): void {
+    if (this.#sent === undefined || !this.#sent.hash.equals(hash)) return;
+    this.#acknowledged = { ...this.#sent, at: this.#clock.now() };
+    this.#error = null;
+  }
+
+  nack(hash: Buffer, error: string): void {
+    if (this.#sent === undefined || !this.#sent.hash.equals(hash)) return;
+    this.#error = error.length > MAX_ERROR_CHARACTERS ? `${error.slice(0, MAX_ERROR_CHARACTERS - 1)}…` : error;
+  }
+}
+
+/** A stream, and the connection that the edge holds. */
+export class Connection implements ProxyConnection {
+  readonly hello: ProxyHello;
+  /** Milliseconds since the epoch. */
+  readonly since: number;
+  readonly acknowledgements: Acknowledgements;
+  readonly #onClose: (goodbye: boolean) => Promise<void>;
+  #closing: Promise<void> | undefined;
+
+  constructor(clock: Clock, hello: ProxyHello, onClose: (goodbye: boolean) => Promise<void>) {
+    this.hello = hello;
+    this.since = clock.now();
+    this.acknowledgements = new Acknowledgements(clock);
+    this.#onClose = onClose;
+  }
+
+  sent(revision: number, hash: Buffer): void {
+    this.acknowledgements.sent(revision, hash);
+  }
+
+  ack(_revision: number, hash: Buffer): void {
+    this.acknowledgements.ack(hash);
+  }
+
+  nack(_revision: number, hash: Buffer, error: string): void {
+    this.acknowledgements.nack(hash, error);
+  }
+
+  close(how: { readonly goodbye: boolean }): Promise<void> {
+    this.#closing ??= this.#onClose(how.goodbye);
+    return this.#closing;
+  }
+}

@@ -1,0 +1,272 @@
+import type { Clock } from '../../base/clock.ts';
+import { sleep } from '../../base/clock.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Watch } from '../../base/watch.ts';
+import { WatchSource } from '../../base/watch.ts';
+import type { Service } from '../../core/policy/snapshot.ts';
+import type { Store } from '../store/store.ts';
+import type { Acknowledgements, ProxyConnection, SyncState } from './connection.ts';
+import { Connection } from './connection.ts';
+import type { ProxyHello } from './hello.ts';
+import { checkHello } from './hello.ts';
+import type { ProxyRow } from './rows.ts';
+import { ProxyRows } from './rows.ts';
+import { servicesOf } from './services.ts';
+
+export type { ProxyConnection } from './connection.ts';
+export type { InboundEndpoint, ProxyHello } from './hello.ts';
+
+export interface ProxyStatus {
+  readonly instanceId: string;
+  readonly spiffeId: string;
+  readonly version: string;
+  /** To this control plane. */
+  readonly connected: boolean;
+  readonly state: SyncState | 'disconnected';
+  /** Revision of the policies that it should be at. */
+  readonly desiredRevision: number;
+  /** Revision that it was last known to have in force; null when it has not said so since this control plane started. */
+  readonly acknowledgedRevision: number | null;
+  readonly acknowledgedAt: number | null;
+  readonly connectedSince: number | null;
+  readonly lastSeen: number;
+  /** host:port, as announced. Part of the mesh until it says goodbye or stays away for a minute. */
+  readonly endpoints: readonly string[];
+  /** Why it rejected the last snapshot. */
+  readonly lastError: string | null;
+}
+
+export interface ProxiesOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Whatever knows the revision of the policies. */
+  readonly published: Watch<{ readonly revision: number }>;
+}
+
+/** How often those that are connected are recorded as seen, and those that are not are looked over. */
+const TICK_MS = 10_000;
+/** An endpoint whose sidecar has been away this long leaves the mesh. */
+const AWAY_MS = 60_000;
+/** A sidecar that has been away this long is not listed any more. */
+const FORGET_MS = 24 * 60 * 60 * 1000;
+
+interface Known {
+  readonly row: ProxyRow;
+  /** When we last learnt that some replica has seen it, by our own clock: clocks of replicas need not agree. */
+  readonly heardAt: number;
+  /** Of its last stream to us that has ended. */
+  readonly acknowledgements: Acknowledgements | undefined;
+}
+
+/**
+ * Which sidecars there are, what each has in force, and the services that they make up.
+ *
+ * Endpoints are stored, so a control plane that restarts does not empty the mesh: time during which it was not up, or could
+ * not read the database, does not count as a sidecar's absence.
+ *
+ * Not solved: a sidecar that is connected to another replica is listed here as disconnected, although recently seen.
+ */
+export class Proxies {
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #published: Watch<{ readonly revision: number }>;
+  readonly #rows: ProxyRows;
+  readonly #services: WatchSource<readonly Service[]>;
+  readonly #known = new Map<string, Known>();
+  readonly #connections = new Map<string, Connection>();
+  readonly #unsubscribe: () => void;
+  #revision = 0;
+  #loading: Promise<void> | undefined;
+  #loadAgain = false;
+  #closed = false;
+
+  /** Reads what is stored, so that `services` is complete from the start. */
+  static async open(options: ProxiesOptions): Promise<Proxies> {
+    const rows = new ProxyRows(options.store);
+    const proxies = new Proxies(options, rows);
+    try {
+      await proxies.#load();
+    } catch (error) {
+      await proxies.close();
+      throw error;
+    }
+    return proxies;
+  }
+
+  private constructor(options: ProxiesOptions, rows: ProxyRows) {
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+    this.#published = options.published;
+    this.#rows = rows;
+    this.#services = new WatchSource<readonly Service[]>([]);
+    this.#unsubscribe = options.store.revision.subscribe(() => {
+      // The next tick tries again.
+      this.#loadSoon().catch((error: unknown) => this.#logger.warn({ err: error }, 'cannot read the sidecars'));
+    });
+  }
+
+  /** The services that can be called now. Set only when something in it changes. */
+  get services(): Watch<readonly Service[]> {
+    return this.#services;
+  }
+
+  /**
+   * A sidecar has connected: its endpoints are part of the mesh when this resolves. A newer stream of the same instance takes
+   * over from an older one. Throws `invalid`.
+   */
+  async connect(hello: ProxyHello): Promise<ProxyConnection> {
+    checkHello(hello);
+    const connection = new Connection(this.#clock, hello, (goodbye) => this.#disconnect(connection, goodbye));
+    // Before anything is awaited: from now on the older stream cannot take the endpoints away.
+    this.#connections.set(hello.instanceId, connection);
+    try {
+      await this.#rows.register(hello, this.#clock.now());
+      await this.#loadSoon();
+    } catch (error) {
+      if (this.#isCurrent(connection)) this.#connections.delete(hello.instanceId);
+      throw error;
+    }
+    return connection;
+  }
+
+  /** Those that are connected and those that were seen within a day; by identity, then instance. */
+  list(): readonly ProxyStatus[] {
+    const byIdentity = (a: ProxyStatus, b: ProxyStatus) =>
+      compare(a.spiffeId, b.spiffeId) || compare(a.instanceId, b.instanceId);
+    return [...this.#known.values()].map((known) => this.#statusOf(known)).sort(byIdentity);
+  }
+
+  /** Keeps record of who is there, until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await sleep(this.#clock, TICK_MS, signal);
+      if (signal.aborted) return;
+      try {
+        await this.#tick();
+      } catch (error) {
+        this.#logger.warn({ err: error }, 'cannot keep record of the sidecars; none is given up meanwhile');
+        this.#forgiveAll();
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#unsubscribe();
+    await this.#loading?.catch(() => undefined);
+  }
+
+  async #tick(): Promise<void> {
+    const now = this.#clock.now();
+    await this.#loadSoon();
+    await this.#rows.seen([...this.#connections.keys()], now);
+    this.#hear(await this.#rows.lastSeen());
+    for (const [instanceId, { row, heardAt }] of [...this.#known]) {
+      if (this.#connections.has(instanceId)) continue;
+      if (row.serving && now - heardAt >= AWAY_MS) await this.#rows.expire(instanceId, row.lastSeen);
+      else if (!row.serving && now - row.lastSeen > FORGET_MS) await this.#forget(instanceId, row.lastSeen);
+    }
+  }
+
+  #hear(lastSeen: ReadonlyMap<string, number>): void {
+    const now = this.#clock.now();
+    for (const [instanceId, known] of this.#known) {
+      const seen = lastSeen.get(instanceId);
+      if (seen === undefined) {
+        if (!this.#connections.has(instanceId)) this.#known.delete(instanceId);
+      } else if (seen !== known.row.lastSeen) {
+        this.#known.set(instanceId, { ...known, row: { ...known.row, lastSeen: seen }, heardAt: now });
+      }
+    }
+  }
+
+  /** We could not have heard of anybody. */
+  #forgiveAll(): void {
+    const heardAt = this.#clock.now();
+    for (const [instanceId, known] of this.#known) this.#known.set(instanceId, { ...known, heardAt });
+  }
+
+  async #forget(instanceId: string, lastSeen: number): Promise<void> {
+    await this.#rows.forget(instanceId, lastSeen);
+    if (!this.#connections.has(instanceId)) this.#known.delete(instanceId);
+  }
+
+  async #disconnect(connection: Connection, goodbye: boolean): Promise<void> {
+    if (!this.#isCurrent(connection)) return;
+    const { instanceId } = connection.hello;
+    const now = this.#clock.now();
+    const known = this.#known.get(instanceId);
+    if (known !== undefined) {
+      const { acknowledgements } = connection;
+      this.#known.set(instanceId, { row: { ...known.row, lastSeen: now }, heardAt: now, acknowledgements });
+    }
+    if (goodbye) {
+      await this.#rows.leave(instanceId, now, () => this.#isCurrent(connection));
+      if (this.#isCurrent(connection)) this.#connections.delete(instanceId);
+      await this.#loadSoon();
+    } else {
+      this.#connections.delete(instanceId);
+      await this.#rows.seen([instanceId], now);
+    }
+  }
+
+  #isCurrent(connection: Connection): boolean {
+    return this.#connections.get(connection.hello.instanceId) === connection;
+  }
+
+  /** Resolves when everything that was committed before the call is known here. */
+  #loadSoon(): Promise<void> {
+    if (this.#loading !== undefined) {
+      this.#loadAgain = true;
+      return this.#loading;
+    }
+    this.#loading = this.#loadUntilSettled().finally(() => {
+      this.#loading = undefined;
+    });
+    return this.#loading;
+  }
+
+  async #loadUntilSettled(): Promise<void> {
+    do {
+      this.#loadAgain = false;
+      await this.#load();
+    } while (this.#loadAgain && !this.#closed);
+  }
+
+  async #load(): Promise<void> {
+    const rows = await this.#rows.changedAfter(this.#revision);
+    const now = this.#clock.now();
+    for (const row of rows) {
+      this.#revision = Math.max(this.#revision, row.revision);
+      const acknowledgements = this.#known.get(row.instanceId)?.acknowledgements;
+      this.#known.set(row.instanceId, { row, heardAt: now, acknowledgements });
+    }
+    if (rows.length > 0) this.#publishServices();
+  }
+
+  #publishServices(): void {
+    const serving = [...this.#known.values()].map((known) => known.row).filter((row) => row.serving);
+    const services = servicesOf(serving);
+    if (JSON.stringify(services) !== JSON.stringify(this.#services.current)) this.#services.set(services);
+  }
+
+  #statusOf({ row, acknowledgements: earlier }: Known): ProxyStatus {
+    const connection = this.#connections.get(row.instanceId);
+    const acknowledgements = connection?.acknowledgements ?? earlier;
+    return Object.freeze({
+      instanceId: row.instanceId,
+      spiffeId: row.spiffeId,
+      version: row.version,
+      connected: connection !== undefined,
+      state: connection?.acknowledgements.state ?? 'disconnected',
+      desiredRevision: this.#published.current.revision,
+      acknowledgedRevision: acknowledgements?.revision ?? null,
+      acknowledgedAt: acknowledgements?.at ?? null,
+      connectedSince: connection?.since ?? null,
+      lastSeen: connection === undefined ? row.lastSeen : this.#clock.now(),
+      endpoints: row.inbound.map((endpoint) => endpoint.address),
+      lastError: acknowledgements?.error ?? null,
+    });
+  }
+}

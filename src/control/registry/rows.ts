@@ -1,0 +1,128 @@
+import type { Transaction } from 'kysely';
+import type { Store } from '../store/store.ts';
+import type { Tables } from '../store/tables.ts';
+import type { InboundEndpoint, ProxyHello } from './hello.ts';
+
+/** What is stored of a sidecar. */
+export interface ProxyRow {
+  readonly instanceId: string;
+  readonly spiffeId: string;
+  readonly version: string;
+  readonly inbound: readonly InboundEndpoint[];
+  /** Its endpoints are part of the mesh. */
+  readonly serving: boolean;
+  /** By the clock of the replica that it was connected to. */
+  readonly lastSeen: number;
+  readonly revision: number;
+}
+
+/** Fits the number of parameters that every database takes in one statement. */
+const MAX_IDS_PER_STATEMENT = 500;
+
+/** The table of sidecars. All methods but the reads run in a transaction of their own. */
+export class ProxyRows {
+  readonly #store: Store;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** Those that changed after `revision`. */
+  async changedAfter(revision: number): Promise<readonly ProxyRow[]> {
+    const rows = await this.#store.db.selectFrom('proxies').selectAll().where('revision', '>', revision).execute();
+    return rows.map((row) => ({
+      instanceId: row.instance_id,
+      spiffeId: row.spiffe_id,
+      version: row.version,
+      inbound: JSON.parse(row.inbound) as InboundEndpoint[],
+      serving: row.serving === 1,
+      lastSeen: row.last_seen,
+      revision: row.revision,
+    }));
+  }
+
+  /** When each was last seen. */
+  async lastSeen(): Promise<ReadonlyMap<string, number>> {
+    const rows = await this.#store.db.selectFrom('proxies').select(['instance_id', 'last_seen']).execute();
+    return new Map(rows.map((row) => [row.instance_id, row.last_seen]));
+  }
+
+  /** Its endpoints are part of the mesh from now on. No new revision when nothing but `now` is new. */
+  async register(hello: ProxyHello, now: number): Promise<void> {
+    const inbound = JSON.stringify(
+      hello.inbound.map(({ address, protocol, applicationPort }) => ({ address, protocol, applicationPort })),
+    );
+    const content = { spiffe_id: hello.spiffeId, version: hello.version, inbound, serving: 1 };
+    await this.#store.transaction(async (trx) => {
+      const before = await trx
+        .selectFrom('proxies')
+        .selectAll()
+        .where('instance_id', '=', hello.instanceId)
+        .executeTakeFirst();
+      const isSame =
+        before?.spiffe_id === content.spiffe_id &&
+        before.version === content.version &&
+        before.inbound === content.inbound &&
+        before.serving === content.serving;
+      const revision = isSame ? before.revision : await this.#store.nextRevision(trx);
+      const change = { ...content, last_seen: now, revision };
+      await trx
+        .insertInto('proxies')
+        .values({ instance_id: hello.instanceId, ...change })
+        .onConflict((conflict) => conflict.column('instance_id').doUpdateSet(change))
+        .execute();
+    });
+  }
+
+  async seen(instanceIds: readonly string[], now: number): Promise<void> {
+    for (let start = 0; start < instanceIds.length; start += MAX_IDS_PER_STATEMENT) {
+      const ids = instanceIds.slice(start, start + MAX_IDS_PER_STATEMENT);
+      await this.#store.transaction((trx) =>
+        trx.updateTable('proxies').set({ last_seen: now }).where('instance_id', 'in', ids).execute(),
+      );
+    }
+  }
+
+  /** Its endpoints leave, if `isStill` holds at that moment: it is asked again whenever the transaction is tried again. */
+  async leave(instanceId: string, now: number, isStill: () => boolean): Promise<void> {
+    await this.#leaveIf(instanceId, () => isStill(), { last_seen: now });
+  }
+
+  /** Its endpoints leave, unless some replica has seen it since `lastSeen`. */
+  async expire(instanceId: string, lastSeen: number): Promise<void> {
+    await this.#leaveIf(instanceId, (row) => row.last_seen === lastSeen, {});
+  }
+
+  /** Forgets it, unless some replica has seen it since `lastSeen` or it serves. */
+  async forget(instanceId: string, lastSeen: number): Promise<void> {
+    await this.#store.transaction((trx) =>
+      trx
+        .deleteFrom('proxies')
+        .where('instance_id', '=', instanceId)
+        .where('last_seen', '=', lastSeen)
+        .where('serving', '=', 0)
+        .execute(),
+    );
+  }
+
+  async #leaveIf(
+    instanceId: string,
+    condition: (row: { readonly last_seen: number }) => boolean,
+    change: { readonly last_seen?: number },
+  ): Promise<void> {
+    await this.#store.transaction(async (trx: Transaction<Tables>) => {
+      const row = await trx
+        .selectFrom('proxies')
+        .select(['last_seen', 'serving'])
+        .where('instance_id', '=', instanceId)
+        .executeTakeFirst();
+      if (row === undefined || row.serving === 0 || !condition(row)) return;
+      const revision = await this.#store.nextRevision(trx);
+      await trx
+        .updateTable('proxies')
+        .set({ serving: 0, revision, ...change })
+        .where('instance_id', '=', instanceId)
+        .execute();
+    });
+  }
+}
