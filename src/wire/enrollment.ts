@@ -1,18 +1,11 @@
 import { unreachable } from '../base/errors.ts';
 import type { TrustBundle } from '../core/identity/bundle.ts';
+import { MAX_CSR_BYTES } from '../core/identity/csr.ts';
 import * as field from './fields.ts';
 import type { AttestRequest, AttestRequest__Output } from './gen/writ/v1/AttestRequest.ts';
 import type { AttestResponse, AttestResponse__Output } from './gen/writ/v1/AttestResponse.ts';
 import type { EntryView, IssuedCertificate } from './identity.ts';
-import {
-  fromCertificate,
-  fromEntry,
-  fromTrustBundle,
-  MAX_CSR_BYTES,
-  toCertificate,
-  toEntry,
-  toTrustBundle,
-} from './identity.ts';
+import { fromCertificate, fromEntry, fromTrustBundle, toCertificate, toEntry, toTrustBundle } from './identity.ts';
 
 const MAX_PAYLOAD_BYTES = 16 * 1024;
 

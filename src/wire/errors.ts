@@ -130,7 +130,9 @@ export function fromServiceError(error: ServiceError): AppError {
 
 /** A failure that the gRPC library or something on the way reported, not our server. */
 function fromBareStatus(error: ServiceError): AppError {
-  const code = bareStatusCode[error.code as number] ?? 'unavailable';
+  // The library has one status for "too large" and "too often", and tells them apart in words only.
+  const tooLarge = error.code === s.RESOURCE_EXHAUSTED && error.details.includes('larger than');
+  const code = tooLarge ? 'too-large' : (bareStatusCode[error.code] ?? 'unavailable');
   return new AppError(code, `The control plane did not answer as expected: ${error.details || error.message}`, {
     cause: error,
   });

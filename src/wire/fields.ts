@@ -140,9 +140,9 @@ function safe(value: number): number {
   return value;
 }
 
-/** Cuts what is meant for people. */
+/** Cuts and repairs what is only meant for people to read. */
 export function cut(value: string, maxLength: number): string {
-  return value.length <= maxLength ? value : `${value.slice(0, maxLength - 1)}…`;
+  return (value.length <= maxLength ? value : `${value.slice(0, maxLength - 1)}…`).toWellFormed();
 }
 
 /** Both directions of an enum, from the one table core name → proto name. UNSPECIFIED and unknown numbers are `invalid`. */

@@ -1,5 +1,8 @@
 import type { JSONWebKeySet } from 'jose';
 import type { TrustBundle } from '../core/identity/bundle.ts';
+import { MAX_CERTIFICATE_BYTES } from '../core/identity/certificate.ts';
+import { MAX_CSR_BYTES } from '../core/identity/csr.ts';
+import { checkAudience } from '../core/identity/jwt-svid.ts';
 import * as field from './fields.ts';
 import type {
   Certificate as ProtoCertificate,
@@ -15,15 +18,9 @@ import type {
   TrustBundle__Output as ProtoTrustBundleOutput,
 } from './gen/writ/v1/TrustBundle.ts';
 
-/** Longest audience of a JWT-SVID, in UTF-16 units. */
-export const MAX_AUDIENCE_LENGTH = 1024;
-/** Of one DER certificate. */
-const MAX_CERTIFICATE_BYTES = 16 * 1024;
 /** Certificates in a chain, and roots in a bundle. */
 const MAX_CERTIFICATES = 64;
 const MAX_JWKS_LENGTH = 256 * 1024;
-/** Of a CSR; `parseCsr` in core has the finer limits. */
-export const MAX_CSR_BYTES = 16 * 1024;
 
 /** An X.509-SVID as it is handed over. The receiver verifies the chain; here only its form is checked. */
 export interface IssuedCertificate {
@@ -128,13 +125,13 @@ export function toSignJwtRequest(audience: string): SignJwtRequest {
 
 /** Exactly one audience: a token for several could be replayed by each of them at the others. */
 export function fromSignJwtRequest(message: SignJwtRequest__Output): { readonly audience: string } {
-  const [audience] = field.list(
-    message.audience,
-    'audience',
-    (value, path) => field.text(value, path, MAX_AUDIENCE_LENGTH),
-    { min: 1, max: 1 },
-  );
-  return { audience: field.required(audience, 'audience') };
+  const [first] = field.list(message.audience, 'audience', (value, path) => field.text(value, path), {
+    min: 1,
+    max: 1,
+  });
+  const audience = field.required(first, 'audience');
+  checkAudience(audience);
+  return { audience };
 }
 
 export function toSignJwtResponse(issued: IssuedToken): SignJwtResponse {

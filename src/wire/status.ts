@@ -20,7 +20,8 @@ export function toServiceError(error: unknown): ServiceError {
   metadata.set(trailer.code, appError.code);
   if (appError.details.length > 0) metadata.set(trailer.details, encodeFindings(appError.details));
   if (appError.retryAfterSeconds !== undefined) metadata.set(trailer.retryAfter, String(appError.retryAfterSeconds));
-  const details = appError.message.slice(0, MAX_MESSAGE_LENGTH);
+  // The library percent-encodes the text with encodeURI, which throws on half a surrogate pair: whole characters only.
+  const details = appError.message.slice(0, MAX_MESSAGE_LENGTH).toWellFormed();
   const code: number = errorTable[appError.code].grpc;
   return Object.assign(new Error(details), { code, details, metadata });
 }

@@ -48,6 +48,13 @@ describe('an AppError over gRPC', () => {
     expect(fromServiceError(sent).code).toBe('internal');
   });
 
+  it('does not choke on half a surrogate pair, nor on a very long message', () => {
+    const sent = toServiceError(new AppError('invalid', `${'a'.repeat(2047)}😀 and more`));
+    expect(() => encodeURI(sent.details)).not.toThrow();
+    expect(sent.details).toHaveLength(2048);
+    expect(() => encodeURI(toServiceError(new AppError('invalid', 'bad \ud800 name')).details)).not.toThrow();
+  });
+
   it('leaves out findings that do not fit the trailer', () => {
     const details = Array.from({ length: 1000 }, (_, i) => ({ code: 'x', message: `finding ${i} ${'ö'.repeat(40)}` }));
     const sent = toServiceError(new AppError('invalid-document', 'Many findings.', { details }));
@@ -63,6 +70,11 @@ describe('fromServiceError', () => {
     expect(fromServiceError(bare(status.UNAVAILABLE)).code).toBe('unavailable');
     expect(fromServiceError(bare(status.DEADLINE_EXCEEDED)).code).toBe('deadline-exceeded');
     expect(fromServiceError(bare(status.UNAUTHENTICATED)).code).toBe('unauthenticated');
+    expect(fromServiceError(bare(status.RESOURCE_EXHAUSTED)).code).toBe('exhausted');
+    const tooLarge = Object.assign(bare(status.RESOURCE_EXHAUSTED), {
+      details: 'Received message larger than max (5 vs 4)',
+    });
+    expect(fromServiceError(tooLarge).code).toBe('too-large');
     // A broken connection, not a defect that the control plane reported.
     expect(fromServiceError(bare(status.INTERNAL)).code).toBe('unavailable');
     expect(fromServiceError(bare(status.CANCELLED)).code).toBe('unavailable');

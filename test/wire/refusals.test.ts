@@ -101,7 +101,7 @@ const cases: Readonly<
       [{}, /^audience is missing/],
       [{ audience: [''] }, /^audience\[0\] is missing/],
       [{ audience: ['a', 'b'] }, /^audience has more than 1/],
-      [{ audience: ['a'.repeat(1025)] }, /^audience\[0\] is longer than 1024/],
+      [{ audience: ['a'.repeat(1025)] }, /^An audience has 1 to 1024 bytes/],
     ],
   },
   WatchPolicyRequest: {
