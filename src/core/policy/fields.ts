@@ -1,0 +1,107 @@
+import { quoted } from './findings.ts';
+
+/** What the language knows of one kind of mapping. Every other key is an error: nothing is ignored in silence. */
+export interface Shape {
+  /** For messages: the field that holds it. */
+  readonly name: string;
+  /** Read. */
+  readonly fields: readonly string[];
+  /** Accepted and without a meaning for authorization. */
+  readonly ignored?: readonly string[];
+  /** Known to Istio or planned for `writ.dev/v1`, with a meaning that is not enforced yet. */
+  readonly unsupported?: readonly string[];
+}
+
+/** The one table of fields. */
+export const shapes = {
+  list: { name: 'List', fields: ['apiVersion', 'kind', 'items'], ignored: ['metadata'] },
+  document: { name: 'AuthorizationPolicy', fields: ['apiVersion', 'kind', 'metadata', 'spec'], ignored: ['status'] },
+  metadata: {
+    name: 'metadata',
+    fields: ['name', 'namespace', 'annotations'],
+    ignored: [
+      'labels',
+      'uid',
+      'resourceVersion',
+      'generation',
+      'generateName',
+      'creationTimestamp',
+      'deletionTimestamp',
+      'deletionGracePeriodSeconds',
+      'finalizers',
+      'managedFields',
+      'ownerReferences',
+      'selfLink',
+    ],
+  },
+  spec: {
+    name: 'spec',
+    fields: ['selector', 'action', 'rules'],
+    unsupported: ['targetRef', 'targetRefs', 'provider', 'mode', 'validity', 'reason'],
+  },
+  selector: { name: 'selector', fields: ['matchLabels'], unsupported: ['matchExpressions'] },
+  rule: { name: 'rule', fields: ['from', 'to'], unsupported: ['when'] },
+  from: { name: 'from', fields: ['source'] },
+  source: {
+    name: 'source',
+    fields: ['principals', 'namespaces'],
+    unsupported: [
+      'notPrincipals',
+      'notNamespaces',
+      'requestPrincipals',
+      'notRequestPrincipals',
+      'serviceAccounts',
+      'notServiceAccounts',
+      'trustDomains',
+      'notTrustDomains',
+      'ipBlocks',
+      'notIpBlocks',
+      'remoteIpBlocks',
+      'notRemoteIpBlocks',
+    ],
+  },
+  to: { name: 'to', fields: ['operation'] },
+  operation: {
+    name: 'operation',
+    fields: ['methods', 'paths', 'ports'],
+    unsupported: ['hosts', 'notHosts', 'notMethods', 'notPaths', 'notPorts'],
+  },
+} as const satisfies Record<string, Shape>;
+
+/** What to do about a field that `shape` does not know: the end of a message, with a space before it. */
+export function adviceOnField(field: string, shape: Shape): string {
+  const near = nearest(field, known(shape));
+  if (near !== undefined) return ` Did you mean "${near}"?`;
+  const home = Object.values<Shape>(shapes).find((other) => known(other).includes(field) && other !== shapes.list);
+  if (home !== undefined) return ` "${field}" belongs in "${home.name}".`;
+  return ` The fields here are ${shape.fields.map(quoted).join(', ')}.`;
+}
+
+/** The one of `words` that `text` was probably meant to be: at most two typing errors away, letter case aside. */
+export function nearest(text: string, words: readonly string[]): string | undefined {
+  // The distance takes time in proportion to the length, which an attacker chooses.
+  if (text.length > 64) return undefined;
+  const lower = text.toLowerCase();
+  const ranked = words
+    .map((word) => ({ word, distance: editDistance(lower, word.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance);
+  const [best] = ranked;
+  return best !== undefined && best.distance <= Math.min(2, best.word.length / 3) ? best.word : undefined;
+}
+
+function known(shape: Shape): readonly string[] {
+  return [...shape.fields, ...(shape.unsupported ?? []), ...(shape.ignored ?? [])];
+}
+
+/** Levenshtein: insertions, deletions and replacements. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 0; i < a.length; i++) {
+    const row = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      row.push(Math.min((row[j] ?? 0) + 1, (previous[j + 1] ?? 0) + 1, (previous[j] ?? 0) + (a[i] === b[j] ? 0 : 1)));
+    }
+    previous = row;
+  }
+  return previous[b.length] ?? 0;
+}
