@@ -1,12 +1,12 @@
 import type { KeyObject } from 'node:crypto';
-import { createPublicKey } from 'node:crypto';
+import { sign } from 'node:crypto';
 import { AppError } from '../../base/errors.ts';
 import type { Certificate } from './certificate.ts';
 import { parseCertificate } from './certificate.ts';
 import { serialHex, signCertificate, wholeSeconds } from './certificate-write.ts';
 import * as extension from './extensions.ts';
-import type { CheckedPublicKey, KeyPair } from './keys.ts';
-import { checkPublicKey, importPublicKey } from './keys.ts';
+import type { CheckedPublicKey, KeyKind, KeyPair } from './keys.ts';
+import { checkPublicKey, importPublicKey, keyIdentifier } from './keys.ts';
 import { authorityName } from './name.ts';
 import { checkAuthority } from './profile.ts';
 import type { SignatureAlgorithm } from './signature.ts';
@@ -63,7 +63,7 @@ export function createRoot(o: {
       issuer: name,
       subject: name,
       spki: checked.spki,
-      extensions: authorityExtensions(o.trustDomain, checked, checked.keyId, ROOT_PATH_LENGTH),
+      extensions: authorityExtensions(o.trustDomain, checked, keyIdentifier(checked), ROOT_PATH_LENGTH),
     },
     algorithm,
     o.key.privateKey,
@@ -128,17 +128,28 @@ function prepare(issuer: Issuer): PreparedIssuer {
   const { trustDomain } = parseSpiffeId(uri);
   checkAuthority(certificate, trustDomain);
   const publicKey = importPublicKey(certificate.publicKey);
-  if (!createPublicKey(issuer.privateKey).equals(publicKey)) {
-    throw new AppError('internal', "The issuer's key does not belong to its certificate.");
-  }
+  const algorithm = signatureAlgorithmFor(certificate.publicKey.kind);
+  proveKey(issuer.privateKey, algorithm, { key: publicKey, kind: certificate.publicKey.kind });
   return Object.freeze({
     certificate,
     trustDomain,
     publicKey,
-    algorithm: signatureAlgorithmFor(certificate.publicKey.kind),
+    algorithm,
     authorityKeyIdentifier: extension.authorityKeyIdentifier(keyIdOf(certificate)),
     notAfter: Math.min(certificate.notAfter, ...issuer.chain.map((below) => parseCertificate(below).notAfter)),
   });
+}
+
+/** Signs something and verifies it: a key that does not belong to the certificate shows here, once, and not at the peers. */
+function proveKey(
+  privateKey: KeyObject,
+  algorithm: SignatureAlgorithm,
+  signer: { key: KeyObject; kind: KeyKind },
+): void {
+  const probe = Buffer.from('Writ issuer key probe');
+  if (!verifySignature(algorithm, probe, sign(algorithm.hash, probe, privateKey), signer)) {
+    throw new AppError('internal', "The issuer's key does not belong to its certificate.");
+  }
 }
 
 /**
@@ -173,7 +184,7 @@ function authorityExtensions(
   return [
     extension.basicConstraints({ ca: true, pathLength }),
     extension.keyUsage(extension.KeyUsage.keyCertSign, extension.KeyUsage.cRLSign),
-    extension.subjectKeyIdentifier(key.keyId),
+    extension.subjectKeyIdentifier(keyIdentifier(key)),
     extension.authorityKeyIdentifier(issuerKeyId),
     extension.subjectAltName(trustDomainId(trustDomain).uri),
   ];

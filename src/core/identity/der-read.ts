@@ -227,12 +227,18 @@ function checkTag(tag: number): void {
   if (type === 0 || constructed !== mustBeConstructed) throw derError('it has a tag that DER does not allow');
 }
 
+/** YYYYMMDDHHMMSS, digits only, as milliseconds since the epoch. */
 function calendar(text: string): number {
-  const iso = `${text.slice(0, 4)}-${text.slice(4, 6)}-${text.slice(6, 8)}T${text.slice(8, 10)}:${text.slice(10, 12)}:${text.slice(12, 14)}.000Z`;
-  const time = Date.parse(iso);
-  // Date.parse takes 31 February for 3 March; the way back shows it.
-  if (Number.isNaN(time) || new Date(time).toISOString() !== iso) throw derError('it has a bad time');
-  return time;
+  const part = (from: number, to: number) => Number(text.slice(from, to));
+  const [year, month, day] = [part(0, 4), part(4, 6), part(6, 8)];
+  const [hour, minute, second] = [part(8, 10), part(10, 12), part(12, 14)];
+  const date = new Date(0);
+  date.setUTCFullYear(year, month - 1, day);
+  // A day that the month does not have rolls over into the next one.
+  if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day || hour > 23 || minute > 59 || second > 59) {
+    throw derError('it has a bad time');
+  }
+  return date.getTime() + ((hour * 60 + minute) * 60 + second) * 1000;
 }
 
 export function derError(why: string): AppError {

@@ -89,10 +89,20 @@ export function printableString(text: string): Buffer {
 
 /** UTCTime up to 2049, GeneralizedTime after (RFC 5280 §4.1.2.5). Milliseconds since the epoch; rounded down to seconds. */
 export function time(at: number): Buffer {
-  const digits = new Date(at).toISOString().replace(/\..*$|[-:T]/g, '');
-  return digits < '2050'
-    ? wrap(0x17, [Buffer.from(`${digits.slice(2)}Z`, 'latin1')])
-    : wrap(0x18, [Buffer.from(`${digits}Z`, 'latin1')]);
+  const date = new Date(at);
+  const year = date.getUTCFullYear();
+  const two = (value: number) => (value < 10 ? `0${value}` : `${value}`);
+  const rest = [
+    date.getUTCMonth() + 1,
+    date.getUTCDate(),
+    date.getUTCHours(),
+    date.getUTCMinutes(),
+    date.getUTCSeconds(),
+  ];
+  const digits = rest.map(two).join('');
+  return year < 2050
+    ? wrap(0x17, [Buffer.from(`${two(year % 100)}${digits}Z`, 'latin1')])
+    : wrap(0x18, [Buffer.from(`${year}${digits}Z`, 'latin1')]);
 }
 
 function write(node: asn1.Asn1): Buffer {
