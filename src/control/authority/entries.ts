@@ -3,6 +3,7 @@ import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../base/random.ts';
+import { compareText } from '../store/compare.ts';
 import { isDuplicate } from '../store/failures.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import { pageLimit } from '../store/page.ts';
@@ -169,7 +170,7 @@ export function toEntry(row: EntryRow): Entry {
 
 function columnsOf(spec: EntrySpec) {
   // Labels sorted, so that the same labels are the same text.
-  const labels = Object.fromEntries(Object.entries(spec.labels).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const labels = Object.fromEntries(Object.entries(spec.labels).sort(([a], [b]) => compareText(a, b)));
   return {
     spiffe_id: spec.id.uri,
     namespace: spec.namespace,

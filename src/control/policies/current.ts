@@ -3,6 +3,7 @@ import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { Policy } from '../../core/policy/model.ts';
+import { compareText } from '../store/compare.ts';
 import type { Store } from '../store/store.ts';
 import type { ParsedSource, StoredSource } from './source.ts';
 import { parseStored } from './source.ts';
@@ -173,12 +174,7 @@ function toSet(loaded: ReadonlyMap<string, Loaded>, revision: number): PolicySet
 }
 
 function byName(a: Policy, b: Policy): number {
-  return compare(a.namespace, b.namespace) || compare(a.name, b.name);
-}
-
-function compare(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
+  return compareText(a.namespace, b.namespace) || compareText(a.name, b.name);
 }
 
 function keyOf(policy: { readonly namespace: string; readonly name: string }): string {

@@ -8,6 +8,7 @@ import { parseSpiffeId, workloadOf } from '../../core/identity/spiffe-id.ts';
 import { selects } from '../../core/policy/compile.ts';
 import type { Policy, Workload } from '../../core/policy/model.ts';
 import type { Service, SnapshotContent } from '../../core/policy/snapshot.ts';
+import { compareText } from '../store/compare.ts';
 import type { PolicySet } from './current.ts';
 
 /** What a sidecar gets, ready to send. */
@@ -124,7 +125,7 @@ class Snapshots implements Published {
   for(spiffeId: string, labels: Readonly<Record<string, string>>): EncodedSnapshot {
     // An identity that is no service has no namespace: only the policies of the root namespace can apply to it.
     const namespace = workloadOf(parseSpiffeId(spiffeId))?.namespace ?? '';
-    const key = JSON.stringify([namespace, Object.entries(labels).sort(byKey)]);
+    const key = JSON.stringify([namespace, Object.entries(labels).sort(([a], [b]) => compareText(a, b))]);
     const known = this.#byWorkload.get(key);
     if (known !== undefined) return known;
     const snapshot = this.#encodeOnce(this.#selected({ namespace, labels }));
@@ -162,8 +163,4 @@ class Snapshots implements Published {
 /** It has selected; the sidecar has no use for it. */
 function withoutSelector(policy: Policy): Policy {
   return { ...policy, selector: {} };
-}
-
-function byKey([a]: readonly [string, string], [b]: readonly [string, string]): number {
-  return a < b ? -1 : 1;
 }

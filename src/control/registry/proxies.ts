@@ -4,6 +4,7 @@ import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { Service } from '../../core/policy/snapshot.ts';
+import { compareText } from '../store/compare.ts';
 import type { Store } from '../store/store.ts';
 import type { Acknowledgements, ProxyConnection, SyncState } from './connection.ts';
 import { Connection } from './connection.ts';
@@ -133,7 +134,7 @@ export class Proxies {
   /** Those that are connected and those that were seen within a day; by identity, then instance. */
   list(): readonly ProxyStatus[] {
     const byIdentity = (a: ProxyStatus, b: ProxyStatus) =>
-      compare(a.spiffeId, b.spiffeId) || compare(a.instanceId, b.instanceId);
+      compareText(a.spiffeId, b.spiffeId) || compareText(a.instanceId, b.instanceId);
     return [...this.#known.values()].map((known) => this.#statusOf(known)).sort(byIdentity);
   }
 
@@ -202,8 +203,11 @@ export class Proxies {
       this.#known.set(instanceId, { row: { ...known.row, lastSeen: now }, heardAt: now, acknowledgements });
     }
     if (goodbye) {
-      await this.#rows.leave(instanceId, now, () => this.#isCurrent(connection));
-      if (this.#isCurrent(connection)) this.#connections.delete(instanceId);
+      try {
+        await this.#rows.leave(instanceId, now, () => this.#isCurrent(connection));
+      } finally {
+        if (this.#isCurrent(connection)) this.#connections.delete(instanceId);
+      }
       await this.#loadSoon();
     } else {
       this.#connections.delete(instanceId);

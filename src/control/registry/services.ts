@@ -1,5 +1,6 @@
 import { parseSpiffeId, workloadOf } from '../../core/identity/spiffe-id.ts';
 import type { Service, ServiceEndpoint } from '../../core/policy/snapshot.ts';
+import { compareText } from '../store/compare.ts';
 import type { InboundEndpoint } from './hello.ts';
 
 /** A sidecar that is part of the mesh. */
@@ -23,14 +24,9 @@ export function servicesOf(serving: Iterable<Serving>): readonly Service[] {
   const services = [...endpoints].flatMap(([spiffeId, byAddress]) => {
     const workload = workloadOf(parseSpiffeId(spiffeId));
     if (workload === undefined || byAddress.size === 0) return [];
-    const sorted = [...byAddress.values()].sort((a, b) => compare(a.address, b.address));
+    const sorted = [...byAddress.values()].sort((a, b) => compareText(a.address, b.address));
     const { namespace, service: name } = workload;
     return [Object.freeze({ name, namespace, spiffeId, endpoints: Object.freeze(sorted) })];
   });
-  return Object.freeze(services.sort((a, b) => compare(a.spiffeId, b.spiffeId)));
-}
-
-function compare(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
+  return Object.freeze(services.sort((a, b) => compareText(a.spiffeId, b.spiffeId)));
 }

@@ -51,6 +51,12 @@ export function isDuplicateTable(error: unknown): boolean {
   return codeOf(error) === '42P07' || isDuplicate(error);
 }
 
+/** SQLITE_CORRUPT or SQLITE_NOTADB: the file is something else, or is damaged. */
+export function isNotADatabase(error: unknown): boolean {
+  const primary = sqliteCode(error);
+  return primary === 11 || primary === 26;
+}
+
 function sqliteCode(error: unknown): number | undefined {
   const extended = extendedSqliteCode(error);
   return extended === undefined ? undefined : extended & 0xff;

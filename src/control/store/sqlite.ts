@@ -1,7 +1,11 @@
+import { closeSync, openSync } from 'node:fs';
 import type { StatementSync } from 'node:sqlite';
 import { DatabaseSync } from 'node:sqlite';
 import type { SqliteDatabase, SqliteStatement } from 'kysely';
 import { SqliteDialect } from 'kysely';
+import { reason } from '../../base/durable.ts';
+import { AppError } from '../../base/errors.ts';
+import { isNotADatabase } from './failures.ts';
 
 /**
  * How long a statement waits inside SQLite for another process's lock, in milliseconds. Short, since the whole process
@@ -10,22 +14,40 @@ import { SqliteDialect } from 'kysely';
 const BUSY_TIMEOUT_MS = 100;
 const MAX_CACHED_STATEMENTS = 200;
 
-/** Kysely over Node's own SQLite. Kysely gives the one connection to one transaction or statement at a time. */
+/**
+ * Kysely over Node's own SQLite. Kysely gives the one connection to one transaction or statement at a time.
+ *
+ * @throws AppError `unavailable` when the file cannot be opened, `incompatible-data` when it is no database
+ */
 export function sqliteDialect(path: string): SqliteDialect {
   return new SqliteDialect({ database: adapt(openDatabase(path)) });
 }
 
 function openDatabase(path: string): DatabaseSync {
-  const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true });
+  let database: DatabaseSync | undefined;
   try {
+    if (path !== ':memory:') createPrivately(path);
+    database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true });
     database.exec('pragma journal_mode = wal');
     // Issued identities and policies must survive a power cut: NORMAL would lose the last commits in WAL mode.
     database.exec('pragma synchronous = full');
-  } catch (error) {
-    database.close();
-    throw error;
+    return database;
+  } catch (cause) {
+    database?.close();
+    if (isNotADatabase(cause)) {
+      throw new AppError('incompatible-data', `${path} is not an SQLite database, or it is damaged.`, { cause });
+    }
+    throw new AppError(
+      'unavailable',
+      `Cannot open the database ${path}: ${reason(cause)}. Its directory must exist, and this user must be able to write both.`,
+      { cause },
+    );
   }
-  return database;
+}
+
+/** SQLite gives its other files the mode of this one. */
+function createPrivately(path: string): void {
+  closeSync(openSync(path, 'a', 0o600));
 }
 
 function adapt(database: DatabaseSync): SqliteDatabase {
