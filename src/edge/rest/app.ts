@@ -7,6 +7,7 @@ import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { uuidv7 } from '../../base/random.ts';
 import { BODY_LIMIT_BYTES, keepConnection } from './body.ts';
+import { setHeaders } from './headers.ts';
 import { refuseRawRequest, sendProblem } from './problem.ts';
 import { readQuery } from './query.ts';
 
@@ -68,7 +69,7 @@ export function createApp(deps: AppDeps): App {
       },
     },
     frameworkErrors: (error, request, reply) => {
-      reply.header('x-request-id', request.id);
+      setHeaders(request, reply);
       return sendProblem(error, request, reply);
     },
     clientErrorHandler: refuseRawRequest,

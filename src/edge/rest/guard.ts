@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { AppError } from '../../base/errors.ts';
 import type { AdminTokens } from '../../control/access/tokens.ts';
 import type { App } from './app.ts';
+import { isApi, setHeaders } from './headers.ts';
 import { HttpError } from './problem.ts';
 
 export interface GuardOptions {
@@ -18,15 +19,12 @@ export interface GuardOptions {
 export function guard(app: App, options: GuardOptions): void {
   const loopback = isLoopback(options.host);
   app.addHook('onRequest', async (request, reply) => {
-    reply.headers(securityHeaders);
-    reply.header('x-request-id', request.id);
-    const isApi = belowV1(request.routeOptions.url ?? request.url);
-    if (isApi) reply.header('cache-control', 'no-store');
+    setHeaders(request, reply);
     if (options.stopping.aborted)
       throw new AppError('unavailable', 'The server is stopping. Try again.', { retryAfterSeconds: 1 });
     if (loopback) checkHost(request.headers.host, options.port());
     // Unknown paths below /v1 ask for a token too, so that nobody without one learns what exists.
-    const isPublic = request.routeOptions.config.public === true || (request.is404 && !isApi);
+    const isPublic = request.routeOptions.config.public === true || (request.is404 && !isApi(request));
     if (!isPublic) request.caller = await authenticate(request.headers.authorization, options.tokens);
   });
   app.setNotFoundHandler(async (request, reply) => {
@@ -40,20 +38,6 @@ export function guard(app: App, options: GuardOptions): void {
       `${request.method} is not possible here; ${methods.join(', ')} ${methods.length > 1 ? 'are' : 'is'}.`,
     );
   });
-}
-
-const securityHeaders: Readonly<Record<string, string>> = {
-  'content-security-policy':
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
-  'cross-origin-opener-policy': 'same-origin',
-  'cross-origin-resource-policy': 'same-origin',
-  'referrer-policy': 'no-referrer',
-  'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY',
-};
-
-function belowV1(url: string): boolean {
-  return /^\/v1(?![^/?#])/.test(url);
 }
 
 /** RFC 6750. One message for every failure: it does not say which part was wrong. */

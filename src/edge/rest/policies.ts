@@ -62,7 +62,7 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort; read
     {
       schema: {
         operationId: 'getPolicy',
-        summary: 'One policy. With `Accept: application/yaml`: its source, byte for byte.',
+        summary: 'One policy. With `Accept: application/yaml`: its source.',
         tags: ['policies'],
         params,
         querystring: none,

@@ -43,7 +43,7 @@ export const PolicyEnvelope = Type.Object({
     { additionalProperties: false },
   ),
   spec: PolicySpec,
-  source: Type.String({ description: 'The text as it was written, byte for byte.' }),
+  source: Type.String({ description: 'The text as it was written, comments included, without blank lines around it.' }),
 });
 
 export interface Envelope {

@@ -1,0 +1,113 @@
+import { describe, expect, it } from 'vitest';
+import type { World } from './world.ts';
+import { createWorld, expectProblem, policyText } from './world.ts';
+
+async function check(world: World, question: object) {
+  return world.request({ method: 'POST', url: '/v1/policies:check', payload: question });
+}
+
+async function put(world: World, source: string) {
+  const before = world.policies.current.version;
+  await world.policies.put({ source, author: 'test' });
+  await world.policies.current.next(before);
+}
+
+const call = { from: 'shop/web', to: 'shop/orders', method: 'GET', path: '/orders/7', port: 8080 };
+
+describe('POST /v1/policies:check', () => {
+  it('names the deciding rule and the line of its source', async () => {
+    const world = await createWorld();
+    await world.entries.create({ spiffeId: 'spiffe://example.org/ns/shop/sa/orders', labels: { app: 'orders' } });
+    await put(world, policyText('web'));
+    const answer = (await check(world, call)).json();
+    expect(answer).toMatchObject({
+      decision: 'allow',
+      reason: 'allow-rule',
+      rule: expect.stringMatching(/^shop\/web@\d+#0$/),
+      source: { policy: 'shop/web', line: 9, text: '- from:' },
+      considered: [{ action: 'ALLOW', matched: true, failed: [] }],
+      request: {
+        from: 'spiffe://example.org/ns/shop/sa/web',
+        to: 'spiffe://example.org/ns/shop/sa/orders',
+        labels: { app: 'orders' },
+        method: 'GET',
+        path: '/orders/7',
+        port: 8080,
+      },
+      notes: [],
+    });
+    expect(answer.policyRevision).toBe(world.policies.current.current.revision);
+  });
+
+  it('denies by default and says what did not match', async () => {
+    const world = await createWorld();
+    await put(world, policyText('web'));
+    const answer = (await check(world, { ...call, method: 'DELETE' })).json();
+    expect(answer).toMatchObject({ decision: 'deny', reason: 'default-deny', rule: 'default-deny', source: null });
+    expect(answer.considered[0]).toMatchObject({ matched: false, failed: [expect.stringContaining('DELETE')] });
+  });
+
+  it('says that a workload without entry has no labels', async () => {
+    const world = await createWorld();
+    const selecting = policyText('web').replace('spec:\n', 'spec:\n  selector:\n    matchLabels: { app: orders }\n');
+    await put(world, selecting);
+    const without = (await check(world, call)).json();
+    expect(without).toMatchObject({ decision: 'deny', considered: [], notes: [expect.stringMatching(/has no entry/)] });
+    await world.entries.create({ spiffeId: 'spiffe://example.org/ns/shop/sa/orders', labels: { app: 'orders' } });
+    expect((await check(world, call)).json()).toMatchObject({ decision: 'allow', notes: [] });
+  });
+
+  it('decides on the normalised path, and refuses one that is ambiguous as a sidecar does', async () => {
+    const world = await createWorld();
+    await put(world, policyText('web', { path: '/orders/*' }));
+    const dots = (await check(world, { ...call, path: '/admin/../orders/7?x=1' })).json();
+    expect(dots).toMatchObject({ decision: 'allow', request: { path: '/orders/7' } });
+    const nul = (await check(world, { ...call, path: '/orders/%00' })).json();
+    expect(nul).toMatchObject({
+      decision: 'deny',
+      reason: 'malformed-request',
+      notes: expect.arrayContaining([expect.stringMatching(/safely/)]),
+    });
+  });
+
+  it('does not guess a port that decides', async () => {
+    const world = await createWorld();
+    const { port: _, ...withoutPort } = call;
+    await put(world, policyText('web'));
+    expect((await check(world, withoutPort)).json()).toMatchObject({ decision: 'allow', request: { port: null } });
+    await put(world, policyText('ports', { action: 'DENY' }).replace('methods: ["GET"]', 'ports: ["8080"]'));
+    const problem = expectProblem(await check(world, withoutPort), 422, 'invalid-document');
+    expect(problem).toMatchObject({ detail: expect.stringContaining('shop/ports'), errors: [{ pointer: '/port' }] });
+    expect((await check(world, call)).json()).toMatchObject({ decision: 'deny', reason: 'deny-rule' });
+  });
+
+  it('asks about plain TCP when there is neither method nor path', async () => {
+    const world = await createWorld();
+    const answer = (await check(world, { from: 'shop/web', to: 'shop/orders' })).json();
+    expect(answer).toMatchObject({ decision: 'deny', request: { method: null, path: null } });
+    expectProblem(await check(world, { ...call, method: undefined }), 422, 'invalid-document');
+    expectProblem(await check(world, { ...call, path: undefined }), 422, 'invalid-document');
+  });
+
+  it('refuses parties that are no identities of this trust domain', async () => {
+    const world = await createWorld();
+    const bad = [
+      'web',
+      'shop/web/x',
+      'spiffe://other.org/ns/shop/sa/web',
+      'spiffe://example.org/ns/shop/../sa/web',
+      'Shop/ web',
+      '<script>',
+    ];
+    for (const from of bad) {
+      const { errors } = expectProblem(await check(world, { ...call, from }), 422, 'invalid-document');
+      expect(errors).toEqual([expect.objectContaining({ pointer: '/from' })]);
+    }
+    const { errors } = expectProblem(
+      await check(world, { ...call, to: 'spiffe://example.org/writ/control-plane' }),
+      422,
+      'invalid-document',
+    );
+    expect(errors).toEqual([expect.objectContaining({ pointer: '/to' })]);
+  });
+});

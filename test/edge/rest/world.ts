@@ -1,0 +1,179 @@
+import { createHash, generateKeyPairSync } from 'node:crypto';
+import { join } from 'node:path';
+import type { InjectOptions, LightMyRequestResponse } from 'fastify';
+import { pino } from 'pino';
+import { expect, onTestFinished } from 'vitest';
+import type { Logger } from '../../../src/base/log.ts';
+import type { RandomBytes } from '../../../src/base/random.ts';
+import { WatchSource } from '../../../src/base/watch.ts';
+import { AdminTokens } from '../../../src/control/access/tokens.ts';
+import { JoinTokens } from '../../../src/control/authority/attest/join-token.ts';
+import { Entries } from '../../../src/control/authority/entries.ts';
+import { PolicyStore } from '../../../src/control/policies/store.ts';
+import type { ProxyStatus } from '../../../src/control/registry/proxies.ts';
+import { openStore } from '../../../src/control/store/store.ts';
+import type { TrustBundle } from '../../../src/core/identity/bundle.ts';
+import { jwtKey } from '../../../src/core/identity/bundle.ts';
+import type { ListenOptions, RestDeps, RunningServer } from '../../../src/edge/rest/server.ts';
+import { createRestServer, createRoutes } from '../../../src/edge/rest/server.ts';
+import { FakeClock } from '../../support/clock.ts';
+import { tempDirectory } from '../../support/temp.ts';
+import { ScriptedAudit } from './audit.ts';
+import { Contract } from './contract.ts';
+
+export const TRUST_DOMAIN = 'example.org';
+
+/** The REST face over the real control classes on a database of its own; only the ledger is scripted. */
+export interface World {
+  readonly deps: RestDeps;
+  readonly clock: FakeClock;
+  readonly audit: ScriptedAudit;
+  readonly proxies: ProxyStatus[];
+  readonly bundle: WatchSource<TrustBundle>;
+  readonly entries: Entries;
+  readonly policies: PolicyStore;
+  /** Valid; null in a request's `authorization` leaves the header out. */
+  readonly token: string;
+  readonly logLines: Record<string, unknown>[];
+  /** With a valid token and Host unless the request says otherwise; every answer is held against the OpenAPI document. */
+  request(options: Ask): Promise<LightMyRequestResponse>;
+  listen(options?: Partial<ListenOptions>): Promise<RunningServer>;
+}
+
+export type Ask = Omit<InjectOptions, 'headers'> & {
+  readonly headers?: Readonly<Record<string, string | null>>;
+};
+
+export async function createWorld(
+  options: { readonly host?: string; readonly deps?: Partial<RestDeps> } = {},
+): Promise<World> {
+  const directory = await tempDirectory();
+  const clock = new FakeClock();
+  const { logger, lines } = recordingLogger();
+  const random = countingRandom();
+  const store = await openStore({ kind: 'sqlite', path: join(directory, 'writ.db') }, { clock, logger, random });
+  const policies = await PolicyStore.open({ store, clock, logger });
+  const entries = new Entries({ store, trustDomain: TRUST_DOMAIN, clock, random });
+  const joinTokens = new JoinTokens({ store, clock, random });
+  const tokenFile = join(directory, 'admin-token');
+  const token = `writ_${Buffer.alloc(32, 0xb6).toString('base64url')}`;
+  const tokens = await AdminTokens.open({ file: tokenFile, random: (length) => Buffer.alloc(length, 0xb6) });
+  const proxies: ProxyStatus[] = [];
+  const audit = new ScriptedAudit();
+  const bundle = new WatchSource(makeBundle());
+  const deps: RestDeps = {
+    policies,
+    entries,
+    joinTokens,
+    proxies: { list: () => proxies },
+    audit,
+    bundle,
+    tokens,
+    clock,
+    logger,
+    random,
+    info: { version: '0.0.0-test', addresses: { gRPC: '127.0.0.1:8444' }, tokenFile: '/somewhere/admin-token' },
+    ...options.deps,
+  };
+  const stopping = new AbortController();
+  const host = options.host ?? '127.0.0.1';
+  const { app } = await createRoutes(deps, { host, port: 8080, stopping: stopping.signal });
+  const contract = new Contract(app.swagger());
+  onTestFinished(async () => {
+    stopping.abort();
+    await app.close();
+    await policies.close();
+    await store.close();
+  });
+
+  return {
+    deps,
+    clock,
+    audit,
+    proxies,
+    bundle,
+    entries,
+    policies,
+    token,
+    logLines: lines,
+    async request({ headers, ...ask }) {
+      const all = { host: '127.0.0.1:8080', authorization: `Bearer ${token}`, ...headers };
+      const kept = Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== null);
+      const response = await app.inject({ ...ask, headers: Object.fromEntries(kept) });
+      contract.check(String(ask.method ?? 'GET'), String(ask.url), response);
+      return response;
+    },
+    async listen(where = {}) {
+      const server = await createRestServer(deps, { host: '127.0.0.1', port: 0, ...where });
+      onTestFinished(() => server.close());
+      return server;
+    },
+  };
+}
+
+/** Asserts that the answer is a whole problem of this status and code; returns its body. */
+export function expectProblem(response: LightMyRequestResponse, status: number, code: string): ProblemJson {
+  const body = response.json<ProblemJson>();
+  expect({ status: response.statusCode, type: response.headers['content-type'], code: body.code }).toEqual({
+    status,
+    type: 'application/problem+json; charset=utf-8',
+    code,
+  });
+  expect(body.status).toBe(status);
+  expect(body.title).not.toBe('');
+  expect(body.detail).toMatch(/\S/);
+  expect(body.requestId).toBe(response.headers['x-request-id']);
+  expect(body.instance).toBe(`urn:uuid:${body.requestId}`);
+  return body;
+}
+
+export interface ProblemJson {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly instance: string;
+  readonly code: string;
+  readonly requestId: string;
+  readonly errors?: readonly { code: string; detail: string; pointer?: string; line?: number; column?: number }[];
+}
+
+export function policyText(name: string, o: { namespace?: string; action?: string; path?: string } = {}): string {
+  return `apiVersion: writ.dev/v1
+kind: AuthorizationPolicy
+metadata:
+  name: ${name}
+  namespace: ${o.namespace ?? 'shop'}
+spec:
+  action: ${o.action ?? 'ALLOW'}
+  rules:
+    - from:
+        - source:
+            principals: ["${TRUST_DOMAIN}/ns/shop/sa/web"]
+      to:
+        - operation:
+            methods: ["GET"]
+            paths: ["${o.path ?? '/*'}"]
+`;
+}
+
+function makeBundle(): TrustBundle {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return { trustDomain: TRUST_DOMAIN, roots: [], jwks: { keys: [jwtKey(publicKey, 'key-1')] }, sequence: 3 };
+}
+
+/** Deterministic, so that ids in goldens stay. */
+export function countingRandom(): RandomBytes {
+  let count = 0;
+  return (length) => {
+    count += 1;
+    const block = createHash('sha256').update(`random ${count}`).digest();
+    return Buffer.concat(Array.from({ length: Math.ceil(length / block.length) }, () => block)).subarray(0, length);
+  };
+}
+
+function recordingLogger(): { logger: Logger; lines: Record<string, unknown>[] } {
+  const lines: Record<string, unknown>[] = [];
+  const logger = pino({ level: 'info', base: null }, { write: (text: string) => void lines.push(JSON.parse(text)) });
+  return { logger, lines };
+}
