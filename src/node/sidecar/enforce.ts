@@ -1,0 +1,229 @@
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/log.ts';
+import type { RandomBytes } from '../../base/random.ts';
+import { secureRandom, uuidv7 } from '../../base/random.ts';
+import type { Watch } from '../../base/watch.ts';
+import type { AuditEvent } from '../../core/audit/event.ts';
+import type { PeerIdentity } from '../../core/identity/chain.ts';
+import { decide } from '../../core/policy/decide.ts';
+import type { DecisionReason } from '../../core/policy/model.ts';
+import { DEFAULT_DENY } from '../../core/policy/model.ts';
+import { normalizePath } from '../../core/policy/path.ts';
+import type { Svid } from '../agent/svid.ts';
+import type { PolicyState } from './policy-state.ts';
+import type { Problem } from './problem.ts';
+import type { TokenVerifier } from './token.ts';
+
+/** Where decisions are recorded. Resolves when the event is durable; rejects when it cannot be. */
+export interface Recorder {
+  append(event: AuditEvent): Promise<unknown>;
+}
+
+/** One call as it arrived. Everything but `peer` and `port` is attacker-controlled. */
+export interface Call {
+  readonly peer: PeerIdentity;
+  /** Port of the local application. */
+  readonly port: number;
+  readonly protocol: 'http' | 'grpc' | 'tcp';
+  readonly method: string;
+  readonly host: string;
+  /** Request target as sent; empty on TCP. */
+  readonly target: string;
+  /** '' for none. */
+  readonly traceId: string;
+  readonly authorization: string | undefined;
+  /** Why the head of the request cannot be trusted to mean one thing, where that was found. */
+  readonly malformed: string | undefined;
+}
+
+export interface Admitted {
+  readonly admitted: true;
+  readonly id: string;
+  readonly startedAt: number;
+  /** What to forward: the normalised path with the original query; empty on TCP. */
+  readonly target: string;
+}
+
+export interface Refused {
+  readonly admitted: false;
+  /** undefined when not even the refusal could be recorded. */
+  readonly id: string | undefined;
+  readonly startedAt: number;
+  readonly problem: Problem;
+}
+
+export type Verdict = Admitted | Refused;
+
+/** How a call ended. */
+export interface Outcome {
+  /** Status sent to the caller; 0 on TCP and when the caller went away first. */
+  readonly status: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+export interface EnforcerDeps {
+  readonly identity: Watch<Svid>;
+  readonly policy: Watch<PolicyState | undefined>;
+  readonly recorder: Recorder;
+  readonly tokens: TokenVerifier;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly random?: RandomBytes;
+}
+
+/**
+ * The one place where an inbound call is let through. `admit` decides, makes the decision durable, and only then answers:
+ * nothing may reach the application before it has resolved with `admitted`. When the record cannot be made durable the
+ * call is refused, whatever the policy says.
+ */
+export class Enforcer {
+  readonly #o: EnforcerDeps;
+  readonly #random: RandomBytes;
+
+  constructor(o: EnforcerDeps) {
+    this.#o = o;
+    this.#random = o.random ?? secureRandom;
+  }
+
+  async admit(call: Call): Promise<Verdict> {
+    const { clock, identity, policy, recorder, logger } = this.#o;
+    const startedAt = clock.now();
+    const svid = identity.current;
+    const state = policy.current;
+    const ruling = this.#rule(call, svid, state, startedAt);
+    const { decision, reason, rule, path, target, tokenSubject } = ruling instanceof Promise ? await ruling : ruling;
+    const id = uuidv7(clock, this.#random);
+    try {
+      await recorder.append({
+        kind: 'decision',
+        call: id,
+        time: startedAt,
+        source: call.peer.id.uri,
+        destination: svid.id.uri,
+        protocol: call.protocol,
+        method: call.method,
+        host: call.host,
+        path: path,
+        port: call.port,
+        decision,
+        reason,
+        rule,
+        policyRevision: state?.revision ?? 0,
+        traceId: call.traceId,
+        tokenSubject,
+        certificateSerial: call.peer.serial,
+      });
+    } catch (error) {
+      logger.error({ err: error }, 'a decision could not be recorded; the call was refused');
+      return { admitted: false, id: undefined, startedAt, problem: notRecorded };
+    }
+    if (decision === 'allow') return { admitted: true, id, startedAt, target };
+    return { admitted: false, id, startedAt, problem: problemFor(reason, rule, call.malformed) };
+  }
+
+  /** Records how a call ended. Not awaited by callers: the answer does not wait for it, and a loss is logged. */
+  complete(verdict: Verdict, outcome: Outcome): void {
+    if (verdict.id === undefined) return;
+    const now = this.#o.clock.now();
+    this.#o.recorder
+      .append({
+        kind: 'completion',
+        call: verdict.id,
+        time: now,
+        // A clock that was set back must not yield a negative duration.
+        durationMs: Math.max(0, now - verdict.startedAt),
+        status: outcome.status,
+        bytesIn: outcome.bytesIn,
+        bytesOut: outcome.bytesOut,
+      })
+      .catch((error: unknown) => this.#o.logger.error({ err: error }, 'the end of a call could not be recorded'));
+  }
+
+  /** Decides. A promise only where a token has to be verified. */
+  #rule(call: Call, svid: Svid, state: PolicyState | undefined, now: number): Ruling | Promise<Ruling> {
+    const deny = (reason: DecisionReason, path: string, tokenSubject = ''): Ruling => {
+      return { decision: 'deny', reason, rule: DEFAULT_DENY, path, target: '', tokenSubject };
+    };
+    const asSent = call.target.split(/[?#]/, 1)[0] ?? '';
+    if (now >= svid.notAfter) return deny('no-identity', asSent);
+    if (state === undefined) return deny('no-policy', asSent);
+    if (call.protocol === 'tcp') {
+      return {
+        ...decide(state.compiled, { source: call.peer.id.uri, port: call.port }),
+        path: '',
+        target: '',
+        tokenSubject: '',
+      };
+    }
+    if (call.malformed !== undefined) return deny('malformed-request', asSent);
+    const normal = normalizePath(call.target);
+    if (!normal.ok) return deny('malformed-request', asSent);
+    const { path, target } = normal;
+    const decided = (tokenSubject: string): Ruling => {
+      const request = { source: call.peer.id.uri, port: call.port, http: { method: call.method, path } };
+      return { ...decide(state.compiled, request), path, target, tokenSubject };
+    };
+    const token = this.#o.tokens.find(call.authorization, svid.id.trustDomain);
+    if (token === undefined) return decided('');
+    return this.#o.tokens
+      .verify(token, state.bundle)
+      .then((subject) => (subject === undefined ? deny('token-refused', path) : decided(subject)));
+  }
+}
+
+interface Ruling {
+  readonly decision: 'allow' | 'deny';
+  readonly reason: DecisionReason;
+  readonly rule: string;
+  /** For the record. */
+  readonly path: string;
+  readonly target: string;
+  readonly tokenSubject: string;
+}
+
+const notRecorded: Problem = Object.freeze({
+  status: 503,
+  code: 'audit-unavailable',
+  reason: 'audit-unavailable',
+  detail: 'The decision could not be recorded, so the call was refused. Check the disk of the sidecar that was called.',
+});
+
+function problemFor(reason: DecisionReason, rule: string, malformed: string | undefined): Problem {
+  switch (reason) {
+    case 'malformed-request':
+      return {
+        status: 400,
+        code: 'invalid',
+        reason,
+        rule,
+        detail: `The request is ambiguous: ${malformed ?? 'its path cannot be read in one way only'}.`,
+      };
+    case 'token-refused':
+      return {
+        status: 401,
+        code: 'token-refused',
+        reason,
+        rule,
+        detail: 'The JWT-SVID is not valid here: wrong audience, expired, or not signed by this trust domain.',
+      };
+    case 'no-policy':
+      return {
+        status: 503,
+        code: 'unavailable',
+        reason,
+        rule,
+        detail: 'The called sidecar has not received a policy yet.',
+      };
+    case 'no-identity':
+      return {
+        status: 503,
+        code: 'unavailable',
+        reason,
+        rule,
+        detail: 'The certificate of the called sidecar has expired.',
+      };
+    default:
+      return { status: 403, code: 'forbidden', reason, rule, detail: `Refused by ${rule}.` };
+  }
+}

@@ -1,0 +1,201 @@
+import type { IncomingMessage } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { secureRandom } from '../../base/random.ts';
+import type { Caller } from './caller.ts';
+import { isExpired } from './caller.ts';
+import type { Call, Verdict } from './enforce.ts';
+import type { Http1Head, Malformed } from './http1-head.ts';
+import { CLIENT_CERT_HEADER, isSafeMethod, readHttp1Head } from './http1-head.ts';
+import type { Inbound, Protocol } from './inbound.ts';
+import type { Problem } from './problem.ts';
+import { rawProblem, sendProblem } from './problem.ts';
+import { relayHttp1 } from './relay-http1.ts';
+import { newTraceparent, traceIdOf } from './trace.ts';
+import { isWebSocket, relayUpgrade } from './upgrade.ts';
+
+/** HTTP/1.1 from other sidecars: each request is one call. */
+export function inboundHttp1(inbound: Inbound): Protocol {
+  const { application, enforcer, limits, clock, logger } = inbound;
+  const callers = new WeakMap<Socket, Caller>();
+  let draining = false;
+
+  const server = createServer({
+    maxHeaderSize: limits.maxHeaderBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    // A body may take as long as it needs: uploads and streams.
+    requestTimeout: 0,
+    keepAliveTimeout: limits.keepAliveMs,
+    insecureHTTPParser: false,
+    // Checked here, so that the refusal is on the record.
+    requireHostHeader: false,
+    // Anything else that asks for an upgrade (h2c above all, which would carry requests past us) is an ordinary request.
+    shouldUpgradeCallback: isWebSocket,
+    connectionsCheckingInterval: 5_000,
+  });
+  server.maxHeadersCount = 0;
+  // It never listens: connections are handed to it. This starts the check of `headersTimeout`, which listening would.
+  server.emit('listening');
+
+  const handle = (req: IncomingMessage, res: ServerResponse) => {
+    onRequest(req, res).catch((error: unknown) => {
+      logger.error({ err: error }, 'an inbound call failed');
+      res.destroy();
+    });
+  };
+  server.on('request', handle);
+  // Node would answer these itself: 100 Continue before we decided, and 417 without a record.
+  server.on('checkContinue', handle);
+  server.on('checkExpectation', handle);
+  server.on('upgrade', (req, socket: Socket, first) => {
+    onUpgrade(req, socket, first).catch((error: unknown) => {
+      logger.error({ err: error }, 'an inbound upgrade failed');
+      socket.destroy();
+    });
+  });
+  server.on(
+    'connect',
+    (req, socket: Socket) => void refuseUnread(req.method ?? '', 'CONNECT is not served here', socket),
+  );
+  server.on('clientError', (error: Error & { code?: string }, socket) => {
+    const code = error.code ?? '';
+    if (code === 'HPE_HEADER_OVERFLOW') return end(socket as Socket, tooLarge);
+    if (code.startsWith('HPE_')) return void refuseUnread('', 'it is not valid HTTP/1.1', socket as Socket);
+    socket.destroy();
+  });
+
+  async function onRequest(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const caller = callers.get(req.socket);
+    if (caller === undefined) return void res.destroy();
+    if (isExpired(caller, clock)) return void sendProblem(res, expired, { connection: 'close' });
+    const head = readHttp1Head(req.rawHeaders, limits.maxHeaders);
+    const trace = traceOf(head);
+    const verdict = await enforcer.admit(callOf(caller, req, head, trace.id));
+    if (!verdict.admitted || !head.ok) return refuse(verdict, req, res);
+    relayHttp1({
+      req,
+      res,
+      head,
+      target: verdict.target,
+      added: ['traceparent', trace.header, CLIENT_CERT_HEADER, caller.clientCert],
+      targets: [application.http1],
+      toApplication: true,
+      closing: () => draining || isExpired(caller, clock),
+      onFailure: (error) => {
+        logger.warn({ err: error }, 'the application did not answer');
+        return noAnswer;
+      },
+      done: (outcome) => enforcer.complete(verdict, outcome),
+    });
+  }
+
+  function refuse(verdict: Verdict, req: IncomingMessage, res: ServerResponse): void {
+    if (verdict.admitted) throw new Error('a malformed request was admitted');
+    // A body that nobody will read ends with the connection.
+    const close = draining || verdict.problem.status === 400 || !req.complete;
+    const bytesOut = sendProblem(res, verdict.problem, close ? { connection: 'close' } : {});
+    enforcer.complete(verdict, { status: verdict.problem.status, bytesIn: 0, bytesOut });
+  }
+
+  /** Decided once, like a request; after the application agreed, what flows is not looked at. */
+  async function onUpgrade(req: IncomingMessage, socket: Socket, first: Buffer): Promise<void> {
+    socket.on('error', () => undefined);
+    const caller = callers.get(socket);
+    if (caller === undefined) return void socket.destroy();
+    if (isExpired(caller, clock)) return end(socket, expired);
+    const head = readHttp1Head(req.rawHeaders, limits.maxHeaders);
+    const trace = traceOf(head);
+    const verdict = await enforcer.admit(callOf(caller, req, head, trace.id));
+    if (!verdict.admitted) {
+      end(socket, verdict.problem);
+      return enforcer.complete(verdict, { status: verdict.problem.status, bytesIn: 0, bytesOut: 0 });
+    }
+    if (!head.ok) throw new Error('a malformed request was admitted');
+    relayUpgrade({
+      req,
+      socket,
+      first,
+      head,
+      target: verdict.target,
+      added: ['traceparent', trace.header, CLIENT_CERT_HEADER, caller.clientCert],
+      to: application.http1,
+      idleMs: limits.tunnelIdleMs,
+      toApplication: true,
+      onFailure: () => noAnswer,
+      done: (outcome) => enforcer.complete(verdict, outcome),
+    });
+  }
+
+  function callOf(caller: Caller, req: IncomingMessage, head: Http1Head | Malformed, traceId: string): Call {
+    const method = req.method ?? '';
+    let malformed = head.ok ? undefined : head.why;
+    if (!isSafeMethod(method)) malformed ??= 'its method';
+    // Whoever speaks HTTP/1.0 is not a sidecar, and its framing has traps of its own.
+    if (req.httpVersion !== '1.1') malformed ??= 'it is not HTTP/1.1';
+    return {
+      peer: caller.peer,
+      port: application.port,
+      protocol: 'http',
+      method,
+      host: head.host,
+      target: req.url ?? '',
+      traceId,
+      authorization: head.ok ? head.authorization : undefined,
+      malformed,
+    };
+  }
+
+  /** What the parser refused before there was a request, on the record as far as it is known. */
+  async function refuseUnread(method: string, why: string, socket: Socket): Promise<void> {
+    socket.on('error', () => undefined);
+    const caller = callers.get(socket);
+    if (caller === undefined) return void socket.destroy();
+    const verdict = await enforcer.admit({
+      peer: caller.peer,
+      port: application.port,
+      protocol: 'http',
+      method,
+      host: '',
+      target: '',
+      traceId: '',
+      authorization: undefined,
+      malformed: why,
+    });
+    if (verdict.admitted) return void socket.destroy();
+    end(socket, verdict.problem);
+    enforcer.complete(verdict, { status: verdict.problem.status, bytesIn: 0, bytesOut: 0 });
+  }
+
+  return {
+    serve(caller) {
+      callers.set(caller.socket, caller);
+      server.emit('connection', caller.socket);
+    },
+    drain() {
+      draining = true;
+      // Closes the idle ones; the others end with the answer they are waiting for.
+      server.close();
+    },
+  };
+}
+
+const expired: Problem = {
+  status: 401,
+  code: 'unauthenticated',
+  detail: 'The certificate that opened this connection has expired. Connect again with a new one.',
+};
+const noAnswer: Problem = { status: 502, code: 'unavailable', detail: 'The application did not answer.' };
+const tooLarge: Problem = { status: 431, code: 'too-large', detail: 'The header fields are too large.' };
+
+function end(socket: Socket, problem: Problem): void {
+  if (socket.writable) socket.end(rawProblem(problem));
+  else socket.destroy();
+}
+
+function traceOf(head: Http1Head | Malformed): { readonly id: string; readonly header: string } {
+  const given = head.ok ? head.traceparent : undefined;
+  const id = traceIdOf(given);
+  if (given !== undefined && id !== undefined) return { id, header: given };
+  const { traceId, header } = newTraceparent(secureRandom);
+  return { id: traceId, header };
+}

@@ -1,0 +1,49 @@
+import type { Socket } from 'node:net';
+import type { Caller } from './caller.ts';
+import { isExpired } from './caller.ts';
+import type { Inbound, Protocol } from './inbound.ts';
+import { tunnel } from './tunnel.ts';
+
+/**
+ * Plain TCP: one connection is one call. It is decided once, at its start; a later change of policy does not cut it.
+ * A refused caller sees its connection closed at once.
+ */
+export function inboundTcp(inbound: Inbound): Protocol {
+  const { application, enforcer, limits, clock, logger } = inbound;
+
+  async function serve(caller: Caller): Promise<void> {
+    const { socket, peer } = caller;
+    if (isExpired(caller, clock)) return void socket.destroy();
+    const verdict = await enforcer.admit({
+      peer,
+      port: application.port,
+      protocol: 'tcp',
+      method: '',
+      host: '',
+      target: '',
+      traceId: '',
+      authorization: undefined,
+      malformed: undefined,
+    });
+    const complete = (bytes: { bytesIn: number; bytesOut: number }) =>
+      enforcer.complete(verdict, { status: 0, ...bytes });
+    if (!verdict.admitted || socket.destroyed) {
+      socket.destroy();
+      return complete({ bytesIn: 0, bytesOut: 0 });
+    }
+    const callee: Socket = application.tcp();
+    callee.once('error', (error) => logger.warn({ err: error }, 'a TCP connection to the application failed'));
+    tunnel(socket, callee, { idleMs: limits.tunnelIdleMs }, complete);
+  }
+
+  return {
+    serve(caller) {
+      serve(caller).catch((error: unknown) => {
+        logger.error({ err: error }, 'an inbound TCP call failed');
+        caller.socket.destroy();
+      });
+    },
+    // A TCP connection does not tell when nothing is in flight: it runs until the sidecar's patience ends.
+    drain() {},
+  };
+}

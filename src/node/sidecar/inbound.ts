@@ -1,0 +1,125 @@
+import type { TLSSocket } from 'node:tls';
+import { createServer } from 'node:tls';
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Watch } from '../../base/watch.ts';
+import type { TrustBundle } from '../../core/identity/bundle.ts';
+import type { Svid } from '../agent/svid.ts';
+import { Application } from './application.ts';
+import type { Caller } from './caller.ts';
+import { describeCaller } from './caller.ts';
+import type { Enforcer } from './enforce.ts';
+import { inboundHttp1 } from './inbound-http1.ts';
+import { inboundHttp2 } from './inbound-http2.ts';
+import { inboundTcp } from './inbound-tcp.ts';
+import type { Limits } from './limits.ts';
+import type { Listener } from './listener.ts';
+import { Connections, listen } from './listener.ts';
+import { ALPN_TCP, callerIdentity, meshTls } from './mesh-tls.ts';
+
+export interface InboundOptions {
+  readonly host: string;
+  /** 0 chooses a free one. */
+  readonly port: number;
+  /** `http`: HTTP/1.1 and HTTP/2 by ALPN, gRPC included. `tcp`: bytes. */
+  readonly protocol: 'http' | 'tcp';
+  readonly application: { readonly host: string; readonly port: number };
+}
+
+export interface InboundDeps {
+  readonly identity: Watch<Svid>;
+  /** Bundle of the own trust domain. */
+  readonly bundle: Watch<TrustBundle>;
+  readonly enforcer: Enforcer;
+  readonly limits: Limits;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** What serves the connections of one protocol, once their caller is known. */
+export interface Protocol {
+  serve(caller: Caller): void;
+  /** From now on, connections end as soon as nothing is in flight on them. */
+  drain(): void;
+}
+
+/** What the protocols of one listener share. */
+export interface Inbound {
+  readonly application: Application;
+  readonly enforcer: Enforcer;
+  readonly limits: Limits;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/**
+ * Opens one port to the mesh. Whoever connects must hold a certificate of this trust domain before a byte of theirs is
+ * read; then the protocol that ALPN chose takes over. A new certificate or bundle applies to the next connection.
+ */
+export async function startInbound(options: InboundOptions, deps: InboundDeps): Promise<Listener> {
+  const { identity, bundle, limits, clock, logger } = deps;
+  const application = new Application(options.application, limits);
+  const inbound: Inbound = { application, enforcer: deps.enforcer, limits, clock, logger };
+  const protocols =
+    options.protocol === 'http'
+      ? { h2: inboundHttp2(inbound), http1: inboundHttp1(inbound) }
+      : { tcp: inboundTcp(inbound) };
+  const connections = new Connections();
+
+  const server = createServer({
+    ...meshTls(identity.current, bundle.current),
+    requestCert: true,
+    rejectUnauthorized: true,
+    handshakeTimeout: limits.handshakeTimeoutMs,
+    allowHalfOpen: options.protocol === 'tcp',
+    noDelay: true,
+    // A caller that offers only other protocols fails in the handshake; one that offers none speaks HTTP/1.1.
+    ...('tcp' in protocols
+      ? {
+          ALPNCallback: ({ protocols: offered }: { protocols: string[] }) =>
+            offered.includes(ALPN_TCP) ? ALPN_TCP : offered[0],
+        }
+      : { ALPNProtocols: ['h2', 'http/1.1'] }),
+  });
+  server.maxConnections = limits.maxConnections;
+  server.on('secureConnection', (socket) => {
+    connections.add(socket);
+    socket.on('error', (error) => logger.debug({ err: error }, 'an inbound connection failed'));
+    const caller = identify(socket);
+    if (caller === undefined) socket.destroy();
+    else if ('tcp' in protocols) protocols.tcp.serve(caller);
+    else if (socket.alpnProtocol === 'h2') protocols.h2.serve(caller);
+    else protocols.http1.serve(caller);
+  });
+  server.on('tlsClientError', (error: Error & { code?: string }, socket) => {
+    logger.warn({ code: error.code, peer: socket.remoteAddress }, 'a TLS handshake was refused');
+    socket.destroy();
+  });
+
+  const renew = () => {
+    // Node takes the whole of the options, not only what changed.
+    server.setSecureContext(meshTls(identity.current, bundle.current));
+  };
+  const unsubscribe = [identity.subscribe(renew), bundle.subscribe(renew)];
+  const port = await listen(server, options);
+  return {
+    host: options.host,
+    port,
+    async drain(ms) {
+      for (const stop of unsubscribe) stop();
+      for (const protocol of Object.values(protocols)) protocol.drain();
+      await connections.end(server, ms);
+      application.close();
+    },
+  };
+
+  function identify(socket: TLSSocket): Caller | undefined {
+    try {
+      const peer = callerIdentity(socket, bundle.current, clock.now());
+      return describeCaller(socket, peer, identity.current.id.uri);
+    } catch (error) {
+      logger.warn({ err: error, peer: socket.remoteAddress }, 'a caller was refused');
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,20 @@
+import type { TrustBundle } from '../../core/identity/bundle.ts';
+import type { CompiledPolicies } from '../../core/policy/compile.ts';
+import type { Service } from '../../core/policy/snapshot.ts';
+
+/** What is in force in this sidecar: the last snapshot that it could use. */
+export interface PolicyState {
+  /** Policy revision of the control plane. */
+  readonly revision: number;
+  readonly hash: Buffer;
+  readonly compiled: CompiledPolicies;
+  /** By `<service>.<namespace>`. */
+  readonly services: ReadonlyMap<string, Service>;
+  readonly bundle: TrustBundle;
+  /** When the control plane published it, by its clock; milliseconds since the epoch. */
+  readonly publishedAt: number;
+  /** When this sidecar last heard from the control plane that this is current, by its own clock. */
+  readonly receivedAt: number;
+  /** Whether the control plane is there to replace it. */
+  readonly connected: boolean;
+}

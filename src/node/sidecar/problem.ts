@@ -1,0 +1,97 @@
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { STATUS_CODES } from 'node:http';
+import type { ServerHttp2Stream } from 'node:http2';
+import type { ErrorCode } from '../../base/errors.ts';
+import type { DecisionReason } from '../../core/policy/model.ts';
+
+/** An answer that a sidecar gives in place of the application: problem+json (RFC 9457), or a gRPC status. */
+export interface Problem {
+  readonly status: number;
+  readonly code: ErrorCode;
+  /** What, why, how to mend; shown to the caller. */
+  readonly detail: string;
+  readonly reason?: DecisionReason | 'audit-unavailable';
+  readonly rule?: string;
+}
+
+/** gRPC status for an HTTP status (grpc: doc/http-grpc-status-mapping.md). */
+const grpcStatus: Readonly<Record<number, number>> = { 400: 13, 401: 16, 403: 7, 404: 12 };
+const GRPC_UNAVAILABLE = 14;
+
+export function problemBody(problem: Problem): string {
+  const { status, code, detail, reason, rule } = problem;
+  return JSON.stringify({
+    type: 'about:blank',
+    title: STATUS_CODES[status] ?? 'Error',
+    status,
+    code,
+    rule,
+    reason,
+    detail,
+  });
+}
+
+function markers(problem: Problem): Record<string, string> {
+  const headers: Record<string, string> = {};
+  if (problem.rule !== undefined) headers['x-writ-rule'] = problem.rule;
+  if (problem.reason !== undefined) headers['x-writ-reason'] = problem.reason;
+  if (problem.status === 401) headers['www-authenticate'] = 'Bearer error="invalid_token"';
+  return headers;
+}
+
+/** Answers over HTTP/1.1. Returns the bytes of the body. Does nothing when an answer has begun. */
+export function sendProblem(res: ServerResponse, problem: Problem, extra: OutgoingHttpHeaders = {}): number {
+  if (res.headersSent || res.destroyed) return 0;
+  const body = Buffer.from(problemBody(problem));
+  res.writeHead(problem.status, {
+    'content-type': 'application/problem+json',
+    'content-length': body.length,
+    'cache-control': 'no-store',
+    ...markers(problem),
+    ...extra,
+  });
+  res.end(body);
+  return body.length;
+}
+
+/** Answers over HTTP/2; a gRPC caller gets a status without a body. Returns the bytes of the body. */
+export function respondProblem(stream: ServerHttp2Stream, problem: Problem, grpc: boolean): number {
+  if (stream.destroyed || stream.closed || stream.headersSent) return 0;
+  if (grpc) {
+    stream.respond(
+      {
+        ':status': problem.status,
+        'content-type': 'application/grpc',
+        'grpc-status': grpcStatus[problem.status] ?? GRPC_UNAVAILABLE,
+        'grpc-message': encodeURIComponent(problem.detail).replaceAll('%20', ' '),
+        ...markers(problem),
+      },
+      { endStream: true },
+    );
+    return 0;
+  }
+  const body = Buffer.from(problemBody(problem));
+  stream.respond({
+    ':status': problem.status,
+    'content-type': 'application/problem+json',
+    'content-length': body.length,
+    'cache-control': 'no-store',
+    ...markers(problem),
+  });
+  stream.end(body);
+  return body.length;
+}
+
+/** The same answer as text, for a connection that no HTTP server owns any more; it is to be closed after it. */
+export function rawProblem(problem: Problem): string {
+  const body = problemBody(problem);
+  const head = Object.entries({
+    'content-type': 'application/problem+json',
+    'content-length': String(Buffer.byteLength(body)),
+    connection: 'close',
+    ...markers(problem),
+  });
+  return `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? 'Error'}\r\n${head
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('')}\r\n${body}`;
+}

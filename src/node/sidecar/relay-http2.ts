@@ -1,0 +1,180 @@
+import type {
+  ClientHttp2Session,
+  ClientHttp2Stream,
+  IncomingHttpHeaders,
+  IncomingHttpStatusHeader,
+  OutgoingHttpHeaders,
+  ServerHttp2Stream,
+} from 'node:http2';
+import { constants, sensitiveHeaders } from 'node:http2';
+import type { Outcome } from './enforce.ts';
+import { CLIENT_CERT_HEADER, isForbiddenTrailer } from './http1-head.ts';
+import type { Problem } from './problem.ts';
+import { respondProblem } from './problem.ts';
+
+export interface Http2Relay {
+  readonly stream: ServerHttp2Stream;
+  /** What to send, pseudo-header fields included. */
+  readonly headers: OutgoingHttpHeaders;
+  /** The request has no body. */
+  readonly endStream: boolean;
+  readonly grpc: boolean;
+  /** Connects, where there is no connection yet. Rejects when nothing was sent. */
+  readonly connect: () => ClientHttp2Session | Promise<ClientHttp2Session>;
+  readonly toApplication: boolean;
+  readonly onFailure: (error: unknown) => Problem;
+  /** Called once, when the exchange is over. */
+  readonly done: (outcome: Outcome) => void;
+}
+
+const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM, NGHTTP2_INTERNAL_ERROR } =
+  constants;
+
+/** Fields that HTTP/2 does not have (RFC 9113 §8.2.2), and that nghttp2 would refuse to send. */
+const notInHttp2 = ['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'] as const;
+
+/** The fields of a request that go on: without what is per hop, and without what only sidecars set. */
+export function forwardedFields(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
+  const out: OutgoingHttpHeaders = { ...headers };
+  for (const name of notInHttp2) delete out[name];
+  delete out[CLIENT_CERT_HEADER];
+  delete out.host;
+  delete out['proxy-authorization'];
+  if (out.te !== undefined && out.te !== 'trailers') delete out.te;
+  // What the caller marked as never to be indexed stays so.
+  const sensitive = (headers as { [sensitiveHeaders]?: string[] })[sensitiveHeaders];
+  if (sensitive !== undefined) (out as { [sensitiveHeaders]?: string[] })[sensitiveHeaders] = sensitive;
+  return out;
+}
+
+/**
+ * Sends one HTTP/2 stream on, and its answer back, with back-pressure, interim answers, trailers, and resets in both
+ * directions: whatever code one side resets with is what the other side sees.
+ */
+export function relayHttp2(o: Http2Relay): void {
+  void new Exchange(o).start();
+}
+
+class Exchange {
+  readonly #o: Http2Relay;
+  #upstream: ClientHttp2Stream | undefined;
+  #status = 0;
+  #brokenOff = false;
+  #bytesIn = 0;
+  #bytesOut = 0;
+
+  constructor(o: Http2Relay) {
+    this.#o = o;
+  }
+
+  async start(): Promise<void> {
+    const { stream } = this.#o;
+    stream.once('close', () => this.#over());
+    // A reset by the caller is seen by `close`.
+    stream.on('error', () => undefined);
+    // With the answer given, the rest of the request is not wanted (RFC 9113 §8.1).
+    stream.once('finish', () => {
+      if (!stream.readableEnded) stream.close(NGHTTP2_NO_ERROR);
+    });
+    try {
+      const connected = this.#o.connect();
+      const session = connected instanceof Promise ? await connected : connected;
+      if (stream.destroyed) return;
+      this.#send(session);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #send(session: ClientHttp2Session): void {
+    const { stream, headers, endStream } = this.#o;
+    const upstream = session.request(headers, { endStream, waitForTrailers: !endStream });
+    this.#upstream = upstream;
+    if (!endStream) this.#sendBody(upstream);
+    upstream.once('response', (answer, flags) => this.#answer(answer, flags));
+    upstream.on('headers', (interim: IncomingHttpHeaders) => {
+      if (stream.headersSent || stream.destroyed) return;
+      stream.additionalHeaders(interim);
+    });
+    let failure: unknown;
+    upstream.on('error', (error) => {
+      failure = error;
+    });
+    upstream.once('close', () => this.#upstreamClosed(upstream, failure));
+  }
+
+  #sendBody(upstream: ClientHttp2Stream): void {
+    const { stream } = this.#o;
+    let trailers: OutgoingHttpHeaders = {};
+    stream.once('trailers', (fields: IncomingHttpHeaders) => {
+      trailers = safeTrailers(fields);
+    });
+    upstream.once('wantTrailers', () => upstream.sendTrailers(trailers));
+    stream.on('data', (chunk: Buffer) => {
+      this.#bytesIn += chunk.length;
+    });
+    stream.pipe(upstream);
+  }
+
+  #answer(answer: IncomingHttpHeaders & IncomingHttpStatusHeader, flags: number): void {
+    const { stream, toApplication } = this.#o;
+    const upstream = this.#upstream;
+    if (stream.destroyed || upstream === undefined) return;
+    const headers: OutgoingHttpHeaders = { ...answer };
+    for (const name of notInHttp2) delete headers[name];
+    if (toApplication) for (const name of Object.keys(headers)) if (name.startsWith('x-writ-')) delete headers[name];
+    const endStream = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
+    this.#status = answer[':status'] ?? 0;
+    stream.respond(headers, { endStream, waitForTrailers: !endStream });
+    if (endStream) return;
+    let trailers: OutgoingHttpHeaders = {};
+    upstream.once('trailers', (fields: IncomingHttpHeaders) => {
+      trailers = safeTrailers(fields);
+    });
+    stream.once('wantTrailers', () => stream.sendTrailers(trailers));
+    upstream.on('data', (chunk: Buffer) => {
+      this.#bytesOut += chunk.length;
+    });
+    upstream.pipe(stream);
+  }
+
+  #upstreamClosed(upstream: ClientHttp2Stream, failure: unknown): void {
+    const { stream } = this.#o;
+    const code = upstream.rstCode ?? NGHTTP2_INTERNAL_ERROR;
+    if (!stream.headersSent) {
+      // Refused before it was looked at: the caller may send it again (RFC 9113 §8.7).
+      if (code === NGHTTP2_REFUSED_STREAM) stream.close(code);
+      else this.#fail(failure);
+      return;
+    }
+    if (stream.writableEnded) return;
+    // Whole, only still on its way to the caller.
+    if (code === NGHTTP2_NO_ERROR && failure === undefined && upstream.readableEnded) return;
+    this.#brokenOff = true;
+    stream.close(code === NGHTTP2_NO_ERROR ? NGHTTP2_INTERNAL_ERROR : code);
+  }
+
+  #fail(error: unknown): void {
+    const { stream, grpc, onFailure } = this.#o;
+    const problem = onFailure(error);
+    this.#status = problem.status;
+    this.#bytesOut += respondProblem(stream, problem, grpc);
+  }
+
+  #over(): void {
+    const { stream } = this.#o;
+    const upstream = this.#upstream;
+    const code = stream.rstCode ?? NGHTTP2_CANCEL;
+    if (upstream !== undefined && !upstream.closed) upstream.close(code === NGHTTP2_NO_ERROR ? NGHTTP2_CANCEL : code);
+    const whole = stream.writableFinished || this.#brokenOff;
+    this.#o.done({ status: whole ? this.#status : 0, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut });
+  }
+}
+
+function safeTrailers(fields: IncomingHttpHeaders): OutgoingHttpHeaders {
+  const out: OutgoingHttpHeaders = {};
+  for (const [name, value] of Object.entries(fields)) {
+    if (!name.startsWith(':') && !isForbiddenTrailer(name) && value !== undefined) out[name] = value;
+  }
+  return out;
+}

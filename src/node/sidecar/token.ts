@@ -1,0 +1,63 @@
+import type { Clock } from '../../base/clock.ts';
+import { AppError } from '../../base/errors.ts';
+import type { TrustBundle } from '../../core/identity/bundle.ts';
+import { looksLikeJwtSvid, verifyJwtSvid } from '../../core/identity/jwt-svid.ts';
+
+/** Accepted tokens that are remembered, so that a caller who repeats one costs no signature check. */
+const MAX_REMEMBERED = 1024;
+
+interface Accepted {
+  readonly subject: string;
+  readonly expiresAt: number;
+}
+
+/**
+ * Verifies JWT-SVIDs that callers present as `Authorization: Bearer`. Any other bearer token is the application's own
+ * business and passes untouched.
+ */
+export class TokenVerifier {
+  readonly #audiences: readonly string[];
+  readonly #clock: Clock;
+  #accepted = new Map<string, Accepted>();
+  #bundle: TrustBundle | undefined;
+
+  constructor(o: { readonly audiences: readonly string[]; readonly clock: Clock }) {
+    this.#audiences = o.audiences;
+    this.#clock = o.clock;
+  }
+
+  /** The JWT-SVID in an `Authorization` value, or undefined when there is none of this trust domain. */
+  find(authorization: string | undefined, trustDomain: string): string | undefined {
+    if (authorization === undefined || !/^bearer /i.test(authorization)) return undefined;
+    const token = authorization.slice('bearer '.length).trim();
+    return looksLikeJwtSvid(token, trustDomain) ? token : undefined;
+  }
+
+  /** The subject of a good token; undefined for any other. */
+  async verify(token: string, bundle: TrustBundle): Promise<string | undefined> {
+    if (this.#bundle !== bundle) {
+      // Keys may have been withdrawn with the bundle.
+      this.#bundle = bundle;
+      this.#accepted = new Map();
+    }
+    const accepted = this.#accepted;
+    const now = this.#clock.now();
+    const known = accepted.get(token);
+    if (known !== undefined) {
+      if (now < known.expiresAt) return known.subject;
+      accepted.delete(token);
+    }
+    try {
+      const { id, expiresAt } = await verifyJwtSvid(token, { audiences: this.#audiences, bundle, now });
+      if (accepted.size >= MAX_REMEMBERED) {
+        const oldest = accepted.keys().next();
+        if (!oldest.done) accepted.delete(oldest.value);
+      }
+      accepted.set(token, { subject: id.uri, expiresAt });
+      return id.uri;
+    } catch (error) {
+      if (error instanceof AppError) return undefined;
+      throw error;
+    }
+  }
+}
