@@ -24,6 +24,8 @@ const AWAY_SYSTEM_CODES: ReadonlySet<string> = new Set([
   'ENOENT',
 ]);
 
+const awayMessage = /^connection terminated|not queryable|timeout exceeded when trying to connect|^timeout expired/i;
+
 /** Whether a transaction failed only because of another one, so that trying it again can help. */
 export function isConflict(error: unknown): boolean {
   const primary = sqliteCode(error);
@@ -36,7 +38,7 @@ export function isAway(error: unknown): boolean {
   const code = codeOf(error);
   if (code !== undefined) return AWAY_SYSTEM_CODES.has(code) || AWAY.some((pattern) => pattern.test(code));
   // pg has no code for these.
-  return error instanceof Error && /connection terminated|timeout exceeded when trying to connect/i.test(error.message);
+  return error instanceof Error && awayMessage.test(error.message);
 }
 
 /** A row with this key exists already (SQLSTATE 23505, SQLITE_CONSTRAINT_UNIQUE or _PRIMARYKEY). */
@@ -49,6 +51,11 @@ export function isDuplicate(error: unknown): boolean {
 /** A table exists already (SQLSTATE 42P07; 23505 when two transactions create it at once). */
 export function isDuplicateTable(error: unknown): boolean {
   return codeOf(error) === '42P07' || isDuplicate(error);
+}
+
+/** PostgreSQL cannot hold U+0000 (SQLSTATE 22021); it only ever comes from a caller. */
+export function isImpossibleText(error: unknown): boolean {
+  return codeOf(error) === '22021';
 }
 
 /** SQLITE_CORRUPT or SQLITE_NOTADB: the file is something else, or is damaged. */

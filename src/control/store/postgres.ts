@@ -1,10 +1,10 @@
-import type { PostgresPool } from 'kysely';
+import type { PostgresPool, PostgresPoolClient } from 'kysely';
 import { PostgresDialect } from 'kysely';
 import type { CustomTypesConfig } from 'pg';
 import pg from 'pg';
 import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
-import { isAway } from './failures.ts';
+import { isAway, isImpossibleText } from './failures.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 /** A statement that takes longer is ended by the server, so that a stuck one does not hold its connection for ever. */
@@ -22,8 +22,10 @@ export function postgresDialect(url: string, logger: Logger): PostgresDialect {
     statement_timeout: STATEMENT_TIMEOUT_MS,
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
   });
-  // An idle connection that breaks would otherwise end the process; the pool opens another when it needs one.
+  // The pool opens another when it needs one.
   pool.on('error', (error) => logger.warn({ err: error }, 'lost an idle database connection'));
+  // One that breaks in use tells whoever uses it; its event says the same, and without a listener ends the process.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return new PostgresDialect({ pool: withAwayErrors(pool) });
 }
 
@@ -56,19 +58,36 @@ function parseInt8(text: string): number {
 
 /** Says `unavailable` when the database cannot be reached; why stays in the cause, since it may name hosts and users. */
 function withAwayErrors(pool: pg.Pool): PostgresPool {
+  const wrapped = new WeakMap<pg.PoolClient, PostgresPoolClient>();
   return {
     options: pool.options,
     end: () => pool.end(),
     async connect() {
-      try {
-        return await pool.connect();
-      } catch (error) {
-        throw isAway(error) ? away(error) : error;
-      }
+      const client = await pool.connect().catch(rethrow);
+      // Kysely recognises connections by identity.
+      const wrapper = wrapped.get(client) ?? wrap(client);
+      wrapped.set(client, wrapper);
+      return wrapper;
     },
   };
 }
 
-export function away(cause: unknown): AppError {
+function wrap(client: pg.PoolClient): PostgresPoolClient {
+  // Kysely asks for cursors only where it was given a cursor class.
+  const query: unknown = (text: string, parameters: readonly unknown[]) =>
+    client.query(text, [...parameters]).catch(rethrow);
+  return {
+    query: query as PostgresPoolClient['query'],
+    release: (destroy) => client.release(destroy),
+  };
+}
+
+function rethrow(error: unknown): never {
+  if (isAway(error)) throw away(error);
+  if (isImpossibleText(error)) throw new AppError('invalid', 'Text must not hold the character U+0000.');
+  throw error;
+}
+
+function away(cause: unknown): AppError {
   return new AppError('unavailable', 'The database cannot be reached. The server log says why.', { cause });
 }

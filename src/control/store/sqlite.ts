@@ -11,7 +11,9 @@ import { isNotADatabase } from './failures.ts';
  * How long a statement waits inside SQLite for another process's lock, in milliseconds. Short, since the whole process
  * waits with it; transactions are tried again by the store.
  */
-const BUSY_TIMEOUT_MS = 100;
+const BUSY_TIMEOUT_MS = 5;
+/** Opening is not tried again, and another process may be doing the same. */
+const OPEN_TIMEOUT_MS = 5_000;
 const MAX_CACHED_STATEMENTS = 200;
 
 /**
@@ -27,10 +29,11 @@ function openDatabase(path: string): DatabaseSync {
   let database: DatabaseSync | undefined;
   try {
     if (path !== ':memory:') createPrivately(path);
-    database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true });
+    database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS, enableForeignKeyConstraints: true });
     database.exec('pragma journal_mode = wal');
     // Issued identities and policies must survive a power cut: NORMAL would lose the last commits in WAL mode.
     database.exec('pragma synchronous = full');
+    database.exec(`pragma busy_timeout = ${BUSY_TIMEOUT_MS}`);
     return database;
   } catch (cause) {
     database?.close();

@@ -67,7 +67,7 @@ export async function openStore(options: StoreOptions, deps: StoreDeps): Promise
   const db = connect(options, deps);
   try {
     await prepareSchema(schemaContext(db, options, deps));
-    const cursors = new Cursors(await loadCursorKey(db, deps.random ?? secureRandom));
+    const cursors = new Cursors(await loadCursorKey(db, deps));
     const feed = await startFeed(db, options, deps);
     return new SqlStore({ kind: options.kind, db, cursors, feed, wait: deps.wait ?? realWait });
   } catch (error) {
@@ -183,13 +183,14 @@ function startFeed(db: Kysely<Tables>, options: StoreOptions, deps: StoreDeps): 
 }
 
 /** One key per database, drawn by whoever opens it first. */
-async function loadCursorKey(db: Kysely<Tables>, random: RandomBytes): Promise<Buffer> {
+async function loadCursorKey(db: Kysely<Tables>, deps: StoreDeps): Promise<Buffer> {
   const key = 'cursor-key';
-  await db
+  const value = (deps.random ?? secureRandom)(32).toString('base64');
+  const draw = db
     .insertInto('meta')
-    .values({ key, value: random(32).toString('base64') })
-    .onConflict((conflict) => conflict.column('key').doNothing())
-    .execute();
+    .values({ key, value })
+    .onConflict((conflict) => conflict.column('key').doNothing());
+  await retryConflicts(() => draw.execute(), deps.wait ?? realWait);
   const row = await db.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirst();
   const bytes = Buffer.from(row?.value ?? '', 'base64');
   if (bytes.length !== 32) throw new AppError('incompatible-data', 'The cursor key in the database is damaged.');
