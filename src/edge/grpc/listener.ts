@@ -1,0 +1,62 @@
+import type { AddressInfo, Socket } from 'node:net';
+import { createServer } from 'node:net';
+import { reason } from '../../base/durable.ts';
+import { AppError } from '../../base/errors.ts';
+
+export interface Listener {
+  readonly port: number;
+  /** Takes no new connections; those that exist go on. */
+  stop(): void;
+  /** Cuts what is still connected, in whatever state. */
+  close(): Promise<void>;
+}
+
+/**
+ * The TCP side of the server. Our own, so that the number of connections is bounded, and so that one which never finished its
+ * TLS handshake can be cut when the server stops: the gRPC library knows of connections only after that.
+ *
+ * @throws AppError `unavailable` when the address cannot be listened on
+ */
+export async function listen(options: {
+  readonly host: string;
+  readonly port: number;
+  readonly maxConnections: number;
+  readonly onConnection: (socket: Socket) => void;
+}): Promise<Listener> {
+  const { host } = options;
+  const sockets = new Set<Socket>();
+  const server = createServer({ noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    // The TLS layer above hears of it too, and ends the connection.
+    socket.on('error', () => undefined);
+    options.onConnection(socket);
+  });
+  server.maxConnections = options.maxConnections;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(
+        new AppError(
+          'unavailable',
+          `Cannot listen on ${host}:${options.port}: ${reason(cause)}. Choose another port.`,
+          {
+            cause,
+          },
+        ),
+      ),
+    );
+    server.listen(options.port, host, resolve);
+  });
+  const closed = new Promise<void>((resolve) => server.once('close', resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    stop: () => {
+      server.close();
+    },
+    async close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}

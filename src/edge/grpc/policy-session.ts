@@ -1,0 +1,153 @@
+import type { Clock } from '../../base/clock.ts';
+import { AppError } from '../../base/errors.ts';
+import type { WatchPolicyRequest__Output } from '../../wire/gen/writ/v1/WatchPolicyRequest.ts';
+import type { PolicyMessage } from '../../wire/policy.ts';
+import { fromPolicyMessage } from '../../wire/policy.ts';
+import type { Labels } from './labels.ts';
+import type { GrpcLimits } from './limits.ts';
+import type { PolicyPort, ProxyConnection, Published } from './services.ts';
+import type { SnapshotBytes } from './snapshot-bytes.ts';
+import type { ServerStream } from './stream.ts';
+
+export interface PolicySessionOptions {
+  readonly stream: ServerStream<WatchPolicyRequest__Output, Buffer>;
+  readonly connection: ProxyConnection;
+  readonly policy: PolicyPort;
+  readonly labels: Labels;
+  readonly bytes: SnapshotBytes;
+  readonly spiffeId: string;
+  /** Hash of the content that the sidecar has in force; empty for none. */
+  readonly haveHash: Buffer;
+  readonly clock: Clock;
+  readonly limits: Pick<GrpcLimits, 'ackTimeoutMs'>;
+}
+
+interface Sent {
+  readonly revision: number;
+  readonly hash: Buffer;
+}
+
+/**
+ * One sidecar's watch. Level-based: it is sent what is published now, at once and after every change, and nothing more until
+ * it has answered; what changes meanwhile is sent once, in its latest state. Content that the sidecar has is not sent again,
+ * and content that it refused is not sent again until it is different.
+ */
+export class PolicySession {
+  readonly #options: PolicySessionOptions;
+  #have: Sent | undefined;
+  #refused: { readonly hash: Buffer; readonly error: string } | undefined;
+  /** What was sent and not answered, and what to do when it is. */
+  #unanswered: (Sent & { readonly answered: () => void }) | undefined;
+  #wake: () => void = () => undefined;
+  #changed = true;
+  #saidGoodbye = false;
+
+  constructor(options: PolicySessionOptions) {
+    this.#options = options;
+    // Of no revision that was ever published, so that the first snapshot is always sent, if only its revision.
+    if (options.haveHash.length > 0) this.#have = { revision: -1, hash: options.haveHash };
+  }
+
+  get saidGoodbye(): boolean {
+    return this.#saidGoodbye;
+  }
+
+  /** Until the sidecar is done or goes away. Rejects with what the stream is to end with. */
+  async run(): Promise<void> {
+    const { policy, stream } = this.#options;
+    const changed = () => {
+      this.#changed = true;
+      this.#wake();
+    };
+    const unsubscribe = [policy.published.subscribe(changed), policy.changes?.subscribe(changed)];
+    stream.signal.addEventListener('abort', changed, { once: true });
+    try {
+      await Promise.race([this.#listen(), this.#push()]);
+    } finally {
+      for (const end of unsubscribe) end?.();
+    }
+  }
+
+  async #push(): Promise<void> {
+    const { policy, stream } = this.#options;
+    for (;;) {
+      stream.signal.throwIfAborted();
+      if (this.#changed) {
+        this.#changed = false;
+        await this.#offer(policy.published.current);
+      } else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+  }
+
+  /** Sends what of `published` concerns this sidecar, if it is news, and waits for the answer. */
+  async #offer(published: Published): Promise<void> {
+    const { labels, spiffeId, connection, stream, bytes } = this.#options;
+    const { hash, content } = published.for(spiffeId, await labels.of(spiffeId));
+    const { revision } = published;
+    const known = this.#have?.hash.equals(hash) === true;
+    if (known && this.#have?.revision === revision) return;
+    connection.sent(revision, hash);
+    if (this.#refused?.hash.equals(hash) === true) {
+      connection.nack(revision, hash, this.#refused.error);
+      return;
+    }
+    const answered = this.#expectAnswer(revision, hash);
+    await stream.send(bytes.of(published, { hash, content: known ? undefined : content }));
+    await answered;
+  }
+
+  /** Resolves with the answer, or when the stream is over; ends the stream when it takes too long. */
+  #expectAnswer(revision: number, hash: Buffer): Promise<void> {
+    const { clock, limits, stream } = this.#options;
+    return new Promise((resolve) => {
+      const cancel = clock.after(limits.ackTimeoutMs, () =>
+        stream.abort(
+          new AppError('deadline-exceeded', `A snapshot was not acknowledged within ${limits.ackTimeoutMs / 1000} s.`),
+        ),
+      );
+      const answered = () => {
+        cancel();
+        stream.signal.removeEventListener('abort', answered);
+        this.#unanswered = undefined;
+        resolve();
+      };
+      stream.signal.addEventListener('abort', answered, { once: true });
+      this.#unanswered = { revision, hash, answered };
+    });
+  }
+
+  async #listen(): Promise<void> {
+    for (;;) {
+      const message = await this.#options.stream.receive();
+      if (message === undefined) return;
+      const said = fromPolicyMessage(message);
+      if (said.kind === 'goodbye') {
+        this.#saidGoodbye = true;
+        return;
+      }
+      if (said.kind === 'hello') throw new AppError('invalid', 'hello comes once, first.');
+      this.#answer(said);
+    }
+  }
+
+  #answer(said: Extract<PolicyMessage, { readonly kind: 'ack' | 'nack' }>): void {
+    const sent = this.#unanswered;
+    if (sent === undefined || sent.revision !== said.revision || !sent.hash.equals(said.hash)) {
+      throw new AppError('invalid', `${said.kind} names a snapshot that is not waiting for an answer.`);
+    }
+    const { connection } = this.#options;
+    if (said.kind === 'ack') {
+      this.#have = { revision: sent.revision, hash: sent.hash };
+      this.#refused = undefined;
+      connection.ack(sent.revision, sent.hash);
+    } else {
+      this.#refused = { hash: sent.hash, error: said.error };
+      connection.nack(sent.revision, sent.hash, said.error);
+    }
+    sent.answered();
+  }
+}

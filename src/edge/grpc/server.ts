@@ -1,0 +1,118 @@
+import type { Socket } from 'node:net';
+import { Server } from '@grpc/grpc-js';
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Watch } from '../../base/watch.ts';
+import type { TrustBundle } from '../../core/identity/bundle.ts';
+import { MAX_ATTEST_BYTES, MAX_REQUEST_BYTES } from '../../wire/limits.ts';
+import { auditService, enrollmentService, healthService, identityService, policyService } from '../../wire/loader.ts';
+import { auditHandlers } from './audit-service.ts';
+import type { CallContext } from './calls.ts';
+import { SwappedCredentials } from './credentials.ts';
+import { enrollmentHandlers } from './enrollment-service.ts';
+import { Health } from './health-service.ts';
+import { identityHandlers } from './identity-service.ts';
+import type { GrpcLimits } from './limits.ts';
+import { defaultLimits, serverOptions } from './limits.ts';
+import { listen } from './listener.ts';
+import { Peers } from './peer.ts';
+import { policyHandlers } from './policy-service.ts';
+import { tolerant } from './receive.ts';
+import type { ServerIdentity, Services } from './services.ts';
+
+export interface GrpcServerOptions {
+  readonly host: string;
+  /** 0 for any that is free. */
+  readonly port: number;
+  readonly identity: Watch<ServerIdentity>;
+  readonly bundle: Watch<TrustBundle>;
+  readonly services: Services;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly limits?: Partial<GrpcLimits>;
+}
+
+export interface GrpcServer {
+  readonly port: number;
+  /** Health says so first, then streams end with `unavailable`, then connections are closed, at last by force. */
+  close(): Promise<void>;
+}
+
+const serviceNames = ['writ.v1.Enrollment', 'writ.v1.Identity', 'writ.v1.Policy', 'writ.v1.Audit'];
+
+/** The gRPC face of the control plane: TLS 1.3, Enrollment and Health for anybody, the rest for our own workloads. */
+export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
+  const { clock, logger, services } = options;
+  const limits: GrpcLimits = { ...defaultLimits, ...options.limits };
+  const stopping = new AbortController();
+  const peers = new Peers({ bundle: options.bundle, clock });
+  const context: CallContext = { peers, logger, stopping: stopping.signal };
+  const health = new Health(serviceNames);
+
+  const server = new Server(serverOptions(limits));
+  const shared = { clock, limits };
+  server.addService(
+    tolerant(enrollmentService, MAX_ATTEST_BYTES),
+    enrollmentHandlers(context, services.enrollment, shared),
+  );
+  server.addService(tolerant(identityService, MAX_REQUEST_BYTES), identityHandlers(context, services.identity));
+  server.addService(tolerant(policyService, MAX_REQUEST_BYTES), policyHandlers(context, services.policy, shared));
+  server.addService(tolerant(auditService, MAX_REQUEST_BYTES), auditHandlers(context, services.audit, shared));
+  server.addService(tolerant(healthService, MAX_REQUEST_BYTES), health.handlers);
+
+  const { identity, bundle } = options;
+  const credentials = new SwappedCredentials({
+    identity,
+    bundle,
+    handshakeTimeoutMs: limits.handshakeTimeoutMs,
+    logger,
+  });
+  const injector = server.createConnectionInjector(credentials);
+  const { host, port, maxConnections } = { ...options, ...limits };
+  const onConnection = (socket: Socket) => injector.injectConnection(socket);
+  const listener = await listen({ host, port, maxConnections, onConnection });
+  const unsubscribe = onRootRemoved(bundle, () => {
+    logger.warn('a root left the bundle: every caller has to prove its identity again');
+    injector.drain(limits.stopGraceMs);
+  });
+  logger.info({ host, port: listener.port }, 'gRPC is served');
+
+  let closing: Promise<void> | undefined;
+  const close = async () => {
+    unsubscribe();
+    listener.stop();
+    health.stop();
+    stopping.abort();
+    await shutDown(server, limits.stopGraceMs, clock);
+    await listener.close();
+    credentials.close();
+  };
+  return {
+    port: listener.port,
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+/** TLS looked at the roots when a connection was made: those that exist are worth nothing once a root is not trusted. */
+function onRootRemoved(bundle: Watch<TrustBundle>, fn: () => void): () => void {
+  let before = bundle.current.roots;
+  return bundle.subscribe(({ roots }) => {
+    const removed = before.some((old) => !roots.some((root) => root.equals(old)));
+    before = roots;
+    if (removed) fn();
+  });
+}
+
+/** Lets calls end, for a while. */
+function shutDown(server: Server, graceMs: number, clock: Clock): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = clock.after(graceMs, () => server.forceShutdown());
+    server.tryShutdown(() => {
+      cancel();
+      resolve();
+    });
+  });
+}
