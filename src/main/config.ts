@@ -81,7 +81,9 @@ export interface ServerConfig {
   readonly logLevel: LogLevel;
 }
 
-const serverRules: readonly Rule<typeof serverSchema>[] = [
+type StoreSettings = Pick<typeof serverSchema, 'store.kind' | 'store.path' | 'store.urlFile'>;
+
+const storeRules: readonly Rule<StoreSettings>[] = [
   (values, report) => {
     if (values['store.kind'] === 'postgres' && values['store.urlFile'] === undefined) {
       report('store.urlFile', 'is missing: a postgres store needs the file that holds its URL.');
@@ -93,6 +95,9 @@ const serverRules: readonly Rule<typeof serverSchema>[] = [
       report('store.path', 'is for store.kind sqlite; the store is postgres.');
     }
   },
+];
+
+const serverRules: readonly Rule<typeof serverSchema>[] = [
   (values, report) => {
     const rest = values['rest.listen'];
     if (rest !== undefined && !isLoopback(rest.host) && values['rest.remotePlaintext'] === false) {
@@ -105,12 +110,24 @@ const serverRules: readonly Rule<typeof serverSchema>[] = [
   },
 ];
 
-/** Reads and checks what `writ server` and `writ migrate` are told. Throws every problem at once, see base/config.ts. */
+/** `writ migrate` takes the configuration of the server, and needs only the store in it. */
+export const migrateSchema = {
+  ...serverSchema,
+  trustDomain: optional(serverSchema.trustDomain.type, serverSchema.trustDomain.meaning),
+} as const satisfies Schema;
+
+export function migrateConfig(sources: Sources): Pick<ServerConfig, 'store' | 'logLevel'> {
+  const values = readConfig(migrateSchema, sources, { reservedVariables: cliVariables, rules: storeRules });
+  return { store: storeOf(values, resolve(values.dataDir)), logLevel: values['log.level'] };
+}
+
+/** Reads and checks what `writ server` is told. Throws every problem at once, see base/config.ts. */
 export function serverConfig(sources: Sources): ServerConfig {
   const credentials = sources.env.CREDENTIALS_DIRECTORY;
   const values = readConfig(serverSchema, sources, {
     reservedVariables: cliVariables,
     rules: [
+      ...storeRules,
       ...serverRules,
       (read, report) => {
         if (read.passphraseFile === undefined && credentials === undefined) {
@@ -142,7 +159,7 @@ export function serverConfig(sources: Sources): ServerConfig {
   });
 }
 
-function storeOf(values: Values<typeof serverSchema>, dataDir: string): ServerConfig['store'] {
+function storeOf(values: Values<StoreSettings>, dataDir: string): ServerConfig['store'] {
   const urlFile = values['store.urlFile'];
   if (values['store.kind'] === 'postgres' && urlFile !== undefined) {
     return Object.freeze({ kind: 'postgres', urlFile: resolve(urlFile) });

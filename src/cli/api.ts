@@ -1,0 +1,92 @@
+import type { DecisionReason } from '../core/policy/model.ts';
+
+/** The objects of the REST API, as far as the command line reads them. */
+export interface PolicyObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly revision: number;
+    readonly updatedAt: string;
+    readonly updatedBy: string;
+  };
+  readonly spec: {
+    readonly selector?: { readonly matchLabels?: Readonly<Record<string, string>> };
+    readonly action?: string;
+    readonly rules?: readonly unknown[];
+  };
+  /** As it was written. */
+  readonly source: string;
+}
+
+export interface EntryObject {
+  readonly id: string;
+  readonly spiffeId: string;
+  readonly selectors: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly x509TtlSeconds: number | null;
+  readonly jwtTtlSeconds: number | null;
+  readonly revision: number;
+  readonly createdAt: string;
+}
+
+export interface ProxyObject {
+  readonly instanceId: string;
+  readonly spiffeId: string;
+  readonly version: string;
+  readonly connected: boolean;
+  readonly state: 'synced' | 'pending' | 'rejected' | 'disconnected';
+  readonly desiredRevision: number;
+  readonly acknowledgedRevision: number | null;
+  readonly lastSeen: string;
+  readonly endpoints: readonly string[];
+  readonly lastError: string | null;
+}
+
+export interface JoinTokenObject {
+  readonly id: string;
+  readonly entryId: string;
+  readonly createdAt: string;
+  readonly expiresAt: string;
+  readonly usedAt: string | null;
+}
+
+export interface IssuedTokenObject {
+  readonly id: string;
+  readonly token: string;
+  readonly entryId: string;
+  readonly expiresAt: string;
+}
+
+export interface CheckAnswer {
+  readonly decision: 'allow' | 'deny';
+  readonly reason: DecisionReason;
+  readonly rule: string;
+  readonly source: { readonly policy: string; readonly line: number; readonly text: string } | null;
+  readonly considered: readonly {
+    readonly rule: string;
+    readonly action: 'ALLOW' | 'DENY';
+    readonly matched: boolean;
+    readonly failed: readonly string[];
+  }[];
+  readonly request: {
+    readonly from: string;
+    readonly to: string;
+    readonly method: string | null;
+    readonly path: string | null;
+    readonly port: number | null;
+  };
+  readonly notes: readonly string[];
+}
+
+export interface PageOf<T> {
+  readonly items: readonly T[];
+  readonly nextCursor: string | null;
+}
+
+/** `shop/web` of `spiffe://example.org/ns/shop/sa/web`, for people; anything else stays as it is. */
+export function shortName(spiffeId: string): string {
+  const match = /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\/([^/]+)$/.exec(spiffeId);
+  return match === null ? spiffeId : `${match[1]}/${match[2]}`;
+}

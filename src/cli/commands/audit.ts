@@ -1,0 +1,116 @@
+import type { Command } from 'commander';
+import { AppError } from '../../base/errors.ts';
+import type { AuditRecord } from '../../core/audit/event.ts';
+import type { PageOf } from '../api.ts';
+import { callColumns, callLine } from '../calls.ts';
+import type { Client } from '../client.ts';
+import { toSpiffeId } from '../info.ts';
+import { OncePerCall } from '../once.ts';
+import { openSession } from '../options.ts';
+import { parseFormat, printList } from '../output.ts';
+import { tailAudit } from '../tail.ts';
+import type { World } from '../world.ts';
+
+export function addAudit(program: Command, world: World): void {
+  const audit = program.command('audit').description('What was called, by whom, and how it was decided.');
+  filters(audit.command('tail'))
+    .description('Follow calls as they are recorded, until Ctrl-C.')
+    .option('-o, --output <format>', 'table (one line each) or json (one object a line)', 'table')
+    .action(async (options: FilterOptions & { output: string }, command: Command) => {
+      const format = parseFormat(options.output);
+      if (format !== 'table' && format !== 'json') throw new AppError('usage', 'audit tail writes -o table or json.');
+      const { client, style } = await openSession(command, world);
+      const query = await toQuery(client, options);
+      const lines = new OncePerCall(world.clock, (record) => world.stdout(`${callLine(record, style)}\n`));
+      for await (const item of tailAudit(client, query, world)) {
+        if (item.type === 'record') {
+          if (format === 'table') lines.add(item.record);
+          else world.stdout(`${JSON.stringify(item.record)}\n`);
+        } else if (item.type === 'lost') {
+          world.stderr(`… ${item.count} calls were too many to show; find them with: writ audit search\n`);
+        } else if (item.type === 'interrupted') {
+          world.stderr(
+            `… interrupted: ${item.why} Connecting again; calls in between are found by: writ audit search\n`,
+          );
+        }
+      }
+    });
+  filters(audit.command('search'))
+    .description('Search recorded calls, newest first.')
+    .option('--limit <number>', 'most calls to show', '50')
+    .option('-o, --output <format>', 'table, json, yaml or name', 'table')
+    .action(async (options: FilterOptions & { output: string; limit: string }, command: Command) => {
+      const format = parseFormat(options.output);
+      const limit = parseLimit(options.limit);
+      const { client } = await openSession(command, world);
+      const records = await search(client, await toQuery(client, options), limit);
+      printList(world, format, { columns: callColumns, name: (record) => record.id }, records);
+    });
+}
+
+interface FilterOptions {
+  readonly from?: string;
+  readonly to?: string;
+  readonly decision?: string;
+  readonly rule?: string;
+  readonly path?: string;
+  readonly trace?: string;
+  readonly since?: string;
+  readonly until?: string;
+}
+
+function filters(command: Command): Command {
+  return command
+    .option('--from <workload>', 'caller: NAMESPACE/SERVICE or SPIFFE ID')
+    .option('--to <workload>', 'called workload')
+    .option('--decision <verdict>', 'allow or deny')
+    .option('--rule <id>', 'rule that decided, or default-deny')
+    .option('--path <path>', 'exactly, or with a trailing * as a prefix')
+    .option('--trace <id>', 'W3C trace id')
+    .option('--since <time>', 'at or after: RFC 3339, or an age such as 15m, 2h, 7d')
+    .option('--until <time>', 'before');
+}
+
+async function toQuery(client: Client, o: FilterOptions): Promise<Record<string, string | undefined>> {
+  if (o.decision !== undefined && !['allow', 'deny'].includes(o.decision)) {
+    throw new AppError('usage', `--decision must be allow or deny, not ${JSON.stringify(o.decision)}.`);
+  }
+  return {
+    source: o.from === undefined ? undefined : await toSpiffeId(client, o.from),
+    destination: o.to === undefined ? undefined : await toSpiffeId(client, o.to),
+    decision: o.decision,
+    rule: o.rule,
+    path: o.path,
+    trace: o.trace,
+    since: o.since,
+    until: o.until,
+  };
+}
+
+async function search(
+  client: Client,
+  query: Readonly<Record<string, string | undefined>>,
+  limit: number,
+): Promise<readonly AuditRecord[]> {
+  const records: AuditRecord[] = [];
+  let cursor: string | undefined;
+  do {
+    const { body } = await client.call<PageOf<AuditRecord>>({
+      method: 'GET',
+      path: '/v1/audit/events',
+      query: { ...query, limit: Math.min(500, limit - records.length), cursor },
+    });
+    records.push(...body.items);
+    cursor = body.nextCursor ?? undefined;
+  } while (cursor !== undefined && records.length < limit);
+  return records.slice(0, limit);
+}
+
+const MAX_LIMIT = 100_000;
+
+function parseLimit(text: string): number {
+  const limit = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  if (limit < 1 || limit > MAX_LIMIT)
+    throw new AppError('usage', `--limit must be from 1 to ${MAX_LIMIT}, not ${JSON.stringify(text)}.`);
+  return limit;
+}

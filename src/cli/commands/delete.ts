@@ -1,0 +1,50 @@
+import type { Command } from 'commander';
+import { AppError } from '../../base/errors.ts';
+import { findOne, parseKind } from '../kinds.ts';
+import { openSession, wantsCurl } from '../options.ts';
+import type { World } from '../world.ts';
+
+export function addDelete(program: Command, world: World): void {
+  program
+    .command('delete')
+    .summary('delete one object')
+    .description('Delete one policy, entry or join token. Asks first; --yes answers for scripts.')
+    .argument('<kind>')
+    .argument('<reference>', 'NAMESPACE/NAME or id')
+    .option('-y, --yes', 'do not ask')
+    .action(async (kindName: string, reference: string, options: { yes?: boolean }, command: Command) => {
+      const kind = parseKind(kindName);
+      if (kind.deletePath === undefined) {
+        throw new AppError(
+          'usage',
+          `A ${kind.singular} cannot be deleted: it leaves the list by itself when it is gone.`,
+        );
+      }
+      if (options.yes !== true && !world.interactive && !wantsCurl(command)) {
+        throw new AppError('usage', 'Deleting needs a confirmation, and there is no terminal to ask on. Add --yes.');
+      }
+      const { client } = await openSession(command, world);
+      const named = kind.pathOf?.(reference);
+      // What is deleted is what was looked at: the revision read here goes into If-Match.
+      if (wantsCurl(command) && named !== undefined) {
+        await client.call({ method: 'DELETE', path: named, headers: { 'if-match': '*' } });
+      }
+      const item = await findOne(client, kind, reference);
+      const name = kind.view.name(item);
+      if (options.yes !== true && !(await confirm(world, name))) {
+        throw new AppError('invalid', `Not confirmed: ${name} was kept.`);
+      }
+      const revision = kind.revision?.(item);
+      await client.call({
+        method: 'DELETE',
+        path: kind.deletePath(item),
+        ...(revision !== undefined && { headers: { 'if-match': `"${revision}"` } }),
+      });
+      world.stdout(`${name} deleted\n`);
+    });
+}
+
+async function confirm(world: World, name: string): Promise<boolean> {
+  const answer = await world.ask(`Delete ${name}? [y/N] `);
+  return /^y(es)?$/i.test(answer.trim());
+}

@@ -1,0 +1,55 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { reason } from '../../base/durable.ts';
+import { AppError } from '../../base/errors.ts';
+import type { IssuedTokenObject } from '../api.ts';
+import { shortName } from '../api.ts';
+import { findOne, kinds } from '../kinds.ts';
+import { openSession } from '../options.ts';
+import { relative } from '../table.ts';
+import type { World } from '../world.ts';
+import { ttl } from './entry.ts';
+
+export function addJoinToken(program: Command, world: World): void {
+  const joinToken = program.command('join-token').description('Join tokens: with one, one sidecar enrolls once.');
+  joinToken
+    .command('create')
+    .description(
+      'Make a join token for an entry. The token is shown once: on standard output, or in a file with --out.',
+    )
+    .argument('<entry>', 'NAMESPACE/SERVICE or id of the entry')
+    .option('--ttl <duration>', 'how long it can be used', '10m')
+    .option('--out <file>', 'write it to a new file that only you can read (0600)')
+    .action(async (reference: string, options: { ttl: string; out?: string }, command: Command) => {
+      const ttlSeconds = ttl('--ttl', options.ttl);
+      const { client } = await openSession(command, world);
+      const entry = await findOne(client, kinds.entry, reference);
+      const path = options.out === undefined ? undefined : resolve(world.cwd, options.out);
+      const file = path === undefined ? undefined : await create(path);
+      try {
+        const { body } = await client.call<IssuedTokenObject>({
+          method: 'POST',
+          path: '/v1/join-tokens',
+          json: { entryId: entry.id, ttlSeconds },
+        });
+        if (file === undefined) world.stdout(`${body.token}\n`);
+        else await file.writeFile(`${body.token}\n`);
+        const where = path === undefined ? '' : ` It is in ${path}.`;
+        const expiry = relative(body.expiresAt, world.clock.now());
+        world.stderr(`Good for one enrollment as ${shortName(entry.spiffeId)}, expires ${expiry}.${where}\n`);
+      } finally {
+        await file?.close();
+      }
+    });
+}
+
+/** Made before the token is, so that a token is never lost for want of a place; never an existing file. */
+async function create(path: string) {
+  try {
+    return await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+  } catch (cause) {
+    throw new AppError('usage', `Cannot create ${path}: ${reason(cause)}.`, { cause });
+  }
+}

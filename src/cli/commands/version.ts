@@ -1,0 +1,23 @@
+import type { Command } from 'commander';
+import { AppError } from '../../base/errors.ts';
+import { serverInfo } from '../info.ts';
+import { openSession } from '../options.ts';
+import type { World } from '../world.ts';
+
+export function addVersion(program: Command, world: World): void {
+  program
+    .command('version')
+    .description('Print the version of this program, and of the control plane if one can be asked.')
+    .option('--client', 'only this program')
+    .action(async (options: { client?: boolean }, command: Command) => {
+      world.stdout(`writ    ${world.version}\n`);
+      if (options.client === true) return;
+      try {
+        const { client } = await openSession(command, world);
+        world.stdout(`server  ${(await serverInfo(client)).body.version}\n`);
+      } catch (error) {
+        if (!(error instanceof AppError)) throw error;
+        world.stderr(`server  unknown: ${error.message}\n`);
+      }
+    });
+}

@@ -1,0 +1,184 @@
+import { AppError } from '../base/errors.ts';
+import { didYouMean } from '../base/suggest.ts';
+import type { EntryObject, JoinTokenObject, PageOf, PolicyObject, ProxyObject } from './api.ts';
+import { shortName } from './api.ts';
+import type { Client } from './client.ts';
+import type { View } from './output.ts';
+import { labels, relative, span } from './table.ts';
+
+/** One kind of object: where it is, how it is found by what a user types, how it is shown. All commands ask here. */
+export interface Kind<T> {
+  readonly singular: string;
+  readonly plural: string;
+  /** How one is named: for usage messages. */
+  readonly reference: string;
+  readonly path: string;
+  readonly view: View<T>;
+  /** Whether the list can be limited to a namespace by the server. */
+  readonly namespaced: boolean;
+  /** Whether `item` is the one that `reference` means. */
+  is(item: T, reference: string): boolean;
+  /** Path of one, if `reference` alone is enough to build it. */
+  pathOf?(reference: string): string | undefined;
+  /** Path of one that has been read; absent for a kind that cannot be deleted. */
+  deletePath?(item: T): string;
+  /** Revision for If-Match. */
+  revision?(item: T): number;
+}
+
+const policy: Kind<PolicyObject> = {
+  singular: 'policy',
+  plural: 'policies',
+  reference: 'NAMESPACE/NAME',
+  path: '/v1/policies',
+  namespaced: true,
+  view: {
+    columns: [
+      { head: 'NAMESPACE', cell: (p) => p.metadata.namespace },
+      { head: 'NAME', cell: (p) => p.metadata.name },
+      { head: 'ACTION', cell: (p) => p.spec.action ?? 'ALLOW' },
+      { head: 'RULES', cell: (p) => String(p.spec.rules?.length ?? 0) },
+      { head: 'SELECTOR', cell: (p) => labels(p.spec.selector?.matchLabels ?? {}) },
+      { head: 'REVISION', cell: (p) => String(p.metadata.revision) },
+      { head: 'UPDATED', cell: (p, now) => relative(p.metadata.updatedAt, now) },
+      { head: 'BY', cell: (p) => p.metadata.updatedBy },
+    ],
+    name: (p) => `policy/${p.metadata.namespace}/${p.metadata.name}`,
+    // What `apply` takes back, comments included.
+    yaml: (p) => p.source,
+  },
+  is: (p, reference) => `${p.metadata.namespace}/${p.metadata.name}` === reference,
+  pathOf: (reference) => {
+    const [namespace, name, ...more] = reference.split('/');
+    if (!namespace || !name || more.length > 0) return undefined;
+    return `/v1/policies/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
+  },
+  deletePath: (p) => `/v1/policies/${encodeURIComponent(p.metadata.namespace)}/${encodeURIComponent(p.metadata.name)}`,
+  revision: (p) => p.metadata.revision,
+};
+
+const entry: Kind<EntryObject> = {
+  singular: 'entry',
+  plural: 'entries',
+  reference: 'ID or NAMESPACE/SERVICE',
+  path: '/v1/entries',
+  namespaced: true,
+  view: {
+    columns: [
+      { head: 'ID', cell: (e) => e.id },
+      { head: 'SPIFFE-ID', cell: (e) => e.spiffeId },
+      { head: 'LABELS', cell: (e) => labels(e.labels) },
+      { head: 'X509-TTL', cell: (e) => (e.x509TtlSeconds === null ? 'default' : span(e.x509TtlSeconds)) },
+      { head: 'JWT-TTL', cell: (e) => (e.jwtTtlSeconds === null ? 'default' : span(e.jwtTtlSeconds)) },
+      { head: 'AGE', cell: (e, now) => relative(e.createdAt, now) },
+    ],
+    name: (e) => `entry/${e.id}`,
+  },
+  is: (e, reference) => [e.id, e.spiffeId, shortName(e.spiffeId)].includes(reference),
+  pathOf: (reference) => (isUuid(reference) ? `/v1/entries/${reference}` : undefined),
+  deletePath: (e) => `/v1/entries/${encodeURIComponent(e.id)}`,
+  revision: (e) => e.revision,
+};
+
+const proxy: Kind<ProxyObject> = {
+  singular: 'proxy',
+  plural: 'proxies',
+  reference: 'INSTANCE or NAMESPACE/SERVICE',
+  path: '/v1/proxies',
+  namespaced: false,
+  view: {
+    columns: [
+      { head: 'WORKLOAD', cell: (p) => shortName(p.spiffeId) },
+      { head: 'STATE', cell: (p) => p.state },
+      { head: 'REVISION', cell: (p) => `${p.acknowledgedRevision ?? '-'}/${p.desiredRevision}` },
+      { head: 'LAST-SEEN', cell: (p, now) => relative(p.lastSeen, now) },
+      { head: 'ENDPOINTS', cell: (p) => p.endpoints.join(',') },
+      { head: 'VERSION', cell: (p) => p.version },
+      { head: 'INSTANCE', cell: (p) => p.instanceId },
+      { head: 'ERROR', cell: (p) => p.lastError ?? '' },
+    ],
+    name: (p) => `proxy/${p.instanceId}`,
+  },
+  is: (p, reference) => [p.instanceId, p.spiffeId, shortName(p.spiffeId)].includes(reference),
+};
+
+const joinToken: Kind<JoinTokenObject> = {
+  singular: 'join-token',
+  plural: 'join-tokens',
+  reference: 'ID',
+  path: '/v1/join-tokens',
+  namespaced: false,
+  view: {
+    columns: [
+      { head: 'ID', cell: (t) => t.id },
+      { head: 'ENTRY', cell: (t) => t.entryId },
+      { head: 'AGE', cell: (t, now) => relative(t.createdAt, now) },
+      { head: 'EXPIRES', cell: (t, now) => relative(t.expiresAt, now) },
+      { head: 'USED', cell: (t, now) => relative(t.usedAt, now) },
+    ],
+    name: (t) => `join-token/${t.id}`,
+  },
+  is: (t, reference) => t.id === reference,
+  deletePath: (t) => `/v1/join-tokens/${encodeURIComponent(t.id)}`,
+};
+
+export const kinds = { policy, entry, proxy, joinToken } as const;
+
+/** A kind whose objects are only passed on, never looked into. */
+export type AnyKind = Kind<unknown>;
+
+const all = Object.values(kinds) as unknown as readonly AnyKind[];
+
+export const kindNames: readonly string[] = all.map((kind) => kind.plural);
+
+/** By its singular or plural. Throws `usage` for an unknown one. */
+export function parseKind(text: string): AnyKind {
+  const word = text.toLowerCase();
+  const found = all.find((kind) => kind.singular === word || kind.plural === word);
+  if (found !== undefined) return found;
+  const known = all.flatMap((kind) => [kind.plural, kind.singular]);
+  throw new AppError(
+    'usage',
+    `There is no kind ${JSON.stringify(text)}; there are ${kindNames.join(', ')}.${didYouMean(word, known)}`,
+  );
+}
+
+/** Every object of a kind, page by page. */
+export async function listAll<T>(client: Client, kind: Kind<T>, namespace: string | undefined): Promise<readonly T[]> {
+  const items: T[] = [];
+  let cursor: string | undefined;
+  do {
+    const query = {
+      ...(kind.namespaced && namespace !== undefined && { namespace }),
+      ...(kind === (proxy as Kind<unknown>) ? {} : { limit: 500, cursor }),
+    };
+    const { body } = await client.call<PageOf<T>>({ method: 'GET', path: kind.path, query });
+    items.push(...body.items);
+    cursor = body.nextCursor ?? undefined;
+  } while (cursor !== undefined);
+  return items;
+}
+
+/** The one object that `reference` means. Throws `not-found`, or `conflict` when it means several. */
+export async function findOne<T>(client: Client, kind: Kind<T>, reference: string): Promise<T> {
+  const path = kind.pathOf?.(reference);
+  if (path !== undefined) return (await client.call<T>({ method: 'GET', path })).body;
+  const namespace = /^([^/:]+)\/[^/]+$/.exec(reference)?.[1];
+  const found = (await listAll(client, kind, namespace)).filter((item) => kind.is(item, reference));
+  const [first, ...others] = found;
+  if (first === undefined) {
+    throw new AppError(
+      'not-found',
+      `There is no ${kind.singular} ${JSON.stringify(reference)}; it is named by ${kind.reference}.`,
+    );
+  }
+  if (others.length > 0) {
+    const names = found.map((item) => kind.view.name(item).replace(/^[^/]+\//, '')).join(', ');
+    throw new AppError('conflict', `${reference} means ${found.length} ${kind.plural}: ${names}. Name one of them.`);
+  }
+  return first;
+}
+
+function isUuid(text: string): boolean {
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
+}

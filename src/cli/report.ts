@@ -1,0 +1,22 @@
+import type { AppError, Finding } from '../base/errors.ts';
+import { RemoteError } from './client.ts';
+import type { Style } from './style.ts';
+import { safe } from './style.ts';
+
+/** An error for a person: what, why and how to mend it stand in its message; then every finding; then the request id. */
+export function reportError(error: AppError, style: Style): string {
+  const lines = [`${style.red('error:')} ${safe(error.message)}`];
+  for (const finding of error.details) lines.push(`  ${reportFinding(finding)}`);
+  if (error.retryAfterSeconds !== undefined) lines.push(`  Try again in ${error.retryAfterSeconds} s.`);
+  if (error instanceof RemoteError && error.requestId !== undefined) {
+    lines.push(style.dim(`  request id ${safe(error.requestId)}`));
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** `file:line:column: message`, as editors and terminals link it. */
+export function reportFinding(finding: Finding): string {
+  const place = [finding.file, finding.line, finding.column].filter((part) => part !== undefined).join(':');
+  const where = place === '' ? '' : `${place}: `;
+  return safe(`${where}${finding.message}`);
+}

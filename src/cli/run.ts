@@ -1,0 +1,120 @@
+import { Command, CommanderError } from 'commander';
+import type { Schema } from '../base/config.ts';
+import { configReference } from '../base/config.ts';
+import { toAppError } from '../base/errors.ts';
+import { exitCode } from '../wire/errors.ts';
+import { CurlShown } from './client.ts';
+import { addApply } from './commands/apply.ts';
+import { addAudit } from './commands/audit.ts';
+import { addCheck } from './commands/check.ts';
+import { addContext } from './commands/context.ts';
+import { addDelete } from './commands/delete.ts';
+import { addEntry } from './commands/entry.ts';
+import { addGet } from './commands/get.ts';
+import { addJoinToken } from './commands/join-token.ts';
+import { addPolicy } from './commands/policy.ts';
+import { addVersion } from './commands/version.ts';
+import { addGlobalOptions } from './options.ts';
+import { reportError } from './report.ts';
+import { styleFor } from './style.ts';
+import type { World } from './world.ts';
+
+/** A command that runs a part of Writ; what it does comes from outside this room. */
+export interface ServiceCommand {
+  readonly name: string;
+  readonly summary: string;
+  /** Its settings, each of which becomes a flag. */
+  readonly schema: Schema;
+  /** Flags that are no settings, such as `--ephemeral`. */
+  readonly flags?: readonly { readonly usage: string; readonly description: string; readonly hidden?: boolean }[];
+  run(flags: Readonly<Record<string, string | boolean | readonly string[] | undefined>>): Promise<void>;
+}
+
+/** Runs one command line, without `node` and the script. Never throws; the result is the exit status. */
+export async function runCli(
+  argv: readonly string[],
+  world: World,
+  services: readonly ServiceCommand[],
+): Promise<number> {
+  let status = 0;
+  const program = buildProgram(world, services, () => {
+    status = 1;
+  });
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return status;
+  } catch (error) {
+    // --curl showed the call instead of making it; Ctrl-C is how a follower ends.
+    if (error instanceof CurlShown) return 0;
+    if (world.signal.aborted) return 130;
+    // commander has told already what is wrong; with status 0 it was asked for help.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCode('usage');
+    const known = toAppError(error);
+    world.stderr(reportError(known, stderrStyle(argv, world)));
+    if (known.code === 'internal')
+      world.stderr(`${known.cause instanceof Error ? known.cause.stack : String(known.cause)}\n`);
+    return exitCode(known.code);
+  }
+}
+
+function buildProgram(world: World, services: readonly ServiceCommand[], failed: () => void): Command {
+  const program = new Command('writ')
+    .description('A zero-trust service-mesh control plane.')
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => world.stdout(text), writeErr: (text) => world.stderr(text) })
+    .configureHelp({ sortSubcommands: false })
+    .showHelpAfterError('(add --help for how it is used)');
+  addGlobalOptions(program);
+  for (const service of services) addService(program, service);
+  addCheck(program, world, failed);
+  addApply(program, world);
+  addGet(program, world);
+  addDelete(program, world);
+  addAudit(program, world);
+  addPolicy(program, world, failed);
+  addEntry(program, world);
+  addJoinToken(program, world);
+  addContext(program, world);
+  addVersion(program, world);
+  return program;
+}
+
+/** Every setting becomes a flag; they are checked by the schema, not by commander, so that all problems come at once. */
+function addService(program: Command, service: ServiceCommand): void {
+  const command = program.command(service.name).description(service.summary);
+  for (const row of configReference(service.schema)) {
+    const option = command.createOption(row.usage, row.description);
+    // The name of the setting stays the name of the flag: no camel case, no special meaning of "no-".
+    option.attributeName = () => row.flag.slice(2);
+    option.negate = false;
+    if (row.repeatable) option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
+    command.addOption(option);
+  }
+  for (const flag of service.flags ?? []) {
+    const option = command.createOption(flag.usage, flag.description);
+    const name = (option.long ?? '').slice(2);
+    option.attributeName = () => name;
+    option.negate = false;
+    if (flag.hidden === true) option.hideHelp();
+    command.addOption(option);
+  }
+  if (Object.keys(service.schema).length > 0) {
+    command.option('--config <path>', 'YAML file with these settings (WRIT_CONFIG)');
+    command.addHelpText(
+      'after',
+      '\nEach setting is also a variable (--rest-listen: WRIT_REST_LISTEN) and a key of the file ' +
+        '(rest: { listen: … }).\nA flag wins over a variable, a variable over the file. Unknown keys are errors.',
+    );
+  }
+  command.action(async () => service.run(command.opts()));
+}
+
+/** Errors are coloured by what standard error is, which the world does not tell apart from standard output: only by wish. */
+function stderrStyle(argv: readonly string[], world: World) {
+  const at = argv.findIndex((word) => word === '--color' || word.startsWith('--color='));
+  const wish = at < 0 ? 'auto' : (argv[at]?.split('=')[1] ?? argv[at + 1] ?? 'auto');
+  return styleFor(['always', 'never'].includes(wish) ? wish : 'auto', {
+    ...world,
+    stdoutIsTerminal: world.interactive,
+  });
+}

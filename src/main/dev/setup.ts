@@ -1,0 +1,94 @@
+import { stat, writeFile } from 'node:fs/promises';
+import { isMissing, writeFileDurably } from '../../base/durable.ts';
+import { AppError } from '../../base/errors.ts';
+import type { EntryObject, IssuedTokenObject, PageOf } from '../../cli/api.ts';
+import type { Client } from '../../cli/client.ts';
+import { workloadId } from '../../core/identity/spiffe-id.ts';
+import { demoPolicies, NAMESPACE, TRUST_DOMAIN } from './demo.ts';
+import type { DevDirectory } from './directory.ts';
+import type { ServiceName } from './ports.ts';
+import { serviceNames } from './ports.ts';
+
+export type EntryIds = Readonly<Record<ServiceName, string>>;
+
+/** Everything the demo mesh needs, over the same REST API that an admin uses. Can be repeated; changes nothing of the user's. */
+export async function setUp(client: Client, directory: DevDirectory): Promise<EntryIds> {
+  const [entries] = await Promise.all([
+    ensureEntries(client),
+    seedPolicies(client, directory),
+    writeBundle(client, directory),
+  ]);
+  return entries;
+}
+
+async function ensureEntries(client: Client): Promise<EntryIds> {
+  const query = { namespace: NAMESPACE, limit: 500 };
+  const { body } = await client.call<PageOf<EntryObject>>({ method: 'GET', path: '/v1/entries', query });
+  const ids: Partial<Record<ServiceName, string>> = {};
+  for (const name of serviceNames) {
+    const spiffeId = workloadId(TRUST_DOMAIN, NAMESPACE, name).uri;
+    const existing = body.items.find((entry) => entry.spiffeId === spiffeId);
+    ids[name] = existing?.id ?? (await createEntry(client, spiffeId, name)).id;
+  }
+  return ids as EntryIds;
+}
+
+async function createEntry(client: Client, spiffeId: string, name: ServiceName): Promise<EntryObject> {
+  const json = { spiffeId, labels: { app: name } };
+  return (await client.call<EntryObject>({ method: 'POST', path: '/v1/entries', json })).body;
+}
+
+/** Only at the first start of a directory: whoever deleted or changed a demo policy meant it. */
+async function seedPolicies(client: Client, directory: DevDirectory): Promise<void> {
+  if (await exists(directory.seededFile)) return;
+  for (const { name, source } of demoPolicies) {
+    try {
+      const path = `/v1/policies/${NAMESPACE}/${name}`;
+      await client.call({ method: 'PUT', path, headers: { 'if-none-match': '*' }, yaml: source });
+    } catch (error) {
+      // A start that was cut short put it already.
+      if (!(error instanceof AppError) || error.code !== 'precondition-failed') throw error;
+    }
+  }
+  await writeFileDurably(directory.seededFile, 'The demo policies were put; from here on policies are yours.\n');
+}
+
+/** What sidecars pin. It comes over loopback from the control plane that this process has started. */
+async function writeBundle(client: Client, directory: DevDirectory): Promise<void> {
+  const pem = await client.text({ method: 'GET', path: '/v1/bundle', headers: { accept: 'application/x-pem-file' } });
+  await writeFileDurably(directory.bundleFile, pem, { mode: 0o644 });
+}
+
+/**
+ * A fresh join token in the sidecar's file. One that has a certificate does not use it; one that slept longer than its
+ * certificate lasted enrolls anew. Without a control plane the sidecar has to do with what it has.
+ */
+export async function writeJoinToken(
+  client: Client,
+  directory: DevDirectory,
+  name: ServiceName,
+  entryId: string,
+): Promise<void> {
+  try {
+    const json = { entryId };
+    const { body } = await client.call<IssuedTokenObject>({
+      method: 'POST',
+      path: '/v1/join-tokens',
+      json,
+      timeoutMs: 2_000,
+    });
+    await writeFile(directory.joinTokenOf(name), `${body.token}\n`, { mode: 0o600 });
+  } catch (error) {
+    if (!(error instanceof AppError) || !['unavailable', 'deadline-exceeded'].includes(error.code)) throw error;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
