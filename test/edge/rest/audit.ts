@@ -40,7 +40,7 @@ export class ScriptedAudit {
   async *tail(query: AuditQuery, signal: AbortSignal): AsyncGenerator<TailItem> {
     this.lastQuery = query;
     const queue: TailItem[] = [];
-    let wake = () => undefined as void;
+    let wake: () => void = () => undefined;
     const push = (item: TailItem) => {
       if (item.type === 'lost' || matches(item.record, query)) queue.push(item);
       wake();

@@ -72,7 +72,7 @@ export async function createWorld(
     clock,
     logger,
     random,
-    info: { version: '0.0.0-test', addresses: { gRPC: '127.0.0.1:8444' }, tokenFile: '/somewhere/admin-token' },
+    info: { version: '0.1.0', addresses: { gRPC: '127.0.0.1:8444' }, tokenFile: '/somewhere/admin-token' },
     ...options.deps,
   };
   const stopping = new AbortController();

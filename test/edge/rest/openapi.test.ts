@@ -1,0 +1,51 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { createWorld } from './world.ts';
+
+const file = join(import.meta.dirname, '../../../docs/openapi.json');
+
+describe('GET /v1/openapi.json', () => {
+  it('is docs/openapi.json (UPDATE_GOLDEN=1 writes it)', async () => {
+    const world = await createWorld();
+    const document = (await world.request({ url: '/v1/openapi.json' })).json();
+    const text = `${JSON.stringify(document, undefined, 2)}\n`;
+    if (process.env.UPDATE_GOLDEN === '1') await writeFile(file, text);
+    expect(text).toBe(await readFile(file, 'utf8'));
+  });
+
+  it('is OpenAPI 3.1, names every operation once, and says how each fails', async () => {
+    const world = await createWorld();
+    const document = (await world.request({ url: '/v1/openapi.json' })).json();
+    expect(document.openapi).toBe('3.1.0');
+    const operations = Object.values(document.paths as Record<string, Record<string, Record<string, unknown>>>).flatMap(
+      Object.values,
+    );
+    const ids = operations.map((operation) => operation.operationId);
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const operation of operations) {
+      expect(operation).toMatchObject({
+        summary: expect.stringMatching(/\.$|\?$/),
+        tags: [expect.any(String)],
+        responses: { default: { content: { 'application/problem+json': {} } } },
+      });
+    }
+    expect(Object.keys(document.paths).sort()).toEqual([
+      '/v1/audit/events',
+      '/v1/audit/events/{id}',
+      '/v1/audit/tail',
+      '/v1/bundle',
+      '/v1/entries',
+      '/v1/entries/{id}',
+      '/v1/info',
+      '/v1/join-tokens',
+      '/v1/join-tokens/{id}',
+      '/v1/jwks',
+      '/v1/openapi.json',
+      '/v1/policies',
+      '/v1/policies/{namespace}/{name}',
+      '/v1/policies:check',
+      '/v1/proxies',
+    ]);
+  });
+});
