@@ -1,14 +1,10 @@
 import type { Document, Node, ParsedNode } from 'yaml';
-import { Composer, isAlias, isMap, isSeq, Lexer, LineCounter, Parser } from 'yaml';
-import type { Place } from './findings.ts';
-import { Findings, quoted } from './findings.ts';
+import { Composer, isAlias, isMap, isSeq, Parser } from 'yaml';
+import { Findings, quoted, shortened } from './findings.ts';
+import { exceedsLimits, TOO_DEEP } from './yaml-limits.ts';
 import type { Value } from './yaml-reader.ts';
 import { asNode, childPointer, keyName, offsetOf } from './yaml-reader.ts';
 
-/** Text of at most this many bytes is read. */
-export const MAX_POLICY_BYTES = 1024 * 1024;
-/** Flow nesting, and block collections begun on one line. A policy needs 8. */
-const MAX_DEPTH = 64;
 /** Documents in one text. */
 const MAX_DOCUMENTS = 1000;
 /** A text that is not YAML can have an error at every character; after this many nobody reads on. */
@@ -36,47 +32,29 @@ export interface YamlDocument extends Value {
  * a few seconds for the worst megabyte.
  */
 export function readYaml(text: string, file: string | undefined): YamlText {
-  const lines = new LineCounter();
-  const position = (offset: number) => lines.linePos(Math.min(offset, text.length));
+  const position = positions(text);
   const findings = new Findings(file, position);
-  const documents = tooLarge(text, findings) || tooDeep(text, findings) ? [] : compose(text, lines, findings);
+  const documents = exceedsLimits(text, findings) ? [] : compose(text, findings);
   return { text, findings, documents, position };
 }
 
-function tooLarge(text: string, findings: Findings): boolean {
-  const bytes = Buffer.byteLength(text);
-  if (bytes <= MAX_POLICY_BYTES) return false;
-  const message = `The text has ${bytes} bytes, the limit is ${MAX_POLICY_BYTES}. Split it into several files.`;
-  findings.add('too-large', top, message);
-  return true;
-}
-
-const top: Place = { offset: 0, pointer: '' };
-
-/** Before anything recursive sees the text. */
-function tooDeep(text: string, findings: Findings): boolean {
-  let flow = 0;
-  let onLine = 0;
-  let offset = 0;
-  for (const lexeme of new Lexer().lex(text)) {
-    if (lexeme === '[' || lexeme === '{') flow += 1;
-    else if (lexeme === ']' || lexeme === '}') flow -= 1;
-    else if (lexeme === '-' || lexeme === '?' || lexeme === ':') onLine += flow > 0 ? 0 : 1;
-    else if (lexeme.endsWith('\n')) onLine = 0;
-    if (flow > MAX_DEPTH || onLine > MAX_DEPTH) {
-      findings.add(
-        'too-deep',
-        { offset, pointer: '' },
-        'Mappings and lists are nested too deeply. A policy needs 8 levels.',
-      );
-      return true;
+/** Lines and columns in UTF-16 units, as editors count them. */
+function positions(text: string): YamlText['position'] {
+  const starts = [0];
+  for (let at = text.indexOf('\n'); at !== -1; at = text.indexOf('\n', at + 1)) starts.push(at + 1);
+  return (offset) => {
+    let low = 0;
+    let high = starts.length;
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if ((starts[middle] ?? 0) <= offset) low = middle;
+      else high = middle;
     }
-    offset += lexeme.length;
-  }
-  return false;
+    return { line: low + 1, col: Math.min(offset, text.length) - (starts[low] ?? 0) + 1 };
+  };
 }
 
-function compose(text: string, lines: LineCounter, findings: Findings): YamlDocument[] {
+function compose(text: string, findings: Findings): YamlDocument[] {
   const documents: YamlDocument[] = [];
   // uniqueKeys compares every key with every other one; `checkForm` does it in one pass.
   const composer = new Composer({
@@ -88,7 +66,7 @@ function compose(text: string, lines: LineCounter, findings: Findings): YamlDocu
   let count = 0;
   let end = 0;
   try {
-    for (const document of composer.compose(tokens(text, lines, findings), false, text.length)) {
+    for (const document of composer.compose(tokens(text, findings), false, text.length)) {
       count += 1;
       if (count > MAX_DOCUMENTS) {
         const message = `There are more than ${MAX_DOCUMENTS} documents. Split the text into several files.`;
@@ -101,18 +79,17 @@ function compose(text: string, lines: LineCounter, findings: Findings): YamlDocu
     }
   } catch (error) {
     if (error instanceof TooManyErrors) return documents;
-    // The parser of the library overflowed the stack in spite of `tooDeep`.
     if (!(error instanceof RangeError)) throw error;
-    findings.add('too-deep', top, 'Mappings and lists are nested too deeply. A policy needs 8 levels.');
+    findings.add('too-deep', { offset: 0, pointer: '' }, TOO_DEEP);
   }
   return documents;
 }
 
 class TooManyErrors extends Error {}
 
-function* tokens(text: string, lines: LineCounter, findings: Findings) {
+function* tokens(text: string, findings: Findings) {
   let errors = 0;
-  for (const token of new Parser(lines.addNewLine).parse(text)) {
+  for (const token of new Parser().parse(text)) {
     if (token.type === 'error' || token.type === 'directive') errors += 1;
     if (errors > MAX_SYNTAX_ERRORS) {
       findings.add('yaml-syntax', { offset: token.offset, pointer: '' }, 'The text is not YAML or JSON.');
@@ -130,7 +107,10 @@ function readDocument(
   findings: Findings,
 ): YamlDocument | undefined {
   for (const error of document.errors.slice(0, MAX_SYNTAX_ERRORS)) {
-    findings.add('yaml-syntax', { offset: error.pos[0], pointer: '' }, `The text is not YAML: ${error.message}.`);
+    const place = { offset: error.pos[0], pointer: '' };
+    // The stack of the library overflowed: block collections, whose depth `tooDeep` does not bound.
+    if (error.code === 'RESOURCE_EXHAUSTION') findings.add('too-deep', place, TOO_DEEP);
+    else findings.add('yaml-syntax', place, `The text is not YAML: ${shortened(error.message)}.`);
   }
   if (document.errors.length > 0) return undefined;
   const { directives, range } = document;
