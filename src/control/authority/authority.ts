@@ -23,6 +23,7 @@ import type { Lifetimes } from './lifetimes.ts';
 import { defaultLifetimes } from './lifetimes.ts';
 import type { JwtMaterial, RootMaterial } from './material.ts';
 import { newSerial, openMaterial } from './material.ts';
+import { pooledRandom } from './pooled-random.ts';
 
 /** What the control plane's own listener presents. */
 export interface ServerIdentity {
@@ -92,7 +93,7 @@ export class Authority {
   static async open(options: AuthorityOptions): Promise<Authority> {
     const trustDomain = parseTrustDomain(options.trustDomain);
     const lifetimes = { ...defaultLifetimes, ...options.lifetimes };
-    const random = options.random ?? secureRandom;
+    const random = pooledRandom(options.random ?? secureRandom);
     const now = options.clock.now();
     const { root, jwt } = await openMaterial({ trustDomain, keyStore: options.keyStore, now, random, lifetimes });
     checkRootValidity(root, now);

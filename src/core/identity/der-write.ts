@@ -72,8 +72,12 @@ export function nullValue(): Buffer {
 }
 
 export function oid(name: OidName): Buffer {
-  return wrap(0x06, [Buffer.from(oids[name], 'hex')]);
+  return encodedOids[name];
 }
+
+const encodedOids = Object.freeze(
+  Object.fromEntries(Object.entries(oids).map(([name, content]) => [name, wrap(0x06, [Buffer.from(content, 'hex')])])),
+) as Readonly<Record<OidName, Buffer>>;
 
 export function utf8String(text: string): Buffer {
   return write(forgeAsn1.create(UNIVERSAL, Type.UTF8, false, Buffer.from(text, 'utf8').toString('latin1')));
@@ -84,7 +88,7 @@ export function printableString(text: string): Buffer {
   if (!/^[A-Za-z0-9 '()+,\-./:=?]+$/.test(text)) {
     throw new AppError('invalid', "A name in a certificate may have only letters, digits, blanks and '()+,-./:=?.");
   }
-  return write(forgeAsn1.create(UNIVERSAL, Type.PRINTABLESTRING, false, text));
+  return wrap(0x13, [Buffer.from(text, 'latin1')]);
 }
 
 /** UTCTime up to 2049, GeneralizedTime after (RFC 5280 §4.1.2.5). Milliseconds since the epoch; rounded down to seconds. */

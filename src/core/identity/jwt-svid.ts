@@ -1,10 +1,11 @@
 import type { KeyObject } from 'node:crypto';
-import { createPublicKey } from 'node:crypto';
-import type { JWK, JWTPayload } from 'jose';
-import { base64url, decodeJwt, decodeProtectedHeader, jwtVerify, SignJWT } from 'jose';
+import { createPublicKey, sign } from 'node:crypto';
+import type { JWK } from 'jose';
+import { base64url, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose';
 import { AppError } from '../../base/errors.ts';
 import type { TrustBundle } from './bundle.ts';
 import { jwtKeys } from './bundle.ts';
+import { openDer, Tag } from './der-read.ts';
 import type { SpiffeId } from './spiffe-id.ts';
 import { parseSpiffeId } from './spiffe-id.ts';
 
@@ -46,16 +47,8 @@ export async function signJwtSvid(o: {
   }
   const iat = Math.floor(o.now / 1000);
   const exp = iat + o.ttlSeconds;
-  const claims: JWTPayload = {
-    sub: o.id.uri,
-    aud: [o.audience],
-    iat,
-    exp,
-    ...(o.jti === undefined ? {} : { jti: o.jti }),
-  };
-  const token = await new SignJWT(claims)
-    .setProtectedHeader({ alg: algorithm, kid: o.kid, typ: 'JWT' })
-    .sign(o.privateKey);
+  const claims = { sub: o.id.uri, aud: [o.audience], iat, exp, ...(o.jti === undefined ? {} : { jti: o.jti }) };
+  const token = signCompact({ alg: algorithm, kid: o.kid, typ: 'JWT' }, claims, o.privateKey);
   return { token, issuedAt: iat * 1000, expiresAt: exp * 1000 };
 }
 
@@ -103,6 +96,32 @@ export function looksLikeJwtSvid(token: string, trustDomain: string): boolean {
   } catch {
     return false;
   }
+}
+
+/**
+ * JWS compact serialization (RFC 7515 §3.1) with ES256. Not by jose, which verifies below: it signs through WebCrypto, at three
+ * times the cost of the signature itself. Signing has nothing to parse and nothing to choose, so there is little to get wrong.
+ */
+function signCompact(header: object, claims: object, privateKey: KeyObject): string {
+  const input = `${base64urlJson(header)}.${base64urlJson(claims)}`;
+  const signature = sign('sha256', Buffer.from(input, 'latin1'), privateKey);
+  return `${input}.${joseSignature(signature).toString('base64url')}`;
+}
+
+function base64urlJson(value: object): string {
+  return Buffer.from(JSON.stringify(value), 'utf8').toString('base64url');
+}
+
+/** From X.509's form of an ECDSA signature to that of RFC 7518 §3.4: r and s, 32 bytes each. */
+function joseSignature(signature: Buffer): Buffer {
+  const out = Buffer.alloc(64);
+  const pair = openDer(signature, { maxBytes: 72 }).next(Tag.sequence).children();
+  const r = pair.next(Tag.integer).unsigned();
+  const s = pair.next(Tag.integer).unsigned();
+  if (r.length > 32 || s.length > 32) throw new AppError('internal', 'The key that signs JWT-SVIDs is not P-256.');
+  r.copy(out, 32 - r.length);
+  s.copy(out, 64 - s.length);
+  return out;
 }
 
 /** @throws AppError `invalid` */

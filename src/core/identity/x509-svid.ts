@@ -63,10 +63,13 @@ const leafExtensions: readonly Buffer[] = [
 export function issueX509Svid(issuer: Issuer, request: X509SvidRequest): X509Svid {
   const signer = prepareIssuer(issuer);
   checkRequest(request, signer);
+  const publicKey = 'spki' in request.publicKey ? request.publicKey : checkPublicKey(request.publicKey);
   const order: Order = {
     ...request,
     ...validityBelow(signer, request.notBefore, request.notAfter),
-    publicKey: 'spki' in request.publicKey ? request.publicKey : checkPublicKey(request.publicKey),
+    publicKey,
+    keyId: keyIdentifier(publicKey),
+    serialText: serialHex(request.serial),
   };
   const leaf = signLeaf(order, signer, issuer.privateKey);
   checkOwnLeaf(leaf, order, signer);
@@ -74,7 +77,7 @@ export function issueX509Svid(issuer: Issuer, request: X509SvidRequest): X509Svi
     id: order.id,
     instanceId: order.instanceId,
     chain: Object.freeze([leaf, ...issuer.chain]),
-    serial: serialHex(order.serial),
+    serial: order.serialText,
     notBefore: order.notBefore,
     notAfter: order.notAfter,
   });
@@ -83,12 +86,14 @@ export function issueX509Svid(issuer: Issuer, request: X509SvidRequest): X509Svi
 /** A request that was checked: its end capped, its key in bytes. */
 interface Order extends X509SvidRequest {
   readonly publicKey: CheckedPublicKey;
+  readonly keyId: Buffer;
+  readonly serialText: string;
 }
 
 function signLeaf(order: Order, signer: PreparedIssuer, privateKey: KeyObject): Buffer {
   const extensions = [
     ...leafExtensions,
-    extension.subjectKeyIdentifier(keyIdentifier(order.publicKey)),
+    extension.subjectKeyIdentifier(order.keyId),
     signer.authorityKeyIdentifier,
     extension.subjectAltName(order.id.uri, order.dnsNames),
   ];
@@ -132,14 +137,14 @@ function isAsOrdered(certificate: Certificate, order: Order, signer: PreparedIss
     checkLeaf(certificate).uri === order.id.uri &&
     subjectAltName?.dnsNames.join() === (order.dnsNames ?? []).join() &&
     certificate.subjectSerialNumber === order.instanceId &&
-    certificate.serial === serialHex(order.serial) &&
+    certificate.serial === order.serialText &&
     certificate.notBefore === order.notBefore &&
     certificate.notAfter === order.notAfter &&
     certificate.issuer.equals(signer.certificate.subject) &&
     certificate.publicKey.spki.equals(order.publicKey.spki) &&
     keyUsage?.bits === 1 << extension.KeyUsage.digitalSignature &&
     extendedKeyUsage?.length === 2 &&
-    subjectKeyId?.equals(keyIdentifier(order.publicKey)) === true &&
+    subjectKeyId?.equals(order.keyId) === true &&
     authorityKeyId?.equals(keyIdOf(signer.certificate)) === true
   );
 }
