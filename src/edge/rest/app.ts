@@ -64,6 +64,7 @@ export function createApp(deps: AppDeps): App {
         removeAdditional: false,
         coerceTypes: false,
         useDefaults: false,
+        allowUnionTypes: true,
         // The keyword and value of a failed schema would name internals at most; the data would be the caller's own.
         verbose: false,
       },

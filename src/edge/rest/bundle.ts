@@ -46,7 +46,7 @@ export function bundle(app: App, deps: { readonly bundle: Watch<TrustBundle> }):
     async (request, reply) => {
       const current = deps.bundle.current;
       reply.header('etag', toEtag(current.sequence)).header('vary', 'accept');
-      if (isUnchanged(request.headers['if-none-match'], current.sequence)) return reply.code(304).send(null);
+      if (isUnchanged(request.headers['if-none-match'], current.sequence)) return reply.code(304).send(undefined);
       if (accepts(request.headers.accept, ['application/json', PEM]) === PEM)
         return reply.type(PEM).send(bundlePem(current));
       const { keys, ...members } = spiffeBundle(current);

@@ -22,7 +22,10 @@ import {
 import { toTime } from './time.ts';
 
 const seconds = (minimum: number, maximum: number, what: string) =>
-  Type.Union([Type.Integer({ minimum, maximum }), Type.Null()], {
+  Type.Unsafe<number | null>({
+    type: ['integer', 'null'],
+    minimum,
+    maximum,
     description: `Lifetime of its ${what} in seconds; null for the default.`,
   });
 
@@ -126,7 +129,7 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
     async (request, reply) => {
       const entry = await deps.entries.get(request.params.id);
       reply.header('etag', toEtag(entry.revision));
-      if (isUnchanged(request.headers['if-none-match'], entry.revision)) return reply.code(304).send(null);
+      if (isUnchanged(request.headers['if-none-match'], entry.revision)) return reply.code(304).send(undefined);
       return toOutput(entry);
     },
   );
@@ -168,7 +171,7 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
     },
     async (request, reply) => {
       await deps.entries.delete(request.params.id, requireIfMatch(request.headers['if-match']));
-      return reply.code(204).send(null);
+      return reply.code(204).send(undefined);
     },
   );
 }

@@ -25,30 +25,40 @@ function toFinding(violation: Violation, part: string): Finding {
   return { code, message: `${subject(part, pointer)} ${problem}.`, pointer };
 }
 
-function read({ keyword, instancePath, params, message }: Violation): {
-  code: string;
-  pointer: string;
-  problem: string;
+/** In the words of the policy parser, not of the validator. */
+function read({ keyword, instancePath: at, params, message }: Violation): {
+  readonly code: string;
+  readonly pointer: string;
+  readonly problem: string;
 } {
   switch (keyword) {
     case 'additionalProperties':
-      return {
-        code: 'unknown',
-        pointer: child(instancePath, params.additionalProperty),
-        problem: 'is not known here',
-      };
+      return { code: 'unknown-field', pointer: child(at, params.additionalProperty), problem: 'is not known here' };
     case 'required':
-      return { code: 'required', pointer: child(instancePath, params.missingProperty), problem: 'is missing' };
+      return { code: 'missing-field', pointer: child(at, params.missingProperty), problem: 'is missing' };
     case 'enum':
       return {
-        code: keyword,
-        pointer: instancePath,
+        code: 'unknown-value',
+        pointer: at,
         problem: `must be one of ${(params.allowedValues as unknown[]).join(', ')}`,
       };
     default:
-      return { code: keyword, pointer: instancePath, problem: message ?? 'is not valid' };
+      return { code: codes[keyword] ?? 'invalid', pointer: at, problem: message ?? 'is not valid' };
   }
 }
+
+const codes: Readonly<Record<string, string>> = {
+  type: 'wrong-type',
+  pattern: 'malformed',
+  format: 'malformed',
+  minimum: 'out-of-range',
+  maximum: 'out-of-range',
+  minLength: 'out-of-range',
+  maxLength: 'out-of-range',
+  maxItems: 'out-of-range',
+  maxProperties: 'out-of-range',
+  uniqueItems: 'repeated',
+};
 
 /** RFC 6901. The names in it are the caller's own. */
 function child(pointer: string, name: unknown): string {

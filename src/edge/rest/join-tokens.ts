@@ -92,7 +92,7 @@ export function joinTokens(
     },
     async (request, reply) => {
       await deps.joinTokens.delete(request.params.id);
-      return reply.code(204).send(null);
+      return reply.code(204).send(undefined);
     },
   );
 }

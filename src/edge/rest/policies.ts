@@ -78,7 +78,7 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort; read
     async (request, reply) => {
       const stored = await deps.policies.get(request.params.namespace, request.params.name);
       reply.header('etag', toEtag(stored.revision)).header('vary', 'accept');
-      if (isUnchanged(request.headers['if-none-match'], stored.revision)) return reply.code(304).send(null);
+      if (isUnchanged(request.headers['if-none-match'], stored.revision)) return reply.code(304).send(undefined);
       if (accepts(request.headers.accept, ['application/json', YAML, 'text/yaml']) === 'application/json')
         return toEnvelope(stored);
       return reply.type(`${YAML}; charset=utf-8`).send(stored.source);

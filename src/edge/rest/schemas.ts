@@ -49,10 +49,9 @@ export function oneOf<T extends string>(
   return Type.Unsafe<T>({ type: 'string', enum: [...values], ...options });
 }
 
-/** A 304 answer. */
-export const unchanged = Type.Null({ description: 'What the caller has is current.' });
-/** A 204 answer. */
-export const empty = Type.Null({ description: 'Done.' });
+/** A 304 answer, and a 204 answer: no body, so nothing is sent, not even null, which would come with a Content-Type. */
+export const unchanged = Type.Unsafe<undefined>({ type: 'null', description: 'What the caller has is current.' });
+export const empty = Type.Unsafe<undefined>({ type: 'null', description: 'Done.' });
 
 export const preconditions = Type.Object({
   'if-match': Type.Optional(

@@ -20,7 +20,7 @@ export function parseTime(text: string, parameter: string, now: number): number 
   const time = RFC3339.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(time)) {
     const message = `${parameter} is neither a time (RFC 3339, such as 2026-01-31T08:00:00Z) nor an age (such as 15m, 2h, 7d).`;
-    throw new AppError('invalid', message, { details: [{ code: 'time', message, pointer: `/${parameter}` }] });
+    throw new AppError('invalid', message, { details: [{ code: 'malformed', message, pointer: `/${parameter}` }] });
   }
   return time;
 }
