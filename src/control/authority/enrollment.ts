@@ -55,7 +55,7 @@ export class Enrollment {
    * @param attestation.method `join_token` is the only one so far, its payload the token
    * @throws AppError `invalid` for another method, `csr-refused`, `join-token-refused`
    */
-  attest(attestation: {
+  async attest(attestation: {
     readonly method: string;
     /** Attacker-controlled, as `csr`. */
     readonly payload: Buffer;

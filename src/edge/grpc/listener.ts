@@ -5,10 +5,10 @@ import { AppError } from '../../base/errors.ts';
 
 export interface Listener {
   readonly port: number;
-  /** Takes no new connections; those that exist go on. */
-  stop(): void;
+  /** Takes no new connections; resolves when the last of those that exist has ended. */
+  stop(): Promise<void>;
   /** Cuts what is still connected, in whatever state. */
-  close(): Promise<void>;
+  cut(): void;
 }
 
 /**
@@ -50,13 +50,12 @@ export async function listen(options: {
   const closed = new Promise<void>((resolve) => server.once('close', resolve));
   return {
     port: (server.address() as AddressInfo).port,
-    stop: () => {
+    stop() {
       server.close();
+      return closed;
     },
-    async close() {
-      server.close();
+    cut() {
       for (const socket of sockets) socket.destroy();
-      await closed;
     },
   };
 }

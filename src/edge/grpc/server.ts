@@ -80,11 +80,14 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   let closing: Promise<void> | undefined;
   const close = async () => {
     unsubscribe();
-    listener.stop();
+    const ended = listener.stop();
     health.stop();
     stopping.abort();
-    await shutDown(server, limits.stopGraceMs, clock);
-    await listener.close();
+    // Tells every connection to end when its calls have. When it has told them it calls back, not when they have ended.
+    server.tryShutdown(() => undefined);
+    const cancel = clock.after(limits.stopGraceMs, () => listener.cut());
+    await ended;
+    cancel();
     credentials.close();
   };
   return {
@@ -103,16 +106,5 @@ function onRootRemoved(bundle: Watch<TrustBundle>, fn: () => void): () => void {
     const removed = before.some((old) => !roots.some((root) => root.equals(old)));
     before = roots;
     if (removed) fn();
-  });
-}
-
-/** Lets calls end, for a while. */
-function shutDown(server: Server, graceMs: number, clock: Clock): Promise<void> {
-  return new Promise((resolve) => {
-    const cancel = clock.after(graceMs, () => server.forceShutdown());
-    server.tryShutdown(() => {
-      cancel();
-      resolve();
-    });
   });
 }
