@@ -1,0 +1,452 @@
+import type { Clock } from '../../../base/clock.ts';
+import { AppError } from '../../../base/errors.ts';
+import type { Journal } from '../../../base/journal/journal.ts';
+import type { Logger } from '../../../base/log.ts';
+import { cutHeader, EVENT_PREFIX_BYTES } from '../../../core/audit/batch.ts';
+import type { BatchHeader } from '../../../core/audit/batch-header.ts';
+import {
+  batchHash,
+  encodeBatchHeader,
+  isInstanceId,
+  lastSeqOf,
+  parseBatchHeader,
+} from '../../../core/audit/batch-header.ts';
+import { encodeEvent } from '../../../core/audit/canonical.ts';
+import type { GapEvent } from '../../../core/audit/event.ts';
+import { MAX_BATCH_BYTES, MAX_BATCH_EVENTS } from '../../../core/audit/ship.ts';
+import type { EpochStart, Place } from './epochs.ts';
+import { begin, coverHoles, epochOf, pruneStarts, rebase, seqOf } from './epochs.ts';
+import type { SpoolState, StateFile, StoredCut } from './state-file.ts';
+import { CUT_SLOTS } from './state-file.ts';
+
+/** A batch that was cut: from now on these events travel together, under this header, until they are acknowledged. */
+export interface Cut extends Place {
+  readonly header: BatchHeader;
+  /** Canonical bytes of the header. */
+  readonly bytes: Buffer;
+  readonly hash: Buffer;
+  /** Counts the batches of this spool. */
+  readonly cut: number;
+}
+
+/** Batches that may be unacknowledged at a time. */
+export const MAX_UNACKED_CUTS = 8;
+
+export interface OutboxOptions {
+  readonly journal: Journal;
+  readonly stateFile: StateFile;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** What the state file holds; `undefined` when it was lost, or when the spool is new. */
+  readonly state: SpoolState | undefined;
+  readonly cuts: readonly StoredCut[];
+}
+
+/**
+ * The shipping side of the spool: which events are in which batch of which epoch, and what is acknowledged. Batches are cut
+ * once, and their headers are durable before they may be sent.
+ */
+export class Outbox {
+  readonly #journal: Journal;
+  readonly #stateFile: StateFile;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  #state: SpoolState;
+  #cuts: readonly Cut[];
+  #changed = false;
+  #writing: Promise<void> | undefined;
+  /** Count of the last batch whose acknowledgement is durable. */
+  #durableAckedCut: number;
+
+  constructor(options: OutboxOptions) {
+    this.#journal = options.journal;
+    this.#stateFile = options.stateFile;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+    this.#state = options.state ?? firstState(options.journal, options.clock);
+    this.#cuts = options.state === undefined ? [] : recoverCuts(this.#state, options.cuts);
+    this.#durableAckedCut = this.#state.acked.cut;
+  }
+
+  /** Covers what recovery has found missing. To be called once, before the first append. */
+  async open(): Promise<void> {
+    const { acked, segment, written } = this.#state;
+    // Lost without a trace of how much: whatever number comes next, it is in a new epoch.
+    const isTailLost = this.#journal.openEnded || (segment > 0 && this.#journal.segmentIndex < segment);
+    const last = Math.max(acked.number, written, this.#head.number, this.#journal.durable.current);
+    this.#coverHoles(isTailLost ? last + 1 : last);
+    this.#journal.skipTo(isTailLost ? last + 2 : last + 1);
+    this.#update({ segment: this.#journal.segmentIndex, written: last });
+    await this.flush();
+    await this.#journal.dropBefore(acked.number + 1);
+  }
+
+  get instanceId(): string | null {
+    return this.#state.instanceId;
+  }
+
+  get acked(): Place & { readonly hash: Buffer } {
+    const { epoch, seq, number, hash } = this.#state.acked;
+    return { epoch, seq, number, hash: Buffer.from(hash, 'hex') };
+  }
+
+  /** Cut but not acknowledged, in order. */
+  get cuts(): readonly Cut[] {
+    return this.#cuts;
+  }
+
+  /** The current epoch: that of the next event that is recorded. */
+  get epoch(): number {
+    return (this.#state.starts.at(-1) as EpochStart).epoch;
+  }
+
+  /** Durable records that are not acknowledged. */
+  get pendingRecords(): number {
+    return Math.max(0, this.#journal.durable.current - this.#state.acked.number);
+  }
+
+  /** Durable records that are in no batch yet. */
+  get uncutRecords(): number {
+    return Math.max(0, this.#journal.durable.current - this.#head.number);
+  }
+
+  /** Whether there is anything to cut: records, or the gap event of a new epoch. */
+  get hasUncut(): boolean {
+    return this.uncutRecords > 0 || (this.#startAfterHead()?.gap ?? null) !== null;
+  }
+
+  /** The place of the first event that is not acknowledged: what a hello says. */
+  get nextToShip(): { readonly epoch: number; readonly seq: number; readonly prevHash: Buffer } {
+    const first = this.#cuts[0];
+    if (first !== undefined) return { epoch: first.epoch, seq: first.header.firstSeq, prevHash: first.header.prevHash };
+    return this.#nextPlace();
+  }
+
+  /** Sequence number of a record in its epoch. */
+  seqOf(number: number): number {
+    return seqOf(epochOf(this.#state.starts, number), number);
+  }
+
+  /** Remembers the newest segment, so that its loss shows. */
+  segmentStarted(index: number): void {
+    this.#update({ segment: index, written: this.#journal.durable.current });
+    this.flush().catch((error: unknown) =>
+      this.#logger.warn({ err: error }, 'the state of the spool cannot be written'),
+    );
+  }
+
+  /** Cuts are made for this sidecar. When it has become another, what is not acknowledged goes into a new epoch of that one. */
+  async bind(instanceId: string): Promise<void> {
+    if (this.#state.instanceId === instanceId) return;
+    if (!isInstanceId(instanceId)) throw new AppError('invalid', `Not an instance id: ${JSON.stringify(instanceId)}.`);
+    if (this.#state.instanceId !== null) {
+      this.#logger.warn('the sidecar has a new identity: what is in the spool is recorded by that one, in a new epoch');
+      const { acked } = this.#state;
+      this.#rebase(this.#highestEpoch() + 1, acked.epoch, acked.seq + 1);
+    }
+    this.#update({ instanceId });
+    await this.flush();
+  }
+
+  /**
+   * Cuts the next batch, as large as it may be, of what is durable. `undefined` when there is nothing, or when
+   * `MAX_UNACKED_CUTS` are waiting. It may be sent when this resolves, and must never be sent otherwise.
+   */
+  async cut(): Promise<Cut | undefined> {
+    if (this.#cuts.length >= MAX_UNACKED_CUTS) return undefined;
+    const { instanceId } = this.#state;
+    if (instanceId === null) throw new AppError('internal', 'The spool is not bound to a sidecar.');
+    for (;;) {
+      const place = this.#nextPlace();
+      const collected = await this.#collect(place);
+      if (collected === 'changed') continue;
+      const { events, last } = collected;
+      if (events.length === 0) return undefined;
+      const { epoch, seq: firstSeq, prevHash } = place;
+      const header = cutHeader({ instanceId, epoch, firstSeq, prevHash, events });
+      const bytes = encodeBatchHeader(header);
+      const cut: Cut = Object.freeze({
+        header,
+        bytes,
+        hash: batchHash(bytes),
+        cut: this.#lastCut + 1,
+        epoch,
+        seq: lastSeqOf(header),
+        number: last,
+      });
+      if (cut.cut - this.#durableAckedCut >= CUT_SLOTS) await this.flush();
+      await this.#exclusively(() => this.#stateFile.writeCut({ cut: cut.cut, header: bytes.toString('utf8') }));
+      this.#cuts = [...this.#cuts, cut];
+      return cut;
+    }
+  }
+
+  /** The events of a cut batch. `undefined` when some of them can no longer be read: the batch is then given up. */
+  async load(cut: Cut): Promise<readonly Buffer[] | undefined> {
+    const start = this.#state.starts.find((s) => s.epoch === cut.epoch);
+    const events: Buffer[] = [];
+    if (start?.gap && cut.header.firstSeq === 1) events.push(encodeEvent(start.gap));
+    const first = cut.number - (cut.header.count - events.length) + 1;
+    const reader = this.#journal.reader(first);
+    try {
+      while (reader.next <= cut.number) {
+        const frame = await reader.read();
+        if (frame === undefined) break;
+        events.push(frame.payload);
+      }
+      return events;
+    } catch (error) {
+      await this.#lose(error, reader.next);
+      return undefined;
+    } finally {
+      await reader.close();
+    }
+  }
+
+  /**
+   * The ledger has made durable everything up to the end of a cut batch. Returns whether that is a batch of ours; what was
+   * acknowledged already is.
+   */
+  acknowledge(epoch: number, seq: number, hash: Buffer): boolean {
+    const index = this.#cuts.findIndex((cut) => cut.epoch === epoch && cut.seq === seq && cut.hash.equals(hash));
+    const cut = this.#cuts[index];
+    if (cut === undefined) return this.#isAcked(epoch, seq);
+    this.#cuts = this.#cuts.slice(index + 1);
+    const acked = { epoch, seq, number: cut.number, cut: cut.cut, hash: hash.toString('hex') };
+    this.#update({
+      acked,
+      starts: pruneStarts(this.#state.starts, acked),
+      // The last one stays: it keeps its counts from being used again.
+      voided: this.#state.voided.filter(([, last], i, all) => last > cut.cut || i === all.length - 1),
+      written: this.#journal.durable.current,
+    });
+    this.#freeSoon();
+    return true;
+  }
+
+  /** The ledger is ahead of us or has something else: what is not acknowledged goes into a new epoch behind its own. */
+  async startEpochAfter(ledger: { readonly epoch: number; readonly nextSeq: number }): Promise<void> {
+    this.#rebase(Math.max(ledger.epoch, this.#highestEpoch()) + 1, ledger.epoch, ledger.nextSeq);
+    await this.flush();
+  }
+
+  /** From the record `from` on a new epoch, although nothing is known to be missing: somebody has meddled with the spool. */
+  startEpochAt(from: number): void {
+    const owner = epochOf(this.#state.starts, from);
+    const gap = this.#gap(owner.epoch, seqOf(owner, from));
+    this.#update({ starts: begin(this.#state.starts, from, gap) });
+    this.#coverHoles(from - 1);
+    this.flush().catch((error: unknown) =>
+      this.#logger.warn({ err: error }, 'the state of the spool cannot be written'),
+    );
+  }
+
+  /** Makes the state durable. */
+  async flush(): Promise<void> {
+    while (this.#changed || this.#writing !== undefined) {
+      await this.#exclusively(async () => {
+        if (!this.#changed) return;
+        this.#changed = false;
+        const state = this.#state;
+        try {
+          await this.#stateFile.writeState(state);
+          this.#durableAckedCut = state.acked.cut;
+        } catch (error) {
+          this.#changed = true;
+          throw error;
+        }
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#update({ written: Math.max(this.#state.written, this.#journal.durable.current) });
+    await this.flush();
+    await this.#stateFile.close();
+  }
+
+  get #head(): Place & { readonly hash: Buffer } {
+    const last = this.#cuts.at(-1);
+    return last ?? this.acked;
+  }
+
+  /** The epoch that begins right behind the head: nothing of the head's own epoch is left. */
+  #startAfterHead(): EpochStart | undefined {
+    const head = this.#head;
+    const { starts } = this.#state;
+    const next = starts.find((start) => start.epoch > head.epoch);
+    if (next === undefined) return undefined;
+    const own = starts.find((start) => start.epoch === head.epoch);
+    const isReadable = this.#journal.runs.some((run) => run.first <= head.number + 1 && head.number + 1 <= run.last);
+    return own !== undefined && head.number + 1 < next.from && isReadable ? undefined : next;
+  }
+
+  #nextPlace(): Place & { readonly prevHash: Buffer } {
+    const start = this.#startAfterHead();
+    if (start !== undefined) return { epoch: start.epoch, seq: 1, number: start.from - 1, prevHash: Buffer.alloc(0) };
+    const head = this.#head;
+    return { epoch: head.epoch, seq: head.seq + 1, number: head.number, prevHash: head.hash };
+  }
+
+  /** The events from a place on, for one batch; 'changed' when that showed that records are missing. */
+  async #collect(place: Place): Promise<{ readonly events: Buffer[]; readonly last: number } | 'changed'> {
+    const { starts } = this.#state;
+    const start = starts.find((s) => s.epoch === place.epoch);
+    const end = Math.min(
+      ...starts.filter((s) => s.epoch > place.epoch).map((s) => s.from - 1),
+      Number.MAX_SAFE_INTEGER,
+    );
+    const events: Buffer[] = start?.gap && place.seq === 1 ? [encodeEvent(start.gap)] : [];
+    let bytes = 0;
+    let last = place.number;
+    const reader = this.#journal.reader(place.number + 1);
+    try {
+      while (events.length < MAX_BATCH_EVENTS && reader.next <= end && this.#isReadable(reader.next, end)) {
+        const frame = await reader.read();
+        if (frame === undefined) break;
+        bytes += EVENT_PREFIX_BYTES + frame.payload.length;
+        // The gap event is small: half a kilobyte is more than it needs.
+        if (bytes > MAX_BATCH_BYTES - 512) break;
+        events.push(frame.payload);
+        last = frame.number;
+      }
+      return { events, last };
+    } catch (error) {
+      await this.#lose(error, reader.next);
+      return 'changed';
+    } finally {
+      await reader.close();
+    }
+  }
+
+  /** Not in the hole between the end of one epoch and the start of the next. */
+  #isReadable(number: number, end: number): boolean {
+    if (end === Number.MAX_SAFE_INTEGER) return true;
+    return this.#journal.runs.some((run) => run.first <= number && number <= run.last);
+  }
+
+  /** Reading has failed at a record: what cannot be read is missing from now on. Throws on if that does not explain it. */
+  async #lose(error: unknown, number: number): Promise<void> {
+    if (!(error instanceof AppError) || error.code !== 'incompatible-data') throw error;
+    this.#logger.error({ err: error }, 'the spool is damaged; the loss is recorded as a gap');
+    await this.#journal.forgetDamaged(number);
+    const before = this.#state.starts;
+    this.#coverHoles(this.#journal.durable.current);
+    if (this.#state.starts === before) throw error;
+    await this.flush();
+  }
+
+  #coverHoles(written: number): void {
+    const { starts, acked } = this.#state;
+    const covered = coverHoles({
+      starts,
+      acked,
+      cuts: this.#cuts,
+      readable: this.#journal.runs,
+      written,
+      reason: this.#journal.damage.length > 0 ? 'spool-corrupt' : 'spool-lost',
+      now: this.#clock.now(),
+    });
+    if (covered.cuts < this.#cuts.length) this.#dropCuts(covered.cuts);
+    if (covered.starts !== starts) {
+      this.#logger.error(
+        { from: covered.starts.length },
+        'records are missing from the spool; the loss is recorded as a gap',
+      );
+      this.#update({ starts: covered.starts });
+    }
+  }
+
+  #rebase(epoch: number, gapEpoch: number, gapSeq: number): void {
+    this.#dropCuts(0);
+    const { starts, acked } = this.#state;
+    this.#update({ starts: rebase(starts, acked, epoch, this.#gap(gapEpoch, gapSeq)) });
+  }
+
+  /** Gives up all cut batches but the first `keep`. Their counts are not used again. */
+  #dropCuts(keep: number): void {
+    const dropped = this.#cuts[keep];
+    if (dropped === undefined) return;
+    this.#update({ voided: [...this.#state.voided, [dropped.cut, this.#lastCut]] });
+    this.#cuts = this.#cuts.slice(0, keep);
+  }
+
+  /** Count of the last batch that was cut. */
+  get #lastCut(): number {
+    const { acked, voided } = this.#state;
+    return Math.max(acked.cut, this.#cuts.at(-1)?.cut ?? 0, voided.at(-1)?.[1] ?? 0);
+  }
+
+  #gap(epoch: number, fromSeq: number): GapEvent {
+    return Object.freeze({ kind: 'gap', time: this.#clock.now(), reason: 'spool-lost', epoch, fromSeq });
+  }
+
+  #highestEpoch(): number {
+    return Math.max(this.#head.epoch, ...this.#state.starts.map((start) => start.epoch));
+  }
+
+  #isAcked(epoch: number, seq: number): boolean {
+    const { acked } = this.#state;
+    return epoch < acked.epoch || (epoch === acked.epoch && seq <= acked.seq);
+  }
+
+  /** Deletes what is acknowledged, once that is durable. */
+  #freeSoon(): void {
+    this.flush()
+      .then(() => this.#journal.dropBefore(this.#state.acked.number + 1))
+      .catch((error: unknown) => this.#logger.warn({ err: error }, 'the spool cannot be freed'));
+  }
+
+  #update(change: Partial<SpoolState>): void {
+    this.#state = Object.freeze({ ...this.#state, ...change });
+    this.#changed = true;
+  }
+
+  /** One write to the state file at a time. */
+  async #exclusively(work: () => Promise<void>): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing.catch(() => undefined);
+    this.#writing = work();
+    try {
+      await this.#writing;
+    } finally {
+      this.#writing = undefined;
+    }
+  }
+}
+
+/** Of a new spool; or of one whose state file is lost, from which then everything is shipped again. */
+function firstState(journal: Journal, clock: Clock): SpoolState {
+  const first = journal.runs[0]?.first;
+  const isNew = first === undefined && journal.damage.length === 0 && !journal.openEnded;
+  const from = first ?? 1;
+  const gap: GapEvent | null = isNew
+    ? null
+    : { kind: 'gap', time: clock.now(), reason: 'spool-corrupt', epoch: 0, fromSeq: 0 };
+  return {
+    version: 1,
+    instanceId: null,
+    starts: [{ epoch: 1, from, gap }],
+    acked: { epoch: 0, seq: 0, number: from - 1, cut: 0, hash: '' },
+    voided: [],
+    segment: 0,
+    written: from - 1,
+  };
+}
+
+/** The cut batches behind the acknowledged one, as far as they follow each other. */
+function recoverCuts(state: SpoolState, stored: readonly StoredCut[]): readonly Cut[] {
+  const cuts: Cut[] = [];
+  for (;;) {
+    const following = (cuts.at(-1) ?? state.acked).cut + 1;
+    const count = state.voided.reduce((c, [first, last]) => (first <= c && c <= last ? last + 1 : c), following);
+    const found = stored.find((s) => s.cut === count);
+    if (found === undefined) return cuts;
+    const bytes = Buffer.from(found.header, 'utf8');
+    const header = parseBatchHeader(bytes);
+    const start = state.starts.find((s) => s.epoch === header.epoch);
+    if (start === undefined) return cuts;
+    const seq = lastSeqOf(header);
+    const number = start.from - 1 + seq - (start.gap === null ? 0 : 1);
+    cuts.push(Object.freeze({ header, bytes, hash: batchHash(bytes), cut: count, epoch: header.epoch, seq, number }));
+  }
+}
