@@ -23,14 +23,15 @@ function hello(instanceId: string, o: Partial<ProxyHello> = {}): ProxyHello {
 async function openProxies(store: Store, clock: FakeClock) {
   const published = new WatchSource({ revision: 3 });
   const proxies = await Proxies.open({ store, clock, logger: silentLogger, published });
-  const stop = new AbortController();
-  const running = proxies.run(stop.signal);
-  onTestFinished(async () => {
-    stop.abort();
+  const stopping = new AbortController();
+  const running = proxies.run(stopping.signal);
+  const stop = async () => {
+    stopping.abort();
     await running;
     await proxies.close();
-  });
-  return { proxies, published };
+  };
+  onTestFinished(stop);
+  return { proxies, published, stop };
 }
 
 async function setUp(stores: StoreBench, database?: StoreOptions, clock = new FakeClock()) {
@@ -38,13 +39,14 @@ async function setUp(stores: StoreBench, database?: StoreOptions, clock = new Fa
   return { store, clock, ...(await openProxies(store, clock)) };
 }
 
-/** Moves time on in steps, and lets each round of record keeping end before the next. */
-async function pass(clock: FakeClock, ms: number): Promise<void> {
-  const waiting = clock.pendingTimers;
+/** Moves time on in steps, and lets each round of record keeping, of every replica, end before the next. */
+async function pass(clock: FakeClock, ms: number, replicas = 1): Promise<void> {
+  const resting = () => expect.poll(() => clock.pendingTimers, { timeout: 10_000, interval: 2 }).toBe(replicas);
   const end = clock.now() + ms;
+  await resting();
   while (clock.now() < end) {
     await clock.advance(Math.min(10_000, end - clock.now()));
-    await expect.poll(() => clock.pendingTimers, { timeout: 10_000, interval: 2 }).toBe(waiting);
+    await resting();
   }
 }
 
@@ -165,6 +167,7 @@ describeEachStore('A sidecar', (stores) => {
     const clock = new FakeClock();
     const first = await setUp(stores, database, clock);
     await first.proxies.connect(hello('a'));
+    await first.stop();
     await first.store.close();
     await clock.advance(day / 2);
 
@@ -247,7 +250,7 @@ describeEachStore('A sidecar', (stores) => {
     const connection = await here.proxies.connect(hello('a'));
     await expect.poll(() => addresses(there.proxies), { timeout: 10_000 }).toEqual(['10.0.0.1:1']);
     // Connected to the other replica: not given up here.
-    await pass(clock, 200_000);
+    await pass(clock, 200_000, 2);
     expect(addresses(there.proxies)).toEqual(['10.0.0.1:1']);
     await connection.close({ goodbye: true });
     await expect.poll(() => addresses(there.proxies), { timeout: 10_000 }).toEqual([]);
