@@ -1,0 +1,177 @@
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { makePrivateDirectory, writeFileDurably } from '../base/durable.ts';
+import type { Logger } from '../base/log.ts';
+import { Lifetime, runTasks } from '../base/tasks.ts';
+import { AdminTokens } from '../control/access/tokens.ts';
+import { JoinTokens } from '../control/authority/attest/join-token.ts';
+import { Authority } from '../control/authority/authority.ts';
+import { Enrollment } from '../control/authority/enrollment.ts';
+import { Entries } from '../control/authority/entries.ts';
+import { SealedFileKeyStore } from '../control/authority/key-store.ts';
+import { Identities } from '../control/authority/renewal.ts';
+import { AuditIndex } from '../control/ledger/index.ts';
+import { Ledger } from '../control/ledger/ledger.ts';
+import { Publisher } from '../control/policies/publisher.ts';
+import { PolicyStore } from '../control/policies/store.ts';
+import { Proxies } from '../control/registry/proxies.ts';
+import type { Store } from '../control/store/store.ts';
+import { openStore } from '../control/store/store.ts';
+import { bundlePem } from '../core/identity/bundle.ts';
+import { startGrpcServer } from '../edge/grpc/server.ts';
+import type { Check } from '../edge/rest/health.ts';
+import { createHealthServer } from '../edge/rest/health.ts';
+import { createRestServer } from '../edge/rest/server.ts';
+import { encodeSnapshotContent } from '../wire/snapshot-content.ts';
+import type { ServerConfig } from './config.ts';
+import { readPassphrase, resolveStore } from './secrets.ts';
+
+export interface ServerDeps {
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly version: string;
+  /** Called once everything serves. */
+  readonly onReady: () => void;
+}
+
+/**
+ * The control plane: everything is opened in the order in which it depends on each other, serves until `signal` aborts or
+ * a part fails, and is closed in reverse order.
+ */
+export async function runServer(config: ServerConfig, deps: ServerDeps): Promise<void> {
+  const life = new Lifetime();
+  try {
+    const state = await openState(config, deps, life);
+    await serve(config, deps, life, state);
+    deps.onReady();
+    const { authority, proxies, index } = state;
+    await runTasks(
+      [
+        { name: 'authority', run: (signal) => authority.run(signal) },
+        { name: 'proxies', run: (signal) => proxies.run(signal) },
+        { name: 'audit index', run: (signal) => index.run(signal) },
+        { name: 'until told to stop', run: untilAborted },
+      ],
+      deps.signal,
+    );
+  } finally {
+    await life.close();
+  }
+}
+
+type State = Awaited<ReturnType<typeof openState>>;
+
+async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime) {
+  const { clock, logger } = deps;
+  const { trustDomain, rootNamespace, dataDir } = config;
+  await makePrivateDirectory(dataDir);
+
+  const passphrase = await readPassphrase(config.passphraseFile);
+  const keyStore = new SealedFileKeyStore({ directory: join(dataDir, 'keys'), passphrase });
+  const authority = await Authority.open({
+    trustDomain,
+    keyStore,
+    clock,
+    logger,
+    lifetimes: {
+      x509Seconds: config.lifetimes.x509,
+      jwtSeconds: config.lifetimes.jwt,
+      intermediateSeconds: config.lifetimes.intermediate,
+      rootSeconds: config.lifetimes.root,
+    },
+  });
+  // What sidecars pin: public, and handed to them by whoever sets them up.
+  await writeFileDurably(join(dataDir, 'bundle.pem'), bundlePem(authority.bundle.current), { mode: 0o644 });
+  logger.info({ trustDomain, rootFingerprint: authority.rootFingerprint }, 'the authority is open');
+
+  const store = await openStore(await resolveStore(config.store), { clock, logger });
+  life.defer('the store', () => store.close());
+  const tokens = await AdminTokens.open({ file: join(dataDir, 'admin-token') });
+  const entries = new Entries({ store, trustDomain, clock });
+  const joinTokens = new JoinTokens({ store, clock });
+
+  const policies = await PolicyStore.open({ store, clock, logger });
+  life.defer('the policies', () => policies.close());
+  const proxies = await Proxies.open({ store, clock, logger, published: policies.current });
+  life.defer('the sidecars', () => proxies.close());
+  const publisher = new Publisher({
+    policies: policies.current,
+    services: proxies.services,
+    bundle: authority.bundle,
+    encode: encodeSnapshotContent,
+    rootNamespace,
+    clock,
+    logger,
+  });
+  life.defer('the publisher', () => publisher.close());
+
+  const ledger = await Ledger.open({ directory: join(dataDir, 'ledger'), clock, logger });
+  life.defer('the ledger', () => ledger.close());
+  const index = await AuditIndex.open({ store, ledger, clock, logger });
+  return { authority, store, tokens, entries, joinTokens, policies, proxies, publisher, ledger, index };
+}
+
+async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, state: State): Promise<void> {
+  const { clock, logger, version } = deps;
+  const { authority, joinTokens, entries, proxies, publisher, ledger, index } = state;
+  const health = await createHealthServer({ ready: () => checks(state), clock, logger }, config.health);
+  life.defer('health', () => health.close());
+  const grpc = await startGrpcServer({
+    ...config.grpc,
+    identity: authority.serverIdentity,
+    bundle: authority.bundle,
+    services: {
+      enrollment: new Enrollment({ authority, joinTokens, clock, logger }),
+      identity: new Identities({ authority, entries }),
+      policy: { published: publisher.current, proxies, entries, changes: state.store.revision },
+      audit: ledger,
+    },
+    clock,
+    logger,
+  });
+  life.defer('gRPC', () => grpc.close());
+  const rest = await createRestServer(
+    {
+      policies: state.policies,
+      entries,
+      joinTokens,
+      proxies,
+      audit: index,
+      bundle: authority.bundle,
+      tokens: state.tokens,
+      clock,
+      logger,
+      rootNamespace: config.rootNamespace,
+      info: {
+        version,
+        addresses: {
+          gRPC: `${config.grpc.host}:${grpc.port}`,
+          health: `${config.health.host}:${health.port}`,
+        },
+        tokenFile: join(config.dataDir, 'admin-token'),
+      },
+    },
+    config.rest,
+  );
+  life.defer('REST', () => rest.close());
+  logger.info({ rest: rest.url, grpc: grpc.port, health: health.port }, 'the control plane serves');
+}
+
+async function checks({ store, authority }: Pick<State, 'store' | 'authority'>): Promise<readonly Check[]> {
+  return [await storeAnswers(store), { name: 'authority', ok: authority.bundle.current.roots.length > 0 }];
+}
+
+async function storeAnswers(store: Store): Promise<Check> {
+  try {
+    await store.db.selectFrom('feed').select('head').executeTakeFirstOrThrow();
+    return { name: 'store', ok: true };
+  } catch (error) {
+    return { name: 'store', ok: false, why: String(error) };
+  }
+}
+
+function untilAborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
