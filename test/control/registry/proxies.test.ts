@@ -256,30 +256,9 @@ describeEachStore('A sidecar', (stores) => {
     await expect.poll(() => addresses(there.proxies), { timeout: 10_000 }).toEqual([]);
   });
 
-  it.each([
-    ['inbound[0].address', { inbound: [{ address: 'nowhere', protocol: 'http', applicationPort: 1 }] }],
-    ['inbound[0].address', { inbound: [{ address: 'host:0', protocol: 'http', applicationPort: 1 }] }],
-    ['inbound[0].address', { inbound: [{ address: 'host:65536', protocol: 'http', applicationPort: 1 }] }],
-    ['inbound[0].address', { inbound: [{ address: 'a b:1', protocol: 'http', applicationPort: 1 }] }],
-    ['inbound[0].address', { inbound: [{ address: `${'a'.repeat(300)}:1`, protocol: 'http', applicationPort: 1 }] }],
-    ['inbound[0].address', { inbound: [{ address: '0.0.0.0:15006', protocol: 'http', applicationPort: 1 }] }],
-    ['inbound[0].address', { inbound: [{ address: '[::]:15006', protocol: 'http', applicationPort: 1 }] }],
-    ['inbound[0].applicationPort', { inbound: [{ address: 'host:1', protocol: 'http', applicationPort: 0 }] }],
-    ['version', { version: 'x'.repeat(129) }],
-    [
-      'inbound',
-      {
-        inbound: Array.from({ length: 33 }, (_, i) => ({
-          address: `h:${i + 1}`,
-          protocol: 'http',
-          applicationPort: 1,
-        })),
-      },
-    ],
-  ] as [string, Partial<ProxyHello>][])('is refused for its %s (%#)', async (field, change) => {
+  it('is not there when its hello is refused', async () => {
     const { proxies } = await setUp(stores);
-    const error = await expectAppError(proxies.connect(hello('a', change)), 'invalid');
-    expect(error.message.startsWith(`${field} `)).toBe(true);
+    await expectAppError(proxies.connect(hello('a', { version: 'x'.repeat(129) })), 'invalid', /^version /);
     expect(proxies.list()).toEqual([]);
   });
 

@@ -74,13 +74,12 @@ describeEachStore('A join token', (stores) => {
     await expectAppError(tokens.redeem(late.token), 'join-token-refused', refusal);
   });
 
-  it.each(['', 'wjt_', `wjt_${'A'.repeat(43)}`, 'x'.repeat(1_000_000), '\0', "' or 1=1 --"])(
-    'that nobody made is refused (%#)',
-    async (token) => {
-      const { tokens } = await setUp(stores);
+  it('that nobody made is refused', async () => {
+    const { tokens } = await setUp(stores);
+    for (const token of ['', 'wjt_', `wjt_${'A'.repeat(43)}`, 'x'.repeat(1_000_000), '\0', "' or 1=1 --"]) {
       await expectAppError(tokens.redeem(token), 'join-token-refused', refusal);
-    },
-  );
+    }
+  });
 
   it('is worth nothing once it or its entry is deleted', async () => {
     const { tokens, entries, entry } = await setUp(stores);
