@@ -4,6 +4,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import type { Socket } from 'node:net';
 import { connect } from 'node:net';
 import { AppError } from '../../base/errors.ts';
+import { joinAddress } from '../agent/address.ts';
 import type { Limits } from './limits.ts';
 import type { Http1Target } from './relay-http1.ts';
 
@@ -55,7 +56,7 @@ export class Application {
 
   #open(): Promise<ClientHttp2Session> {
     return new Promise((resolve, reject) => {
-      const session = connectHttp2(`http://${authority(this.#host, this.#port)}`, {
+      const session = connectHttp2(`http://${joinAddress(this.#host, this.#port)}`, {
         settings: { enablePush: false, initialWindowSize: 1024 * 1024 },
         maxSessionMemory: 64,
       });
@@ -83,8 +84,4 @@ export class Application {
       });
     });
   }
-}
-
-function authority(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -4,6 +4,7 @@ import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
+import { splitAddress } from '../agent/address.ts';
 import { calleeIdentity } from './mesh-tls.ts';
 
 export interface MeshConnection {
@@ -70,15 +71,4 @@ export function meshConnect(o: MeshConnectOptions): Promise<MeshConnection> {
       }
     });
   });
-}
-
-/** `host:port`, `[v6]:port`. */
-export function splitAddress(address: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(address);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  if (host === undefined || port < 1 || port > 65_535) {
-    throw new AppError('invalid', `${address} is not an address of the form host:port.`);
-  }
-  return { host, port };
 }

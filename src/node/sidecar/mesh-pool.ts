@@ -7,11 +7,12 @@ import { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { Service, ServiceEndpoint } from '../../core/policy/snapshot.ts';
+import { splitAddress } from '../agent/address.ts';
 import type { Svid } from '../agent/svid.ts';
 import type { Limits } from './limits.ts';
 import { MeshAgent } from './mesh-agent.ts';
 import type { MeshConnection } from './mesh-connect.ts';
-import { meshConnect, splitAddress } from './mesh-connect.ts';
+import { meshConnect } from './mesh-connect.ts';
 import { ALPN_TCP, meshTls } from './mesh-tls.ts';
 import type { Http1Target } from './relay-http1.ts';
 

@@ -1,0 +1,27 @@
+import type { Trust } from '../agent/bootstrap.ts';
+
+export interface SidecarInbound {
+  readonly host: string;
+  /** 0 chooses a free one. */
+  readonly port: number;
+  /** host:port that other sidecars connect to. Default: the listening address. */
+  readonly advertise?: string;
+  readonly protocol: 'http' | 'tcp';
+  /** The local application. Its port is the one that policies name. */
+  readonly application: { readonly host: string; readonly port: number };
+}
+
+export interface SidecarConfig {
+  /** host:port of the control plane's gRPC listener. */
+  readonly server: string;
+  readonly trust: Trust;
+  /** Key, certificate, last policy and audit spool; created, for its owner only. */
+  readonly stateDirectory: string;
+  /** Needed until the first certificate is in the state directory. */
+  readonly joinTokenFile?: string;
+  readonly inbound: readonly SidecarInbound[];
+  readonly outbound: { readonly host: string; readonly port: number };
+  readonly admin: { readonly host: string; readonly port: number };
+  /** Accepted in JWT-SVIDs of callers besides the own SPIFFE ID, `<service>.<namespace>.mesh`, and its http(s) URLs. */
+  readonly jwtAudiences?: readonly string[];
+}

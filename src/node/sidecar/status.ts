@@ -1,0 +1,76 @@
+import type { InboundEndpoint } from '../../wire/policy.ts';
+import { joinAddress } from '../agent/address.ts';
+import type { Svid } from '../agent/svid.ts';
+import type { Listener } from './listener.ts';
+import type { PolicyState } from './policy-state.ts';
+
+/** What a sidecar says about itself, at `/v1/status`. Times are RFC 3339. */
+export interface SidecarStatus {
+  readonly version: string;
+  readonly identity: {
+    readonly spiffeId: string;
+    readonly instanceId: string;
+    readonly notAfter: string;
+    readonly valid: boolean;
+  };
+  /** null before the first one: then calls are refused. */
+  readonly policy: {
+    readonly revision: number;
+    readonly hash: string;
+    readonly publishedAt: string;
+    readonly connected: boolean;
+    /** Seconds since the control plane last confirmed it; 0 while it is connected. */
+    readonly ageSeconds: number;
+  } | null;
+  readonly audit: { readonly shippedThrough: number; readonly pending: number; readonly lastAckAt: string | null };
+  readonly inbound: readonly InboundEndpoint[];
+  readonly outbound: string;
+}
+
+export function describeStatus(
+  o: {
+    readonly version: string;
+    readonly identity: Svid;
+    readonly policy: PolicyState | undefined;
+    readonly audit: {
+      readonly shippedThrough: number;
+      readonly pending: number;
+      readonly lastAckAt: number | undefined;
+    };
+    readonly endpoints: readonly InboundEndpoint[];
+    readonly outbound: Pick<Listener, 'host' | 'port'>;
+  },
+  now: number,
+): SidecarStatus {
+  const { identity, policy, audit } = o;
+  return {
+    version: o.version,
+    identity: {
+      spiffeId: identity.id.uri,
+      instanceId: identity.instanceId,
+      notAfter: rfc3339(identity.notAfter),
+      valid: now <= identity.notAfter,
+    },
+    policy:
+      policy === undefined
+        ? null
+        : {
+            revision: policy.revision,
+            hash: policy.hash.toString('hex'),
+            publishedAt: rfc3339(policy.publishedAt),
+            connected: policy.connected,
+            ageSeconds: policy.connected ? 0 : Math.max(0, Math.round((now - policy.receivedAt) / 1000)),
+          },
+    audit: {
+      shippedThrough: audit.shippedThrough,
+      pending: audit.pending,
+      lastAckAt: audit.lastAckAt === undefined ? null : rfc3339(audit.lastAckAt),
+    },
+    inbound: o.endpoints,
+    outbound: joinAddress(o.outbound.host, o.outbound.port),
+  };
+}
+
+function rfc3339(ms: number): string {
+  return new Date(ms).toISOString();
+}
