@@ -54,6 +54,8 @@ export class Outbox {
   #state: SpoolState;
   #cuts: readonly Cut[];
   #changed = false;
+  /** Grows whenever what was planned to be shipped next may no longer hold. */
+  #plan = 0;
   #writing: Promise<void> | undefined;
   /** Count of the last batch whose acknowledgement is durable. */
   #durableAckedCut: number;
@@ -86,8 +88,7 @@ export class Outbox {
   }
 
   get acked(): Place & { readonly hash: Buffer } {
-    const { epoch, seq, number, hash } = this.#state.acked;
-    return { epoch, seq, number, hash: Buffer.from(hash, 'hex') };
+    return ackedPlace(this.#state);
   }
 
   /** Cut but not acknowledged, in order. */
@@ -157,6 +158,7 @@ export class Outbox {
     const { instanceId } = this.#state;
     if (instanceId === null) throw new AppError('internal', 'The spool is not bound to a sidecar.');
     for (;;) {
+      const plan = this.#plan;
       const place = this.#nextPlace();
       const collected = await this.#collect(place);
       if (collected === 'changed') continue;
@@ -176,8 +178,11 @@ export class Outbox {
       });
       if (cut.cut - this.#durableAckedCut >= CUT_SLOTS) await this.flush();
       await this.#exclusively(() => this.#stateFile.writeCut({ cut: cut.cut, header: bytes.toString('utf8') }));
-      this.#cuts = [...this.#cuts, cut];
-      return cut;
+      if (this.#plan === plan) {
+        this.#cuts = [...this.#cuts, cut];
+        return cut;
+      }
+      this.#update({ voided: [...this.#state.voided, [cut.cut, cut.cut]] });
     }
   }
 
@@ -353,12 +358,14 @@ export class Outbox {
         { from: covered.starts.length },
         'records are missing from the spool; the loss is recorded as a gap',
       );
+      this.#plan += 1;
       this.#update({ starts: covered.starts });
     }
   }
 
   #rebase(epoch: number, gapEpoch: number, gapSeq: number): void {
     this.#dropCuts(0);
+    this.#plan += 1;
     const { starts, acked } = this.#state;
     this.#update({ starts: rebase(starts, acked, epoch, this.#gap(gapEpoch, gapSeq)) });
   }
@@ -433,6 +440,16 @@ function firstState(journal: Journal, clock: Clock): SpoolState {
   };
 }
 
+function follows(header: BatchHeader, before: Place & { readonly hash: Buffer }): boolean {
+  if (header.epoch > before.epoch) return header.firstSeq === 1 && header.prevHash.length === 0;
+  return header.epoch === before.epoch && header.firstSeq === before.seq + 1 && header.prevHash.equals(before.hash);
+}
+
+function ackedPlace(state: SpoolState): Place & { readonly hash: Buffer } {
+  const { epoch, seq, number, hash } = state.acked;
+  return { epoch, seq, number, hash: Buffer.from(hash, 'hex') };
+}
+
 /** The cut batches behind the acknowledged one, as far as they follow each other. */
 function recoverCuts(state: SpoolState, stored: readonly StoredCut[]): readonly Cut[] {
   const cuts: Cut[] = [];
@@ -444,7 +461,7 @@ function recoverCuts(state: SpoolState, stored: readonly StoredCut[]): readonly 
     const bytes = Buffer.from(found.header, 'utf8');
     const header = parseBatchHeader(bytes);
     const start = state.starts.find((s) => s.epoch === header.epoch);
-    if (start === undefined) return cuts;
+    if (start === undefined || !follows(header, cuts.at(-1) ?? ackedPlace(state))) return cuts;
     const seq = lastSeqOf(header);
     const number = start.from - 1 + seq - (start.gap === null ? 0 : 1);
     cuts.push(Object.freeze({ header, bytes, hash: batchHash(bytes), cut: count, epoch: header.epoch, seq, number }));

@@ -1,0 +1,289 @@
+import type { KeyObject } from 'node:crypto';
+import { sign } from 'node:crypto';
+import { Backoff } from '../../base/backoff.ts';
+import type { Clock } from '../../base/clock.ts';
+import { sleep } from '../../base/clock.ts';
+import { AppError, toAppError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import type { RandomBytes } from '../../base/random.ts';
+import { secureRandom, uuidv7 } from '../../base/random.ts';
+import { batchKeyStatement, rawBatchKey, sealBatch } from '../../core/audit/batch.ts';
+import type { ShipHello, ShipNack } from '../../core/audit/ship.ts';
+import { MAX_BATCH_EVENTS } from '../../core/audit/ship.ts';
+import type { ShipStream, ShipTransport } from './ship-transport.ts';
+import { Wakeup } from './ship-wakeup.ts';
+import { MAX_UNACKED_CUTS } from './spool/outbox.ts';
+import { reconcile } from './spool/reconcile.ts';
+import type { Spool } from './spool.ts';
+
+export type { ShipStream, ShipTransport } from './ship-transport.ts';
+
+export interface ShipperOptions {
+  readonly spool: Spool;
+  readonly transport: ShipTransport;
+  /** Who we are: the instance id in our certificate, and the key of the certificate that the transport presents. */
+  readonly identity: () => { readonly instanceId: string; readonly privateKey: KeyObject };
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly random?: RandomBytes;
+  /** How long events wait for others to share their batch, in milliseconds. Default 250. */
+  readonly batchMs?: number;
+  /** Silence after which a heartbeat is recorded, in milliseconds. Default 10,000. */
+  readonly heartbeatMs?: number;
+}
+
+export interface ShipperStatus {
+  readonly connected: boolean;
+  /** Sequence, in its epoch, of the last event that is durable in the ledger. */
+  readonly shippedThrough: number;
+  /** Records that are not acknowledged. */
+  readonly pending: number;
+  /** Milliseconds since the epoch. */
+  readonly lastAckAt: number | undefined;
+  /** Why nothing is shipped, for people. */
+  readonly problem: string | undefined;
+}
+
+const BATCH_MS = 250;
+const HEARTBEAT_MS = 10_000;
+/** Refusals of the same thing, one after the other, before it is given up and goes into a new epoch. */
+const MAX_REFUSALS = 3;
+
+/** Ships the spool: batches in order over one stream at a time, resent exactly as they were until they are acknowledged. */
+export class Shipper {
+  readonly #options: ShipperOptions;
+  readonly #bootId: string;
+  readonly #batchKey: Buffer;
+  readonly #backoff: Backoff;
+  readonly #wakeup = new Wakeup();
+  #connected = false;
+  #lastAckAt: number | undefined;
+  #problem: string | undefined;
+  #refusals = 0;
+  #giveUpBehind: { readonly epoch: number; readonly nextSeq: number } | undefined;
+
+  constructor(options: ShipperOptions) {
+    const random = options.random ?? secureRandom;
+    this.#options = options;
+    this.#bootId = uuidv7(options.clock, random);
+    this.#batchKey = rawBatchKey(options.spool.batchKey);
+    this.#backoff = new Backoff({ random });
+  }
+
+  get status(): ShipperStatus {
+    const { outbox } = this.#options.spool;
+    return Object.freeze({
+      connected: this.#connected,
+      shippedThrough: outbox.acked.seq,
+      pending: outbox.pendingRecords,
+      lastAckAt: this.#lastAckAt,
+      problem: this.#problem,
+    });
+  }
+
+  /** Ships until `signal` aborts. What is not shipped by then stays in the spool. Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    const unsubscribe = this.#options.spool.durable.subscribe(() => this.#wakeup.wake());
+    try {
+      await Promise.all([this.#keepShipping(signal), this.#keepBeating(signal)]);
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  async #keepShipping(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#shipOverOneStream(signal);
+      } catch (error) {
+        if (!signal.aborted) this.#report(toAppError(error));
+      }
+      this.#connected = false;
+      await sleep(this.#options.clock, this.#backoff.nextMs(), signal);
+    }
+  }
+
+  async #shipOverOneStream(signal: AbortSignal): Promise<void> {
+    const { spool, transport } = this.#options;
+    if (this.#giveUpBehind !== undefined) {
+      this.#options.logger.error('the ledger refuses the same batch again and again; its events go into a new epoch');
+      await spool.outbox.startEpochAfter(this.#giveUpBehind);
+      this.#giveUpBehind = undefined;
+    }
+    const hello = await this.#hello();
+    const stream = await transport.open(hello, signal);
+    const stop = new AbortController();
+    const onAbort = () => stop.abort(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    let sending: Promise<void> | undefined;
+    try {
+      const agreed = await reconcile(spool.outbox, stream.welcome);
+      if (agreed.state === 'rolled-back') throw new AppError('audit-fork', agreed.message);
+      if (agreed.state === 'new-epoch') {
+        this.#options.logger.error(
+          'the ledger has events that this spool does not know; shipping goes on in a new epoch',
+        );
+      }
+      this.#connected = true;
+      this.#settle();
+      sending = this.#send(stream, stop.signal);
+      await Promise.race([sending, this.#receive(stream)]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      stop.abort();
+      stream.close();
+      // One writer to the outbox at a time: the next stream begins when this one's sender has ended.
+      await sending?.catch(() => undefined);
+    }
+  }
+
+  async #hello(): Promise<ShipHello> {
+    const { spool, identity, clock } = this.#options;
+    const { instanceId, privateKey } = identity();
+    await spool.outbox.bind(instanceId);
+    const next = spool.outbox.nextToShip;
+    return {
+      bootId: this.#bootId,
+      epoch: next.epoch,
+      nextSeq: next.seq,
+      lastBatchHash: spool.outbox.acked.hash,
+      batchKey: this.#batchKey,
+      batchKeySignature: sign('sha256', batchKeyStatement(instanceId, this.#batchKey), privateKey),
+      time: clock.now(),
+    };
+  }
+
+  /** Until `signal` aborts, which it throws. */
+  async #send(stream: ShipStream, signal: AbortSignal): Promise<void> {
+    const { outbox, batchKey } = this.#options.spool;
+    const credit = Math.max(1, Math.min(stream.welcome.creditBatches, MAX_UNACKED_CUTS));
+    let sentThrough = 0;
+    for (;;) {
+      signal.throwIfAborted();
+      const seen = this.#wakeup.count;
+      const next = outbox.cuts.find((cut) => cut.cut > sentThrough);
+      const inFlight = outbox.cuts.filter((cut) => cut.cut <= sentThrough).length;
+      if (next !== undefined && inFlight < credit) {
+        const events = await outbox.load(next);
+        if (events === undefined) throw new AppError('unavailable', 'A batch could not be read and was given up.');
+        await unlessAborted(stream.send(sealBatch(next.bytes, events, batchKey)), signal);
+        sentThrough = next.cut;
+      } else if (next === undefined && outbox.hasUncut && inFlight < credit) {
+        await this.#waitForMore(signal);
+        await outbox.cut();
+      } else {
+        await this.#wakeup.after(seen, signal);
+      }
+    }
+  }
+
+  /** Gives others the chance to share the batch of the events that are there. */
+  async #waitForMore(signal: AbortSignal): Promise<void> {
+    const { clock, spool, batchMs = BATCH_MS } = this.#options;
+    let isTime = false;
+    const cancel = clock.after(batchMs, () => {
+      isTime = true;
+      this.#wakeup.wake();
+    });
+    try {
+      while (!isTime && spool.outbox.uncutRecords < MAX_BATCH_EVENTS) {
+        await this.#wakeup.after(this.#wakeup.count, signal);
+      }
+    } finally {
+      cancel();
+    }
+  }
+
+  /** Until the stream ends, which it throws. */
+  async #receive(stream: ShipStream): Promise<void> {
+    const { spool, clock } = this.#options;
+    for await (const reply of stream.replies) {
+      if ('nack' in reply) {
+        this.#noteRefusal(reply.nack);
+        throw nackError(reply.nack);
+      }
+      const { epoch, durableThroughSeq, batchHash } = reply.ack;
+      if (!spool.outbox.acknowledge(epoch, durableThroughSeq, batchHash)) {
+        throw new AppError('audit-fork', 'The ledger has acknowledged a batch that this sidecar has not sent.');
+      }
+      this.#lastAckAt = clock.now();
+      this.#refusals = 0;
+      this.#backoff.reset();
+      this.#wakeup.wake();
+    }
+    throw new AppError('unavailable', 'The ledger has ended the stream.');
+  }
+
+  /** The stream ends with a refusal, and the next welcome says where the ledger stands. */
+  #noteRefusal(nack: ShipNack): void {
+    this.#refusals += 1;
+    const isAboutPlace = nack.code === 'gap' || nack.code === 'fork';
+    if (!isAboutPlace || this.#refusals < MAX_REFUSALS) return;
+    this.#refusals = 0;
+    this.#giveUpBehind = { epoch: nack.expectedEpoch, nextSeq: nack.expectedSeq };
+  }
+
+  async #keepBeating(signal: AbortSignal): Promise<void> {
+    const { spool, clock, logger, heartbeatMs = HEARTBEAT_MS } = this.#options;
+    while (!signal.aborted) {
+      const idle = clock.now() - spool.lastAppendAt;
+      // Negative after the clock was set back: then a full interval, not for ever.
+      const wait = idle < 0 ? heartbeatMs : heartbeatMs - idle;
+      if (wait > 0) {
+        await sleep(clock, wait, signal);
+        continue;
+      }
+      try {
+        await spool.append({ kind: 'heartbeat', time: clock.now() });
+      } catch (error) {
+        logger.debug({ err: error }, 'no heartbeat could be recorded');
+        await sleep(clock, heartbeatMs, signal);
+      }
+    }
+  }
+
+  #report(error: AppError): void {
+    const isNews = error.message !== this.#problem;
+    this.#problem = error.message;
+    if (!isNews) return;
+    const level = error.code === 'unavailable' || error.code === 'deadline-exceeded' ? 'warn' : 'error';
+    this.#options.logger[level]({ err: error, pending: this.status.pending }, 'the audit record is not being shipped');
+  }
+
+  #settle(): void {
+    if (this.#problem !== undefined) this.#options.logger.info('the audit record is being shipped again');
+    this.#problem = undefined;
+  }
+}
+
+function nackError(nack: ShipNack): AppError {
+  const where = `it expects epoch ${nack.expectedEpoch} from ${nack.expectedSeq}`;
+  const text = `The ledger has refused a batch (${nack.code}, ${where}): ${nack.message}`;
+  switch (nack.code) {
+    case 'gap':
+      return new AppError('audit-gap', text);
+    case 'fork':
+      return new AppError('audit-fork', text);
+    case 'fenced':
+    case 'clone':
+      return new AppError('audit-fenced', text);
+    case 'bad-signature':
+    case 'bad-root':
+      return new AppError('audit-refused', text);
+    case 'too-large':
+      return new AppError('too-large', text);
+    case 'retry-later':
+      return new AppError('unavailable', text);
+  }
+}
+
+/** What `promise` does, or a rejection as soon as `signal` aborts. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
