@@ -160,7 +160,7 @@ function why(error: unknown): string {
   for (let at = error; at instanceof Error; at = at.cause) {
     if (at instanceof AggregateError && at.errors.length > 0) return why(at.errors[0]);
     if ('code' in at && typeof at.code === 'string') return reasons[at.code] ?? at.code;
-    if (at.cause === undefined) return at.message;
+    if (at.cause === undefined) return reasons[at.message] ?? at.message;
   }
   return 'unknown error';
 }
@@ -171,6 +171,8 @@ const reasons: Readonly<Record<string, string>> = {
   ECONNRESET: 'the connection was reset',
   UND_ERR_SOCKET: 'the connection ended early',
   UND_ERR_CONNECT_TIMEOUT: 'connecting took too long',
+  // fetch keeps to the list of browsers: https://fetch.spec.whatwg.org/#port-blocking
+  'bad port': 'HTTP clients refuse this port, since another protocol owns it',
   HPE_INVALID_CONSTANT: 'it does not speak HTTP',
 };
 

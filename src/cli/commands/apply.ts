@@ -20,7 +20,7 @@ export function addApply(program: Command, world: World): void {
       'Create or replace policies from files, directories (their .yaml, .yml and .json files) or standard input (-). ' +
         'Every document of every file is checked before the first is sent. Each is replaced only if nobody else changed it since it was read.',
     )
-    .requiredOption('-f, --filename <path>', 'file, directory or -; repeatable', collect, [])
+    .requiredOption('-f, --filename <path>', 'file, directory or -; repeatable', collect)
     .option('--dry-run', 'let the server check everything and change nothing')
     .action(async (options: { filename: string[]; dryRun?: boolean }, command: Command) => {
       const files = await readSources(options.filename, world);
@@ -52,7 +52,7 @@ interface Document extends PolicyDocument {
   readonly file: string;
 }
 
-function collect(value: string, before: string[]): string[] {
+function collect(value: string, before: string[] = []): string[] {
   return [...before, value];
 }
 

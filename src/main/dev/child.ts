@@ -9,6 +9,7 @@ import { sleep } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import { isErrorCode } from '../../wire/errors.ts';
 import type { ChildFailed } from '../process.ts';
+import { failureOf } from '../process.ts';
 
 export interface ChildSpec {
   /** Short, and fit for a file name: `sidecar-web`. */
@@ -108,7 +109,7 @@ export class Child {
     let flags = 'w';
     while (!signal.aborted) {
       const startedAt = clock.now();
-      const end = await this.#once(await this.spec.command(), flags, onReady);
+      const end = await this.#once(flags, onReady);
       if (signal.aborted || (await isFinal(end))) return;
       if (clock.now() - startedAt > WELL_AFTER_MS) backoff.reset();
       const delayMs = backoff.nextMs();
@@ -120,9 +121,18 @@ export class Child {
     }
   }
 
-  #once(command: readonly string[], flags: string, onReady: () => void): Promise<End> {
+  async #once(flags: string, onReady: () => void): Promise<End> {
+    let command: readonly string[];
+    try {
+      command = await this.spec.command();
+    } catch (error) {
+      return { how: 'it cannot be started now', told: failureOf(error) };
+    }
+    return this.#stop.signal.aborted ? { how: 'stopped', told: undefined } : this.#spawn(command, flags, onReady);
+  }
+
+  #spawn(command: readonly string[], flags: string, onReady: () => void): Promise<End> {
     const { signal } = this.#stop;
-    if (signal.aborted) return Promise.resolve({ how: 'stopped', told: undefined });
     const log = openSync(this.#log, flags, 0o600);
     return new Promise((resolve) => {
       const child = spawn(process.execPath, command, {

@@ -42,8 +42,21 @@ const plan = {
 const highest = plan.admin + serviceNames.length;
 export const MAX_PORT_BASE = 65_535 - (highest - DEFAULT_PORT_BASE);
 
+/** Ports that browsers and fetch refuse, since other protocols own them: https://fetch.spec.whatwg.org/#port-blocking */
+const blockedByBrowsers: readonly number[] = [
+  1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+];
+
+/** Throws `usage` for a base at which browsers could not open the page. */
 export function planPorts(base: number): Ports {
   const shift = base - DEFAULT_PORT_BASE;
+  for (const port of [plan.rest + shift, plan.health + shift]) {
+    if (!blockedByBrowsers.includes(port)) continue;
+    throw new AppError(
+      'usage',
+      `Browsers refuse port ${port}, since another protocol owns it. Choose another --port-base.`,
+    );
+  }
   const of = (i: number): ServicePorts => ({
     application: plan.application + i + shift,
     outbound: plan.outbound + i + shift,

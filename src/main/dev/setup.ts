@@ -13,11 +13,7 @@ export type EntryIds = Readonly<Record<ServiceName, string>>;
 
 /** Everything the demo mesh needs, over the same REST API that an admin uses. Can be repeated; changes nothing of the user's. */
 export async function setUp(client: Client, directory: DevDirectory): Promise<EntryIds> {
-  const [entries] = await Promise.all([
-    ensureEntries(client),
-    seedPolicies(client, directory),
-    writeBundle(client, directory),
-  ]);
+  const [entries] = await Promise.all([ensureEntries(client), seedPolicies(client, directory)]);
   return entries;
 }
 
@@ -51,12 +47,6 @@ async function seedPolicies(client: Client, directory: DevDirectory): Promise<vo
     }
   }
   await writeFileDurably(directory.seededFile, 'The demo policies were put; from here on policies are yours.\n');
-}
-
-/** What sidecars pin. It comes over loopback from the control plane that this process has started. */
-async function writeBundle(client: Client, directory: DevDirectory): Promise<void> {
-  const pem = await client.text({ method: 'GET', path: '/v1/bundle', headers: { accept: 'application/x-pem-file' } });
-  await writeFileDurably(directory.bundleFile, pem, { mode: 0o644 });
 }
 
 /**
