@@ -22,7 +22,8 @@ export interface PolicyClientOptions {
   readonly clients: Watch<ControlPlaneClients>;
   readonly cache: PolicyCache;
   readonly trustDomain: string;
-  readonly inbound: readonly InboundEndpoint[];
+  /** Asked when a stream begins: ports that were free to choose are known only then. */
+  readonly inbound: () => readonly InboundEndpoint[];
   readonly version: string;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -92,7 +93,7 @@ export class PolicyClient {
     this.#stream = stream;
     try {
       const haveHash = this.#state.current?.hash ?? Buffer.alloc(0);
-      await stream.send(toPolicyMessage({ kind: 'hello', inbound, version, haveHash }));
+      await stream.send(toPolicyMessage({ kind: 'hello', inbound: inbound(), version, haveHash }));
       for (;;) {
         const message = await stream.receive();
         if (message === undefined) return replaced;
