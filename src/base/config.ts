@@ -123,7 +123,7 @@ export function configReference(schema: Schema): readonly ReferenceRow[] {
       setting.type.limit,
       setting.presence === 'required' ? 'required' : '',
       setting.type.repeatable ? 'repeatable' : '',
-      setting.default === undefined ? '' : `default ${setting.default}`,
+      shownDefault(setting.default),
     ].filter((fact) => fact !== '');
     const form = setting.type.form === '' ? '' : ` <${setting.type.form}>`;
     return {
@@ -135,6 +135,12 @@ export function configReference(schema: Schema): readonly ReferenceRow[] {
       description: facts.length === 0 ? setting.meaning : `${setting.meaning} (${facts.join('; ')})`,
     };
   });
+}
+
+function shownDefault(value: string | undefined): string {
+  // A flag is off unless it is given: everybody expects that.
+  if (value === undefined || value === 'false') return '';
+  return `default ${value === '' ? 'none' : value}`;
 }
 
 /** `rest.listen` → `--rest-listen` */

@@ -62,7 +62,7 @@ function buildProgram(world: World, services: readonly ServiceCommand[], failed:
     .description('A zero-trust service-mesh control plane.')
     .exitOverride()
     .configureOutput({ writeOut: (text) => world.stdout(text), writeErr: (text) => world.stderr(text) })
-    .configureHelp({ sortSubcommands: false })
+    .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(add --help for how it is used)');
   addGlobalOptions(program);
   for (const service of services) addService(program, service);
@@ -82,6 +82,11 @@ function buildProgram(world: World, services: readonly ServiceCommand[], failed:
 /** Every setting becomes a flag; they are checked by the schema, not by commander, so that all problems come at once. */
 function addService(program: Command, service: ServiceCommand): void {
   const command = program.command(service.name).description(service.summary);
+  // Forms and meanings of settings are too long for two columns.
+  command.configureHelp({
+    showGlobalOptions: false,
+    formatItem: (term, _width, description, helper) => `  ${term}\n${indent(helper.boxWrap(description, 90))}`,
+  });
   for (const row of configReference(service.schema)) {
     const option = command.createOption(row.usage, row.description);
     // The name of the setting stays the name of the flag: no camel case, no special meaning of "no-".
@@ -100,13 +105,20 @@ function addService(program: Command, service: ServiceCommand): void {
   }
   if (Object.keys(service.schema).length > 0) {
     command.option('--config <path>', 'YAML file with these settings (WRIT_CONFIG)');
-    command.addHelpText(
-      'after',
-      '\nEach setting is also a variable (--rest-listen: WRIT_REST_LISTEN) and a key of the file ' +
-        '(rest: { listen: … }).\nA flag wins over a variable, a variable over the file. Unknown keys are errors.',
-    );
+    command.addHelpText('after', sourcesHelp(service.schema));
   }
   command.action(async () => service.run(command.opts()));
+}
+
+function sourcesHelp(schema: Schema): string {
+  const example = configReference(schema).find((row) => row.name.includes('.')) ?? configReference(schema)[0];
+  return `
+Each setting can also be given as a variable (${example?.flag}: ${example?.variable}) or in the file, where dots
+nest (${example?.name}). A flag wins over a variable, a variable over the file. Unknown keys are errors.`;
+}
+
+function indent(text: string): string {
+  return text.replaceAll(/^/gm, '      ');
 }
 
 /** Errors are coloured by what standard error is, which the world does not tell apart from standard output: only by wish. */

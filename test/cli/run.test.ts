@@ -51,8 +51,8 @@ describe('services', () => {
     const cli = await terminalWith(async () => undefined);
     const { status, stdout } = await cli.run('server', '--help');
     expect(status).toBe(0);
-    expect(stdout).toMatch(/--trust-domain <text> +The trust domain \(required\)/);
-    expect(stdout).toMatch(/--max <number> +Most \(1 to 3; default 2\)/);
+    expect(stdout).toMatch(/--trust-domain <text>\n +The trust domain \(required\)/);
+    expect(stdout).toMatch(/--max <number>\n +Most \(1 to 3; default 2\)/);
     expect(stdout).toContain('WRIT_REST_LISTEN');
     expect(stdout).not.toContain('exit-with-parent');
   });

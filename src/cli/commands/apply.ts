@@ -15,7 +15,7 @@ import type { World } from '../world.ts';
 export function addApply(program: Command, world: World): void {
   program
     .command('apply')
-    .summary('create or replace policies')
+    .summary('Create or replace policies.')
     .description(
       'Create or replace policies from files, directories (their .yaml, .yml and .json files) or standard input (-). ' +
         'Every document of every file is checked before the first is sent. Each is replaced only if nobody else changed it since it was read.',

@@ -7,7 +7,7 @@ import type { World } from '../world.ts';
 export function addDelete(program: Command, world: World): void {
   program
     .command('delete')
-    .summary('delete one object')
+    .summary('Delete one object.')
     .description('Delete one policy, entry or join token. Asks first; --yes answers for scripts.')
     .argument('<kind>')
     .argument('<reference>', 'NAMESPACE/NAME or id')

@@ -8,7 +8,7 @@ import type { World } from '../world.ts';
 export function addGet(program: Command, world: World): void {
   program
     .command('get')
-    .summary('show objects')
+    .summary('Show objects.')
     .description(`Show objects. KIND is one of ${kindNames.join(', ')}.`)
     .argument('<kind>')
     .argument('[reference]', 'NAMESPACE/NAME or id of one object')
