@@ -19,8 +19,10 @@ export function itemSource(yaml: YamlText, item: Value): SourceText {
   const [start, end] = item.node?.range ?? [item.offset, item.offset];
   // Braces say where a flow mapping ends; only block style means something by its indentation.
   const indent = isMap(item.node) && item.node.flow !== true ? yaml.position(start).col - 1 : 0;
+  if (indent === 0) return cut(yaml, start, end, (text) => text);
+  // Comments may stand further to the left.
   const margin = new RegExp(`\\n {1,${indent}}`, 'g');
-  return cut(yaml, start, end, (text) => (indent === 0 ? text : text.replace(margin, '\n')));
+  return cut(yaml, start, end, (text) => text.replace(margin, '\n'));
 }
 
 function cut(yaml: YamlText, start: number, end: number, change: (text: string) => string): SourceText {

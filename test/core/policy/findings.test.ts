@@ -1,0 +1,504 @@
+import { readFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import type { PolicyFindingCode } from '../../../src/core/policy/findings.ts';
+import { MAX_FINDINGS, policyFindings } from '../../../src/core/policy/findings.ts';
+import { parsePolicies } from '../../../src/core/policy/parse.ts';
+import { expectAppError } from '../../support/errors.ts';
+import { document } from './support.ts';
+
+/** What is found, where `⟦` stands in the text, in this order. */
+type Expected = readonly [code: PolicyFindingCode, pointer: string, message: RegExp];
+type Example = readonly [text: string, ...Expected[]];
+
+function unmarked(marked: string): { text: string; marks: string[] } {
+  const marks = marked.split('\n').flatMap((line, index) =>
+    line
+      .split('⟦')
+      .slice(0, -1)
+      .map((_, i, parts) => `${index + 1}:${parts.slice(0, i + 1).join('').length + 1}`),
+  );
+  return { text: marked.replaceAll('⟦', ''), marks };
+}
+
+const withRule = (text: string) => document(`action: ALLOW\nrules:\n- ${text}`);
+const withSource = (text: string) => withRule(`from: [{source: ${text}}]`);
+const withOperation = (text: string) => withRule(`to: [{operation: ${text}}]`);
+const RULE = '/spec/rules/0';
+const SOURCE = `${RULE}/from/0/source`;
+const OPERATION = `${RULE}/to/0/operation`;
+
+const theText: Example[] = [
+  [`⟦#${'x'.repeat(1024 * 1024)}`, ['too-large', '', /has 1048577 bytes, the limit is 1048576/]],
+  [`[${','.repeat(299_999)}⟦${','.repeat(100_000)}]`, ['too-large', '', /more than 300000 words and signs/]],
+  [`${'['.repeat(64)}⟦${'['.repeat(100_000)}`, ['too-deep', '', /nested too deeply/]],
+  [`${'- '.repeat(64)}⟦${'- '.repeat(100_000)}`, ['too-deep', '', /nested too deeply/]],
+  ['a: [1⟦', ['yaml-syntax', '', /not YAML: Flow sequence/]],
+  [`${'}'.repeat(20)}⟦${'}'.repeat(1000)}`, ['yaml-syntax', '', /The text is not YAML or JSON/]],
+  ['⟦', ['no-policy', '', /holds no policy/]],
+  ['⟦# a\n---\n# b\n---\n', ['no-policy', '', /holds no policy/]],
+  ['⟦apiVersion: v1\nkind: List\nitems: []\n', ['no-policy', '', /holds no policy/]],
+  [`${'---\n'.repeat(1000)}⟦---\n`, ['too-many-items', '', /more than 1000 documents/]],
+  [`⟦%YAML 1.1\n---\n${document('{}')}`, ['yaml-tag', '', /Remove the %YAML directive/]],
+  [
+    document('rules:\n- from: &all [{source: {namespaces: [a]}}]\n- from: ⟦*all'),
+    ['yaml-alias', '/spec/rules/1/from', /The alias "\*all" stands for text elsewhere/],
+  ],
+  [document('\n⟦<<: {action: DENY}\nrules: []'), ['unknown-field', '/spec/<<', /Unknown field "<<" in "spec"/]],
+  [withSource('{namespaces: [!!str ⟦1]}'), ['yaml-tag', `${SOURCE}/namespaces/0`, /The tag ".*str" is not read/]],
+  [withSource('{namespaces: [a], ⟦7: [a]}'), ['yaml-key', SOURCE, /A key must be a string/]],
+  [withSource('{namespaces: [a], ? ⟦[x] : [a]}'), ['yaml-key', SOURCE, /A key must be a string/]],
+  [
+    document('\naction: DENY\n⟦action: ALLOW\nrules: [{}]'),
+    ['duplicate-key', '/spec/action', /"action" stands twice in one mapping/],
+  ],
+  [
+    document('{}').replace('  name: p', '  name: p\n  managedFields: [{a: 1, ⟦a: 2}]'),
+    ['duplicate-key', '/metadata/managedFields/0/a', /"a" stands twice/],
+  ],
+  [
+    `${document('{}')}---\n⟦${document('{}')}`,
+    ['duplicate-policy', '', /shop\/p stands here a second time; the first begins at line 1/],
+  ],
+];
+
+const theDocument: Example[] = [
+  ['⟦- a', ['wrong-type', '', /Here must stand a mapping, not a list/]],
+  ['⟦hello', ['wrong-type', '', /not the string "hello"/]],
+  [
+    document('{}').replace('.io/v1', '.io/v2').replace(': sec', ': ⟦sec'),
+    [
+      'unknown-api-version',
+      '/apiVersion',
+      /Write one of "security.istio.io\/v1", "security.istio.io\/v1beta1", "writ.dev\/v1"/,
+    ],
+  ],
+  ['apiVersion: ⟦v2\nkind: List\nitems: []\n', ['unknown-api-version', '/apiVersion', /Write one of "v1", /]],
+  ['apiVersion: v1\nkind: ⟦Service\nspec: {foo: 1}\n', ['unknown-kind', '/kind', /The kind "Service" is not read/]],
+  [document('{}').replace('kind: A', 'kind: ⟦a'), ['unknown-kind', '/kind', /Only "AuthorizationPolicy"/]],
+  [
+    '⟦kind: AuthorizationPolicy\nmetadata: {name: a, namespace: b}\nspec: {}\n',
+    ['missing-field', '', /"apiVersion" is missing/],
+  ],
+  [
+    '⟦⟦⟦⟦{}',
+    ['missing-field', '', /"kind"/],
+    ['missing-field', '', /"apiVersion"/],
+    ['missing-field', '', /"metadata"/],
+    ['missing-field', '', /"spec"/],
+  ],
+  ['⟦{apiVersion: v1, kind: List}', ['missing-field', '', /"items" is missing/]],
+  [
+    document('{}').replace('  namespace: shop\n', '').replace('name: p', '⟦name: p'),
+    ['missing-field', '/metadata', /"namespace" is missing/],
+  ],
+  [
+    document('{}').replace('name: p', 'name: ⟦My_Policy'),
+    ['invalid-name', '/metadata/name', /"My_Policy" is not a DNS name/],
+  ],
+  [document('{}').replace('name: p', 'name: ⟦a..b'), ['invalid-name', '/metadata/name', /is not a DNS name/]],
+  [document('{}').replace('name: p', `name: ⟦${'a'.repeat(254)}`), ['invalid-name', '/metadata/name', /at most 253/]],
+  [document('{}').replace('name: p', 'name: ⟦""'), ['empty-field', '/metadata/name', /text is empty/]],
+  [
+    document('{}').replace('name: p', 'name: ⟦12'),
+    ['wrong-type', '/metadata/name', /a string, not the number 12 \(quote it/],
+  ],
+  [
+    document('{}').replace('namespace: shop', 'namespace: ⟦a.b'),
+    ['invalid-name', '/metadata/namespace', /not a DNS label/],
+  ],
+  [
+    document('{}').replace('namespace: shop', `namespace: ⟦${'a'.repeat(64)}`),
+    ['invalid-name', '/metadata/namespace', /at most 63/],
+  ],
+  [
+    document('{}').replace('namespace: shop', 'namespace: ⟦-a'),
+    ['invalid-name', '/metadata/namespace', /not a DNS label/],
+  ],
+  [
+    document('{}').replace('  name: p', '  name: p\n  ⟦Labels: {}'),
+    ['unknown-field', '/metadata/Labels', /Did you mean "labels"/],
+  ],
+  [
+    document('{}').replace('  name: p', '  name: p\n  annotations: {⟦istio.io/dry-run: "true"}'),
+    ['unsupported-field', '/metadata/annotations/istio.io~1dry-run', /annotation "istio.io\/dry-run" is not enforced/],
+  ],
+  [`${document('{}')}⟦rules: []\n`, ['unknown-field', '/rules', /"rules" belongs in "spec"/]],
+  [
+    `${document('{}')}⟦zebra: 1\n`,
+    ['unknown-field', '/zebra', /The fields here are "apiVersion", "kind", "metadata", "spec"/],
+  ],
+  [document('⟦'), ['empty-field', '/spec', /Nothing stands here, where a mapping must/]],
+];
+
+const theSpec: Example[] = [
+  [document('\n⟦selectors: {}\nrules: []'), ['unknown-field', '/spec/selectors', /Did you mean "selector"/]],
+  [
+    document('\n⟦matchLabels: {}\nrules: []'),
+    ['unknown-field', '/spec/matchLabels', /"matchLabels" belongs in "selector"/],
+  ],
+  ...['targetRef', 'targetRefs', 'provider', 'mode', 'validity', 'reason'].map(
+    (field): Example => [
+      document(`\n⟦${field}: {}\nrules: []`),
+      ['unsupported-field', `/spec/${field}`, new RegExp(`The field "${field}" is not enforced by Writ yet`)],
+    ],
+  ),
+  [
+    document('\naction: ⟦AUDIT\nrules: [{}]'),
+    ['unsupported-field', '/spec/action', /The action "AUDIT" is not enforced/],
+  ],
+  [
+    document('\naction: ⟦CUSTOM\nrules: [{}]'),
+    ['unsupported-field', '/spec/action', /The action "CUSTOM" is not enforced/],
+  ],
+  [document('\naction: ⟦deny\nrules: [{}]'), ['invalid-action', '/spec/action', /Did you mean "DENY"/]],
+  [document('\naction: ⟦block\nrules: [{}]'), ['invalid-action', '/spec/action', /Write "ALLOW" or "DENY"/]],
+  [document('\naction: ⟦1\nrules: [{}]'), ['wrong-type', '/spec/action', /not the number 1/]],
+  [document('{action: ⟦DENY}'), ['deny-without-rules', '/spec/action', /To deny every call, write "rules: \[\{\}\]"/]],
+  [document('{action: DENY, ⟦rules: []}'), ['deny-without-rules', '/spec/rules', /denies nothing/]],
+  [document('\nselector: ⟦app\nrules: []'), ['wrong-type', '/spec/selector', /a mapping, not the string "app"/]],
+  [
+    document('\nselector: {matchLabels: ⟦}\nrules: []'),
+    ['empty-field', '/spec/selector/matchLabels', /where a mapping must/],
+  ],
+  [
+    document('\nselector: {⟦matchExpressions: []}\nrules: []'),
+    ['unsupported-field', '/spec/selector/matchExpressions', /not enforced/],
+  ],
+  ...['a*', '*', '-a', 'a/b/c', '/a', 'Ü', `${'a'.repeat(64)}`, ''].map(
+    (key): Example => [
+      document(`\nselector: {matchLabels: {⟦"${key}": x}}\nrules: []`),
+      [
+        'invalid-label',
+        `/spec/selector/matchLabels/${key.replaceAll('/', '~1')}`,
+        /label key .* can be carried by no workload/,
+      ],
+    ],
+  ),
+  ...['a*', '*', '-a', 'a/b', 'a b', `${'a'.repeat(64)}`].map(
+    (value): Example => [
+      document(`\nselector: {matchLabels: {app: ⟦"${value}"}}\nrules: []`),
+      ['invalid-label', '/spec/selector/matchLabels/app', /label value .* can be carried by no workload/],
+    ],
+  ),
+  [
+    document('\nselector: {matchLabels: {app: ⟦true}}\nrules: []'),
+    ['wrong-type', '/spec/selector/matchLabels/app', /the boolean true \(quote it/],
+  ],
+  [document('\nrules: ⟦{}\naction: ALLOW'), ['wrong-type', '/spec/rules', /a list, not a mapping/]],
+  [
+    document(`\naction: ALLOW\nrules: ⟦[${'{},'.repeat(513)}]`),
+    ['too-many-items', '/spec/rules', /has 513 items, the limit is 512/],
+  ],
+];
+
+const theRule: Example[] = [
+  [document('\naction: ALLOW\nrules: [⟦null]'), ['empty-field', '/spec/rules/0', /where a mapping must/]],
+  [withRule('⟦form: []'), ['unknown-field', `${RULE}/form`, /Did you mean "from"/]],
+  [withRule('⟦source: {}'), ['unknown-field', `${RULE}/source`, /"source" belongs in "from"/]],
+  [
+    withRule('⟦when: [{key: a, values: [b]}]'),
+    ['unsupported-field', `${RULE}/when`, /The field "when" is not enforced/],
+  ],
+  [withRule('from: ⟦[]'), ['empty-field', `${RULE}/from`, /list is empty/]],
+  [withRule('to: ⟦[]'), ['empty-field', `${RULE}/to`, /list is empty/]],
+  [withRule('from: ⟦'), ['empty-field', `${RULE}/from`, /where a list must/]],
+  [withRule('from: ⟦{source: {namespaces: [a]}}'), ['wrong-type', `${RULE}/from`, /a list, not a mapping/]],
+  [
+    withRule(`from: ⟦[${'{source: {namespaces: [a]}},'.repeat(513)}]`),
+    ['too-many-items', `${RULE}/from`, /limit is 512/],
+  ],
+  [withRule(`to: ⟦[${'{operation: {ports: [1]}},'.repeat(513)}]`), ['too-many-items', `${RULE}/to`, /limit is 512/]],
+  [withRule('from: [⟦{}]'), ['missing-field', `${RULE}/from/0`, /"source" is missing/]],
+  [withRule('to: [⟦null]'), ['empty-field', `${RULE}/to/0`, /where a mapping must/]],
+  [
+    withRule('from: [⟦{⟦namespaces: [a]}]'),
+    ['missing-field', `${RULE}/from/0`, /"source"/],
+    ['unknown-field', `${RULE}/from/0/namespaces`, /"namespaces" belongs in "source"/],
+  ],
+  [withSource('⟦{}'), ['empty-field', SOURCE, /source names nothing. Give it "principals" or "namespaces"/]],
+  [
+    withOperation('⟦{}'),
+    ['empty-field', OPERATION, /operation names nothing. Give it "methods" or "paths" or "ports"/],
+  ],
+  [withSource('⟦null'), ['empty-field', SOURCE, /where a mapping must/]],
+  [withSource('{⟦principal: [a/b]}'), ['unknown-field', `${SOURCE}/principal`, /Did you mean "principals"/]],
+  [withOperation('{⟦path: [/]}'), ['unknown-field', `${OPERATION}/path`, /Did you mean "paths"/]],
+  ...[
+    ...[
+      'notPrincipals',
+      'notNamespaces',
+      'requestPrincipals',
+      'notRequestPrincipals',
+      'serviceAccounts',
+      'notServiceAccounts',
+    ],
+    ...['trustDomains', 'notTrustDomains', 'ipBlocks', 'notIpBlocks', 'remoteIpBlocks', 'notRemoteIpBlocks'],
+  ].map(
+    (field): Example => [
+      withSource(`{⟦${field}: [a]}`),
+      ['unsupported-field', `${SOURCE}/${field}`, new RegExp(`The field "${field}" is not enforced by Writ yet`)],
+    ],
+  ),
+  ...['hosts', 'notHosts', 'notMethods', 'notPaths', 'notPorts'].map(
+    (field): Example => [
+      withOperation(`{⟦${field}: [a]}`),
+      ['unsupported-field', `${OPERATION}/${field}`, new RegExp(`The field "${field}" is not enforced by Writ yet`)],
+    ],
+  ),
+  [withSource('{principals: ⟦[]}'), ['empty-field', `${SOURCE}/principals`, /list is empty/]],
+  [
+    withSource('{principals: ⟦example.org/a}'),
+    ['wrong-type', `${SOURCE}/principals`, /a list, not the string "example.org\/a"/],
+  ],
+  [
+    withSource(`{namespaces: ⟦[${'a,'.repeat(10_001)}]}`),
+    ['too-many-items', `${SOURCE}/namespaces`, /has 10001 items, the limit is 10000/],
+  ],
+];
+
+const theValues: Example[] = [
+  [withSource('{principals: [⟦""]}'), ['empty-field', `${SOURCE}/principals/0`, /text is empty/]],
+  [withSource('{principals: [⟦null]}'), ['empty-field', `${SOURCE}/principals/0`, /where a string must/]],
+  [
+    withSource('{principals: ["a/b", ⟦"spiffe://example.org/ns/a/sa/b"]}'),
+    ['spiffe-scheme', `${SOURCE}/principals/1`, /Write "example.org\/ns\/a\/sa\/b"/],
+  ],
+  [withSource('{principals: [⟦"spiffe://*"]}'), ['spiffe-scheme', `${SOURCE}/principals/0`, /Write "\*"/]],
+  [withSource('{principals: [⟦"spiffe://"]}'), ['spiffe-scheme', `${SOURCE}/principals/0`, /Write "\*"/]],
+  ...[
+    'example.org',
+    'Example.org/a',
+    'example.org/',
+    'example.org/a//b',
+    'example.org/a/',
+    'example.org/../a',
+    'a b/c',
+    'example.org/ä',
+    'example.org:80/a',
+    '/ns/shop/sa/web',
+    'example.org//*',
+    'Example.org/*',
+    '/ns*',
+    '*/',
+    '*ä',
+    '* ',
+    `${'a'.repeat(3000)}/b`,
+  ].map(
+    (principal): Example => [
+      withSource(`{principals: [⟦"${principal}"]}`),
+      [
+        'invalid-principal',
+        `${SOURCE}/principals/0`,
+        /can match no workload: .* An example is "example.org\/ns\/shop\/sa\/web"/,
+      ],
+    ],
+  ),
+  ...['a b', 'a/b', 'ä', 'a/*', '*:', '%'].map(
+    (namespace): Example => [
+      withSource(`{namespaces: [⟦"${namespace}"]}`),
+      ['invalid-namespace', `${SOURCE}/namespaces/0`, /can match none: a namespace has only letters/],
+    ],
+  ),
+  // policy 8
+  ...['a/*/b', '*a*', '**', 'a**', '**a'].flatMap((text): Example[] => [
+    [
+      withSource(`{principals: [⟦"${text}"]}`),
+      ['wildcard-in-middle', `${SOURCE}/principals/0`, /Istio would take it literally/],
+    ],
+    [
+      withSource(`{namespaces: [⟦"${text}"]}`),
+      ['wildcard-in-middle', `${SOURCE}/namespaces/0`, /Write "\*", "\*suffix", "prefix\*"/],
+    ],
+    [
+      withOperation(`{methods: [⟦"${text}"]}`),
+      ['wildcard-in-middle', `${OPERATION}/methods/0`, /does not stand alone/],
+    ],
+  ]),
+  ...['/a/*/b', '*a*', '**', '/a/**'].map(
+    (path): Example => [
+      withOperation(`{paths: [⟦"${path}"]}`),
+      ['wildcard-in-middle', `${OPERATION}/paths/0`, /does not stand alone/],
+    ],
+  ),
+  [withOperation('{methods: [⟦get]}'), ['invalid-method', `${OPERATION}/methods/0`, /Write "GET"/]],
+  [withOperation('{methods: [⟦"*ost"]}'), ['invalid-method', `${OPERATION}/methods/0`, /Write "\*OST"/]],
+  [
+    withOperation('{methods: [⟦"GET POST"]}'),
+    ['invalid-method', `${OPERATION}/methods/0`, /not an upper-case HTTP token\.$/],
+  ],
+  [
+    withOperation('{methods: [⟦"GET,POST"]}'),
+    ['invalid-method', `${OPERATION}/methods/0`, /not an upper-case HTTP token/],
+  ],
+  [
+    withOperation('{paths: [⟦admin]}'),
+    ['invalid-path', `${OPERATION}/paths/0`, /must begin with "\/" or "\*". Write "\/admin"/],
+  ],
+  [withOperation('{paths: [⟦"admin/*"]}'), ['invalid-path', `${OPERATION}/paths/0`, /Write "\/admin\/\*"/]],
+  [withOperation('{paths: [⟦"/a?b=c"]}'), ['invalid-path', `${OPERATION}/paths/0`, /query and fragment are not part/]],
+  [withOperation('{paths: [⟦"/a#b"]}'), ['invalid-path', `${OPERATION}/paths/0`, /query and fragment are not part/]],
+  [withOperation('{paths: [⟦"/café"]}'), ['invalid-path', `${OPERATION}/paths/0`, /Write "\/caf%C3%A9"/]],
+  [withOperation('{paths: [⟦"*é"]}'), ['invalid-path', `${OPERATION}/paths/0`, /Write "\*%C3%A9"/]],
+  [withOperation('{paths: [⟦"/a b/*"]}'), ['invalid-path', `${OPERATION}/paths/0`, /Write "\/a%20b\/\*"/]],
+  [
+    withOperation('{paths: [⟦"/100%"]}'),
+    ['invalid-path', `${OPERATION}/paths/0`, /can match no request: .* Write "\/100%25"/],
+  ],
+  [withOperation('{paths: [⟦"/\\ud800"]}'), ['invalid-path', `${OPERATION}/paths/0`, /must escape\.$/]],
+  [withOperation('{paths: [⟦"/%c0%af"]}'), ['invalid-path', `${OPERATION}/paths/0`, /not UTF-8/]],
+  [withOperation('{paths: [⟦"/%00"]}'), ['invalid-path', `${OPERATION}/paths/0`, /escaped NUL/]],
+  [withOperation('{paths: [⟦"/a//b"]}'), ['path-not-normalized', `${OPERATION}/paths/0`, /Write "\/a\/b"/]],
+  [withOperation('{paths: [⟦"/a/../b"]}'), ['path-not-normalized', `${OPERATION}/paths/0`, /Write "\/b"/]],
+  [withOperation('{paths: [⟦"/a//*"]}'), ['path-not-normalized', `${OPERATION}/paths/0`, /Write "\/a\/\*"/]],
+  [withOperation('{paths: [⟦"/a/./*"]}'), ['path-not-normalized', `${OPERATION}/paths/0`, /Write "\/a\/\*"/]],
+  [withOperation('{paths: [⟦"*//b"]}'), ['path-not-normalized', `${OPERATION}/paths/0`, /Write "\*\/b"/]],
+  [withOperation('{paths: [⟦"*/../b"]}'), ['path-not-normalized', `${OPERATION}/paths/0`, /are compared\.$/]],
+  [withOperation('{paths: [⟦"/caf%c3%a9"]}'), ['path-not-normalized', `${OPERATION}/paths/0`, /Write "\/caf%C3%A9"/]],
+  [withOperation('{paths: [⟦"/%61"]}'), ['path-not-normalized', `${OPERATION}/paths/0`, /Write "\/a"/]],
+  [
+    withOperation('{paths: [⟦"/v1/keys%3Arotate"]}'),
+    ['path-not-normalized', `${OPERATION}/paths/0`, /Write "\/v1\/keys:rotate"/],
+  ],
+  [withOperation("{paths: [⟦'/a\\b']}"), ['path-not-normalized', `${OPERATION}/paths/0`, /Write "\/a\/b"/]],
+  ...['/{*}', '/a/{**}', '/a/{*}/b*'].map(
+    (path): Example => [
+      withOperation(`{paths: [⟦"${path}"]}`),
+      ['unsupported-field', `${OPERATION}/paths/0`, /The path template .* is not enforced/],
+    ],
+  ),
+  ...[
+    '0',
+    '65536',
+    '-1',
+    '1.5',
+    '080',
+    '0x50',
+    '8e1',
+    '"0"',
+    '"80 "',
+    '"080"',
+    '"8*"',
+    '"*"',
+    '"http"',
+    '"１"',
+    '100000',
+  ].map(
+    (port): Example => [
+      withOperation(`{ports: [⟦${port}]}`),
+      ['invalid-port', `${OPERATION}/ports/0`, /is not a number from 1 to 65535/],
+    ],
+  ),
+  [withOperation('{ports: [⟦true]}'), ['wrong-type', `${OPERATION}/ports/0`, /the boolean true/]],
+];
+
+describe.each([
+  ['text', theText],
+  ['document', theDocument],
+  ['spec', theSpec],
+  ['rule', theRule],
+  ['values', theValues],
+])('findings of the %s', (_, examples) => {
+  test.each(examples.map((example) => [shown(example[0]), example] as const))('%s', async (_title, example) => {
+    const [marked, ...expected] = example;
+    const { text, marks } = unmarked(marked);
+    const error = await expectAppError(() => parsePolicies(text), 'invalid-document');
+    expect(error.details.map((d) => [`${d.line}:${d.column}`, d.code, d.pointer, d.message])).toEqual(
+      expected.map(([code, pointer, message], i) => [marks[i], code, pointer, expect.stringMatching(message)]),
+    );
+  });
+});
+
+/** The line with the mark. */
+function shown(marked: string): string {
+  const line = marked.split('\n').find((l) => l.includes('⟦')) ?? marked;
+  const at = line.indexOf('⟦');
+  return line.slice(Math.max(0, at - 40), at + 60).trim();
+}
+
+test('everything is found at once, in the order of the text, and nothing is half taken', async () => {
+  const text = `${document('{rules: [{}]}', { name: 'fine' })}---
+apiVersion: security.istio.io/v9
+kind: AuthorizationPolicy
+metadata:
+  name: second
+spec:
+  action: Deny
+  rules:
+  - from:
+    - source:
+        principal: [example.org/ns/shop/sa/web]
+        principals: ["spiffe://example.org/ns/shop/sa/web", example.org/*/web]
+    to:
+    - operation: {methods: [get, POST], paths: [admin, /a/../b], ports: [http, 0]}
+    when: []
+---
+kind: [
+`;
+  const error = await expectAppError(
+    () => parsePolicies(text, { file: 'shop.yaml' }),
+    'invalid-document',
+    /^shop\.yaml:8:13: The apiVersion "security\.istio\.io\/v9" is not read\. .* \(the first of 13 findings\)$/,
+  );
+  expect(error.details.map((d) => `${d.file}:${d.line}:${d.column} ${d.code}`)).toEqual([
+    'shop.yaml:8:13 unknown-api-version',
+    'shop.yaml:11:3 missing-field',
+    'shop.yaml:13:11 invalid-action',
+    'shop.yaml:17:9 unknown-field',
+    'shop.yaml:18:22 spiffe-scheme',
+    'shop.yaml:18:61 wildcard-in-middle',
+    'shop.yaml:20:29 invalid-method',
+    'shop.yaml:20:49 invalid-path',
+    'shop.yaml:20:56 path-not-normalized',
+    'shop.yaml:20:74 invalid-port',
+    'shop.yaml:20:80 invalid-port',
+    'shop.yaml:21:5 unsupported-field',
+    'shop.yaml:24:1 yaml-syntax',
+  ]);
+});
+
+test('a list longer than people read is cut, and the rest is counted', async () => {
+  const text = withOperation(`{ports: [${'0,'.repeat(MAX_FINDINGS + 5)}]}`);
+  const error = await expectAppError(() => parsePolicies(text), 'invalid-document');
+  expect(error.details).toHaveLength(MAX_FINDINGS + 1);
+  expect(error.details.at(-1)).toMatchObject({
+    code: 'too-many-findings',
+    message: '5 more findings are not listed. Mend these first.',
+  });
+});
+
+test('a message never repeats more than a line of the text', async () => {
+  const long = 'x'.repeat(100_000);
+  for (const text of [
+    `!${long} a`,
+    `*${long}`,
+    document(`{${long.slice(0, 1000)}: 1}`),
+    document(`{action: ${long}, rules: [{}]}`),
+    withOperation(`{paths: ["${long}"], methods: ["${long}*x"], ports: ["${long}"]}`),
+    withSource(`{principals: ["${long}"], namespaces: ["/${long}"]}`),
+  ]) {
+    const error = await expectAppError(() => parsePolicies(text), 'invalid-document');
+    for (const finding of error.details) expect(finding.message.length).toBeLessThan(600);
+    expect(error.message.length).toBeLessThan(700);
+  }
+});
+
+describe('the table of findings', () => {
+  const codes = Object.keys(policyFindings);
+
+  test('every code has its paragraph in docs/policy-findings.md, and no other has', async () => {
+    const page = await readFile(new URL('../../../docs/policy-findings.md', import.meta.url), 'utf8');
+    const sections = [...page.matchAll(/^## `(.+)`\n\n([\s\S]*?)(?=^## |(?![\s\S]))/gm)];
+    expect(sections.map((s) => s[1])).toEqual(codes);
+    for (const [, code, text = ''] of sections) {
+      expect(text.trim(), code).toMatch(/^\S[\s\S]{80,}/);
+      expect(text, code).toMatch(/\*\*Mend:\*\*\s\S/);
+    }
+  });
+
+  test('every code is found by an example of this file', () => {
+    const found = [theText, theDocument, theSpec, theRule, theValues].flatMap((examples) =>
+      examples.flatMap(([, ...expected]) => expected.map(([code]) => code)),
+    );
+    expect([...new Set([...found, 'too-many-findings'])].sort()).toEqual([...codes].sort());
+  });
+});
