@@ -23,19 +23,27 @@ export function policyHandlers(
   options: { readonly clock: Clock; readonly limits: GrpcLimits },
 ): PolicyHandlers {
   const { clock, limits } = options;
-  const labels = new Labels(policy);
+  const { entries, changes } = policy;
+  const labels = new Labels({ entries, changes, clock, logger: context.logger });
+  context.stopping.addEventListener('abort', () => labels.close(), { once: true });
   const bytes = new SnapshotBytes();
   const watch = streamForPeers(context, async (stream: PolicyStream, peer: PeerIdentity) => {
     const hello = await receiveHello(stream, limits.firstMessageTimeoutMs, clock);
     const spiffeId = peer.id.uri;
-    await labels.of(spiffeId);
-    const { version, inbound, haveHash } = hello;
-    const connection = await policy.proxies.connect({ instanceId: peer.instanceId, spiffeId, version, inbound });
-    const session = new PolicySession({ stream, connection, policy, labels, bytes, spiffeId, haveHash, clock, limits });
+    const followed = await labels.follow(spiffeId);
     try {
-      await session.run();
+      const { version, inbound, haveHash } = hello;
+      const connection = await policy.proxies.connect({ instanceId: peer.instanceId, spiffeId, version, inbound });
+      const workload = { spiffeId, labels: followed.labels };
+      const { published } = policy;
+      const session = new PolicySession({ stream, connection, published, workload, bytes, haveHash, clock, limits });
+      try {
+        await session.run();
+      } finally {
+        await connection.close({ goodbye: session.saidGoodbye });
+      }
     } finally {
-      await connection.close({ goodbye: session.saidGoodbye });
+      followed.release();
     }
   });
   // The bytes of an encoded snapshot pass through: see wire/loader.ts.

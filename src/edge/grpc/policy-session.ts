@@ -1,21 +1,23 @@
 import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
+import type { Watch } from '../../base/watch.ts';
 import type { WatchPolicyRequest__Output } from '../../wire/gen/writ/v1/WatchPolicyRequest.ts';
 import type { PolicyMessage } from '../../wire/policy.ts';
 import { fromPolicyMessage } from '../../wire/policy.ts';
-import type { Labels } from './labels.ts';
+import type { WorkloadLabels } from './labels.ts';
+import { notRegistered } from './labels.ts';
 import type { GrpcLimits } from './limits.ts';
-import type { PolicyPort, ProxyConnection, Published } from './services.ts';
+import type { ProxyConnection, Published } from './services.ts';
 import type { SnapshotBytes } from './snapshot-bytes.ts';
 import type { ServerStream } from './stream.ts';
 
 export interface PolicySessionOptions {
   readonly stream: ServerStream<WatchPolicyRequest__Output, Buffer>;
   readonly connection: ProxyConnection;
-  readonly policy: PolicyPort;
-  readonly labels: Labels;
+  readonly published: Watch<Published>;
+  /** Who it is; without labels, its entry is gone. */
+  readonly workload: { readonly spiffeId: string; readonly labels: Watch<WorkloadLabels | undefined> };
   readonly bytes: SnapshotBytes;
-  readonly spiffeId: string;
   /** Hash of the content that the sidecar has in force; empty for none. */
   readonly haveHash: Buffer;
   readonly clock: Clock;
@@ -54,27 +56,27 @@ export class PolicySession {
 
   /** Until the sidecar is done or goes away. Rejects with what the stream is to end with. */
   async run(): Promise<void> {
-    const { policy, stream } = this.#options;
+    const { published, workload, stream } = this.#options;
     const changed = () => {
       this.#changed = true;
       this.#wake();
     };
-    const unsubscribe = [policy.published.subscribe(changed), policy.changes?.subscribe(changed)];
+    const unsubscribe = [published.subscribe(changed), workload.labels.subscribe(changed)];
     stream.signal.addEventListener('abort', changed, { once: true });
     try {
       await Promise.race([this.#listen(), this.#push()]);
     } finally {
-      for (const end of unsubscribe) end?.();
+      for (const end of unsubscribe) end();
     }
   }
 
   async #push(): Promise<void> {
-    const { policy, stream } = this.#options;
+    const { published, stream } = this.#options;
     for (;;) {
       stream.signal.throwIfAborted();
       if (this.#changed) {
         this.#changed = false;
-        await this.#offer(policy.published.current);
+        await this.#offer(published.current);
       } else {
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
@@ -85,8 +87,10 @@ export class PolicySession {
 
   /** Sends what of `published` concerns this sidecar, if it is news, and waits for the answer. */
   async #offer(published: Published): Promise<void> {
-    const { labels, spiffeId, connection, stream, bytes } = this.#options;
-    const { hash, content } = published.for(spiffeId, await labels.of(spiffeId));
+    const { workload, connection, stream, bytes } = this.#options;
+    const labels = workload.labels.current;
+    if (labels === undefined) throw notRegistered(workload.spiffeId);
+    const { hash, content } = published.for(workload.spiffeId, labels);
     const { revision } = published;
     const known = this.#have?.hash.equals(hash) === true;
     if (known && this.#have?.revision === revision) return;

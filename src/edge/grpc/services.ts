@@ -75,11 +75,8 @@ export interface PolicyPort {
   readonly entries: {
     bySpiffeId(spiffeId: string): Promise<{ readonly labels: Readonly<Record<string, string>> } | undefined>;
   };
-  /**
-   * Changes whenever an entry may have changed: then labels are read again. The head revision of the store is one. Without
-   * it, a changed label counts from the next published change on.
-   */
-  readonly changes?: Watch<unknown>;
+  /** Changes whenever an entry may have changed: labels are then read again. The head revision of the store is one. */
+  readonly changes: Watch<unknown>;
 }
 
 export interface AuditSession {

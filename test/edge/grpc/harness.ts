@@ -111,6 +111,7 @@ const absent: Services = {
     published: new WatchSource({ revision: 0, publishedAt: 0, for: nothing }),
     proxies: { connect: nothing },
     entries: { bySpiffeId: nothing },
+    changes: new WatchSource(0),
   },
   audit: { connect: nothing },
 };

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { AppError } from '../../../src/base/errors.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
 import type { PolicyPort, ProxyConnection, Published } from '../../../src/edge/grpc/services.ts';
 import { SnapshotBytes } from '../../../src/edge/grpc/snapshot-bytes.ts';
@@ -26,6 +27,7 @@ class FakeMesh implements PolicyPort {
     [ORDERS, { app: 'orders' }],
   ]);
   entryReads = 0;
+  storeIsAway = false;
 
   constructor() {
     this.published = new WatchSource(this.#snapshots(1, 'one'));
@@ -49,6 +51,7 @@ class FakeMesh implements PolicyPort {
   readonly entries = {
     bySpiffeId: async (id: string) => {
       this.entryReads += 1;
+      if (this.storeIsAway) throw new AppError('unavailable', 'The store is away.');
       const labels = this.labels.get(id);
       return labels && { labels };
     },
@@ -204,15 +207,36 @@ describe('Policy.Watch', () => {
     expect(await sidecar.applied()).toBe('1: one for quarantined');
   });
 
-  it('reads the entry of a workload once for all its sidecars', async () => {
+  it('reads the entry of a workload once for all its sidecars, and waits for no database when it pushes', async () => {
     const { bench, mesh } = await start();
     const sidecars = Array.from({ length: 5 }, (_, i) => new Sidecar(bench, WEB, `web-${i}`));
-    for (const sidecar of sidecars) sidecar.say(hello);
-    await Promise.all(sidecars.map((sidecar) => sidecar.applied()));
+    for (const sidecar of sidecars) {
+      sidecar.say(hello);
+      await sidecar.applied();
+    }
     expect(mesh.entryReads).toBe(1);
     mesh.publish(2, 'two');
     await Promise.all(sidecars.map((sidecar) => sidecar.applied()));
-    expect(mesh.entryReads).toBe(2);
+    expect(mesh.entryReads).toBe(1);
+    mesh.changes.set(1);
+    await until(() => mesh.entryReads === 2);
+  });
+
+  it('goes on with the labels that it knows while entries cannot be read, and tries again', async () => {
+    const { bench, mesh } = await start();
+    const sidecar = new Sidecar(bench);
+    sidecar.say(hello);
+    await sidecar.applied();
+    mesh.labels.set(WEB, { app: 'quarantined' });
+    mesh.storeIsAway = true;
+    const timers = bench.clock.pendingTimers;
+    mesh.changes.set(1);
+    await until(() => bench.clock.pendingTimers > timers);
+    mesh.publish(2, 'two');
+    expect(await sidecar.applied()).toBe('2: two for web');
+    mesh.storeIsAway = false;
+    await bench.clock.advance(1000);
+    expect(await sidecar.applied()).toBe('2: two for quarantined');
   });
 
   it('ends for a workload whose entry is gone, and does not begin for one', async () => {
