@@ -4,17 +4,10 @@ import { createLogger } from '../base/log.ts';
 import type { ServiceCommand } from '../cli/run.ts';
 import { runCli } from '../cli/run.ts';
 import type { World } from '../cli/world.ts';
-import {
-  configFile,
-  migrateConfig,
-  migrateSchema,
-  serverConfig,
-  serverSchema,
-  sidecarConfig,
-  sidecarSchema,
-} from './config.ts';
+import { configFile, migrateConfig, migrateSchema, serverConfig, serverSchema } from './config.ts';
 import { devSchema } from './dev/options.ts';
 import { endWith, failureOf, realWorld, stopSignal, tellParent } from './process.ts';
+import { sidecarConfig, sidecarSchema } from './sidecar-config.ts';
 
 /**
  * The binary `writ`. Compositions are imported when they are run: a `writ get` should not load a gRPC server.

@@ -16,7 +16,7 @@ import { serverSpec, serviceSpec, sidecarSpec } from './dev/processes.ts';
 import { setUp } from './dev/setup.ts';
 
 /** After an unclean end, what was left running gets so long to notice, in milliseconds. */
-const ORPHAN_PATIENCE_MS = 10_000;
+const ORPHAN_PATIENCE_MS = 16_000;
 
 /**
  * `writ dev`: a control plane and a demo mesh, each part a process of its own, set up over the same interfaces that

@@ -44,7 +44,7 @@ function packageVersion(): string {
 }
 
 /** How long a child may take to close in order once its parent is gone, in milliseconds. */
-const ORPHAN_GRACE_MS = 10_000;
+const ORPHAN_GRACE_MS = 15_000;
 
 /**
  * What tells this process to stop. Alone: Ctrl-C, SIGTERM or a closed terminal; a second one ends it at once.

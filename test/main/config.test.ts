@@ -1,8 +1,9 @@
 import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { configFile, serverConfig, sidecarConfig } from '../../src/main/config.ts';
+import { configFile, serverConfig } from '../../src/main/config.ts';
 import { readPassphrase, resolveStore } from '../../src/main/secrets.ts';
+import { sidecarConfig } from '../../src/main/sidecar-config.ts';
 import { expectAppError } from '../support/errors.ts';
 import { tempDirectory } from '../support/temp.ts';
 

@@ -29,8 +29,8 @@ export interface ChildDeps {
   notify(text: string): void;
 }
 
-/** How long a child may take to close in order before it is killed, in milliseconds. */
-const STOP_GRACE_MS = 8_000;
+/** How long a child may take to close in order before it is killed, in milliseconds; a sidecar drains for ten seconds. */
+const STOP_GRACE_MS = 15_000;
 /** How long the first start may take until the child serves, in milliseconds. */
 const START_LIMIT_MS = 30_000;
 /** A child that ran so long is well; its next start comes without delay. */
