@@ -112,6 +112,7 @@ async function startMesh(directory: string, closers: (() => unknown)[]) {
       policy: {
         published: publisher.current,
         entries,
+        changes: store.revision,
         proxies: {
           connect: async (hello) => {
             const connection = await proxies.connect(hello);
