@@ -7,6 +7,8 @@ import { address, choice, duration, flag, formatAddress, path, text } from '../b
 import { reason } from '../base/durable.ts';
 import { AppError } from '../base/errors.ts';
 
+export type { SidecarConfig } from '../node/sidecar/config.ts';
+
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
