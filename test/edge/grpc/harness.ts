@@ -47,7 +47,7 @@ export async function startBench(
     port: 0,
     identity,
     bundle,
-    services: { ...absent, ...services },
+    services: { ...absentServices, ...services },
     clock,
     logger: silentLogger,
     ...(options.limits !== undefined && { limits: options.limits }),
@@ -104,7 +104,8 @@ function channelCredentials(authority: TestAuthority, svid: IssuedSvid | undefin
 const nothing = () => {
   throw new Error('this service is not part of the test');
 };
-const absent: Services = {
+/** Services that no test calls. */
+export const absentServices: Services = {
   enrollment: { attest: nothing },
   identity: { renew: nothing, signJwt: nothing },
   policy: {

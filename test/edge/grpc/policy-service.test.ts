@@ -197,6 +197,19 @@ describe('Policy.Watch', () => {
     expect(mesh.log).toEqual(['sent 1', 'nack 1 too clever', 'sent 2', 'nack 2 too clever', 'sent 3', 'ack 3']);
   });
 
+  it('sends content that was refused once more, after something else was in force in between', async () => {
+    const { bench, mesh } = await start();
+    const sidecar = new Sidecar(bench);
+    sidecar.say(hello);
+    const { revision, hash } = await sidecar.snapshot();
+    sidecar.say({ kind: 'nack', revision, hash, error: 'too clever' });
+    mesh.publish(2, 'two');
+    expect(await sidecar.applied()).toBe('2: two for web');
+    await until(() => mesh.log.includes('ack 2'));
+    mesh.publish(3, 'one');
+    expect(await sidecar.applied()).toBe('3: one for web');
+  });
+
   it('reads labels again when entries change, and sends what that changes', async () => {
     const { bench, mesh } = await start();
     const sidecar = new Sidecar(bench);

@@ -14,7 +14,7 @@ import { expectAppError } from '../../support/errors.ts';
 import type { IssuedSvid } from '../../support/pki.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 import type { Bench } from './harness.ts';
-import { ClientStream, ORDERS, serverIdentity, startBench, unary, WEB } from './harness.ts';
+import { absentServices, ClientStream, ORDERS, serverIdentity, startBench, unary, WEB } from './harness.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -249,7 +249,7 @@ describe('start and stop', () => {
     const bench = await startBench();
     const { identity, bundle, clock } = bench;
     const { port } = bench.server;
-    const services = {} as never;
+    const services = absentServices;
     await expectAppError(
       startGrpcServer({ host: '127.0.0.1', port, identity, bundle, services, clock, logger: silentLogger }),
       'unavailable',
