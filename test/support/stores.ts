@@ -17,7 +17,10 @@ export interface StoreBench {
   open(options?: StoreOptions, deps?: Partial<StoreDeps>): Promise<Store>;
 }
 
-/** Declares the same suite once on SQLite and once on PostgreSQL; where PostgreSQL is absent, it is skipped by name. */
+/**
+ * Declares the same suite once on SQLite and once on PostgreSQL; where PostgreSQL is absent, it is skipped by name. Call it
+ * at the top of a test file: all of a file's suites share one server.
+ */
 export function describeEachStore(name: string, suite: (bench: StoreBench) => void): void {
   describe(`${name} on SQLite`, () => {
     suite(bench('sqlite', async () => ({ kind: 'sqlite', path: join(await tempDirectory(), 'writ.db') })));
@@ -25,20 +28,26 @@ export function describeEachStore(name: string, suite: (bench: StoreBench) => vo
 
   const skipped = postgresMissing === undefined ? '' : ` [SKIPPED: ${postgresMissing}]`;
   describe.skipIf(skipped !== '')(`${name} on PostgreSQL${skipped}`, () => {
-    let server: TemporaryPostgres | undefined;
     beforeAll(async () => {
-      server = await startPostgres();
+      await sharedServer();
     });
-    afterAll(async () => {
-      await server?.stop();
-    });
-    suite(
-      bench('postgres', async () => {
-        if (server === undefined) throw new Error('database() is for use inside tests');
-        return { kind: 'postgres', url: await server.schema() };
-      }),
-    );
+    suite(bench('postgres', async () => ({ kind: 'postgres', url: await (await sharedServer()).schema() })));
   });
+
+  if (stopsAtEnd) return;
+  stopsAtEnd = true;
+  afterAll(async () => {
+    await (await server)?.stop();
+  });
+}
+
+/** Of this test file: every file has its own instance of this module. */
+let server: Promise<TemporaryPostgres> | undefined;
+let stopsAtEnd = false;
+
+function sharedServer(): Promise<TemporaryPostgres> {
+  server ??= startPostgres();
+  return server;
 }
 
 function bench(kind: StoreOptions['kind'], database: () => Promise<StoreOptions>): StoreBench {

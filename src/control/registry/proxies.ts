@@ -163,10 +163,19 @@ export class Proxies {
     await this.#loadSoon();
     await this.#rows.seen([...this.#connections.keys()], now);
     this.#hear(await this.#rows.lastSeen());
+    await this.#restore();
     for (const [instanceId, { row, heardAt }] of [...this.#known]) {
       if (this.#connections.has(instanceId)) continue;
       if (row.serving && now - heardAt >= AWAY_MS) await this.#rows.expire(instanceId, row.lastSeen);
       else if (!row.serving && now - row.lastSeen > FORGET_MS) await this.#forget(instanceId, row.lastSeen);
+    }
+  }
+
+  /** Another replica may have given up a sidecar of ours, while we could not reach the database for a minute. */
+  async #restore(): Promise<void> {
+    for (const [instanceId, connection] of [...this.#connections]) {
+      if (this.#known.get(instanceId)?.row.serving === true || !this.#isCurrent(connection)) continue;
+      await this.#rows.register(connection.hello, this.#clock.now());
     }
   }
 

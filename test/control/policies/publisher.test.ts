@@ -66,6 +66,7 @@ describe('What is published', () => {
       'writ-system/web',
     ]);
     expect(names(orders, { app: 'orders' })).toEqual(['shop/all', 'writ-system/all']);
+    expect(names(vault, { app: 'orders' })).toEqual(['bank/all', 'writ-system/all']);
     expect(names(vault, { app: 'web' })).toEqual(['bank/all', 'writ-system/all', 'writ-system/web']);
     expect(names('spiffe://example.org/writ/agent/x')).toEqual(['writ-system/all']);
   });

@@ -241,6 +241,22 @@ describeEachStore('The policy store', (stores) => {
     expect(await reached(two.policies, 2)).toEqual([]);
   });
 
+  it('misses no change that is committed while it opens', async () => {
+    const { store, policies } = await setUp(stores);
+    const changing: Store = {
+      ...{ kind: store.kind, db: store.db, cursors: store.cursors, revision: store.revision },
+      async transaction(fn) {
+        const result = await store.transaction(fn);
+        await policies.put({ source: document('a', '/a'), author });
+        return result;
+      },
+      nextRevision: (trx) => store.nextRevision(trx),
+      close: () => store.close(),
+    };
+    const late = await openPolicies(changing);
+    expect(await reached(late, 1)).toEqual(['shop/a@1']);
+  });
+
   it('shows every reader states that only ever go forward, and the last one in the end', async () => {
     const { policies } = await setUp(stores);
     const seen: number[] = [];

@@ -4,6 +4,7 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
 import type { ProxyHello, ProxyStatus } from '../../../src/control/registry/proxies.ts';
 import { Proxies } from '../../../src/control/registry/proxies.ts';
+import { ProxyRows } from '../../../src/control/registry/rows.ts';
 import type { Store, StoreOptions } from '../../../src/control/store/store.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -230,6 +231,41 @@ describeEachStore('A sidecar', (stores) => {
     const older = await proxies.connect(hello('a'));
     await Promise.all([older.close({ goodbye: true }), proxies.connect(hello('a'))]);
     expect(addresses(proxies)).toEqual(['10.0.0.1:1']);
+  });
+
+  it('keeps its endpoints when the goodbye of its old stream is carried out after it has connected again', async () => {
+    const { store, clock } = await setUp(stores);
+    const gate = Promise.withResolvers<void>();
+    let open = true;
+    const slow: Store = {
+      ...{ kind: store.kind, db: store.db, cursors: store.cursors, revision: store.revision },
+      async transaction(fn) {
+        if (!open) {
+          open = true;
+          await gate.promise;
+        }
+        return await store.transaction(fn);
+      },
+      nextRevision: (trx) => store.nextRevision(trx),
+      close: () => store.close(),
+    };
+    const { proxies } = await openProxies(slow, clock);
+    const older = await proxies.connect(hello('a'));
+    open = false;
+    const goodbye = older.close({ goodbye: true });
+    await proxies.connect(hello('a'));
+    gate.resolve();
+    await goodbye;
+    expect(addresses(proxies)).toEqual(['10.0.0.1:1']);
+  });
+
+  it('comes back into the mesh when another replica gave it up although it is connected here', async () => {
+    const { proxies, clock, store } = await setUp(stores);
+    await proxies.connect(hello('a'));
+    await new ProxyRows(store).leave('a', clock.now(), () => true);
+    await expect.poll(() => addresses(proxies), { timeout: 10_000 }).toEqual([]);
+    await pass(clock, 10_000);
+    await expect.poll(() => addresses(proxies), { timeout: 10_000 }).toEqual(['10.0.0.1:1']);
   });
 
   it('may move: its new endpoints replace the old ones', async () => {

@@ -93,6 +93,18 @@ describeEachStore('A store', (stores) => {
     await expect.poll(() => reader.revision.current, { timeout: 10_000 }).toBe(1);
   });
 
+  it('never goes back, also when the database does', async () => {
+    const clock = new FakeClock();
+    const store = await stores.open(undefined, { clock });
+    for (const key of ['a', 'b', 'c']) await put(store, key, '');
+    await store.db.updateTable('feed').set({ head: 1 }).where('id', '=', 1).execute();
+    const { version } = store.revision;
+    await clock.advance(1000);
+    await store.db.selectFrom('feed').selectAll().execute();
+    await clock.advance(1000);
+    expect([store.revision.current, store.revision.version]).toEqual([3, version]);
+  });
+
   it('goes on polling after a failure', async () => {
     const database = await stores.database();
     const clock = new FakeClock();
