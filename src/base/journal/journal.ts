@@ -123,6 +123,11 @@ export class Journal {
     return this.#durable;
   }
 
+  /** The number that the next appended record gets. */
+  get next(): number {
+    return this.#next;
+  }
+
   /** Stretches of records that can be read, in order. */
   get runs(): readonly Readonly<Run>[] {
     return this.#runs;

@@ -13,11 +13,14 @@ import { asciiField, callerTextField, countField, hexField, oneOfField, traceFie
 /** Longest encoding of one event, in bytes: all texts at their limit and every character escaped fit. */
 export const MAX_EVENT_BYTES = 96 * 1024;
 
+/** 9999-12-31T23:59:59.999Z: whatever is shown as a date must be one. */
+const MAX_TIME = 253_402_300_799_999;
+
 /** Everything known about the fields of each kind. Their order is the order of the bytes. */
 const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, { kind: K }>> } = {
   decision: {
     call: asciiField(1, 64),
-    time: countField(),
+    time: countField(MAX_TIME),
     source: asciiField(0, 2048),
     destination: asciiField(0, 2048),
     protocol: oneOfField(['http', 'grpc', 'tcp']),
@@ -35,15 +38,15 @@ const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, {
   },
   completion: {
     call: asciiField(1, 64),
-    time: countField(),
+    time: countField(MAX_TIME),
     status: countField(999),
     durationMs: countField(),
     bytesIn: countField(),
     bytesOut: countField(),
   },
-  heartbeat: { time: countField() },
+  heartbeat: { time: countField(MAX_TIME) },
   gap: {
-    time: countField(),
+    time: countField(MAX_TIME),
     reason: oneOfField(['spool-lost', 'spool-corrupt']),
     epoch: countField(),
     fromSeq: countField(),

@@ -1,0 +1,111 @@
+import type { Selectable } from 'kysely';
+import type { AuditRecord, CompletionEvent, DecisionEvent } from '../../core/audit/event.ts';
+import { MAX_BATCH_EVENTS } from '../../core/audit/ship.ts';
+import type { AuditCompletionsTable, AuditRecordsTable } from '../store/audit-tables.ts';
+
+/** Where an event stands: in its sidecar's sequence, and in the ledger. */
+export interface EventPlace {
+  readonly sidecar: string;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly leaf: number;
+  /** Position in its batch. */
+  readonly index: number;
+}
+
+/** UTF-16 units of a path that are indexed: at most 600 bytes. */
+export const PATH_START_UNITS = 200;
+
+export function toRecordRow(event: DecisionEvent, at: EventPlace): AuditRecordsTable {
+  const path = storable(event.path);
+  return {
+    sidecar: at.sidecar,
+    epoch: at.epoch,
+    seq: at.seq,
+    place: at.leaf * MAX_BATCH_EVENTS + at.index,
+    leaf: at.leaf,
+    call: event.call,
+    time: event.time,
+    source: event.source,
+    destination: event.destination,
+    protocol: event.protocol,
+    method: storable(event.method),
+    host: storable(event.host),
+    path,
+    path_start: pathStart(path),
+    port: event.port,
+    decision: event.decision,
+    reason: event.reason,
+    rule: event.rule,
+    policy_revision: event.policyRevision,
+    trace_id: event.traceId,
+    token_subject: storable(event.tokenSubject),
+    certificate_serial: event.certificateSerial,
+  };
+}
+
+export function toCompletionRow(event: CompletionEvent, sidecar: string): AuditCompletionsTable {
+  return {
+    sidecar,
+    call: event.call,
+    time: event.time,
+    status: event.status,
+    duration_ms: event.durationMs,
+    bytes_in: event.bytesIn,
+    bytes_out: event.bytesOut,
+  };
+}
+
+/** A decision with what is known of its completion. */
+export type JoinedRow = Selectable<AuditRecordsTable> & {
+  readonly status: number | null;
+  readonly duration_ms: number | null;
+};
+
+/** 'sealed': the index follows the ledger, so whatever it shows is durable there, under that leaf. */
+export function toAuditRecord(row: JoinedRow): AuditRecord {
+  return Object.freeze({
+    id: `${row.sidecar}.${row.epoch}.${row.seq}`,
+    time: new Date(row.time).toISOString(),
+    source: row.source,
+    destination: row.destination,
+    operation: Object.freeze({
+      protocol: row.protocol as AuditRecord['operation']['protocol'],
+      method: row.method,
+      host: row.host,
+      path: row.path,
+      port: row.port,
+    }),
+    decision: row.decision as AuditRecord['decision'],
+    reason: row.reason as AuditRecord['reason'],
+    rule: row.rule,
+    policyRevision: row.policy_revision,
+    status: row.status,
+    durationMs: row.duration_ms,
+    traceId: row.trace_id,
+    tokenSubject: row.token_subject,
+    certificateSerial: row.certificate_serial,
+    sidecar: row.sidecar,
+    epoch: row.epoch,
+    sequence: row.seq,
+    proof: Object.freeze({ state: 'sealed', leaf: row.leaf }),
+  });
+}
+
+/** The sidecar, epoch and sequence in a record's id; `undefined` for what is none. The sidecar's id may contain dots. */
+export function parseRecordId(id: string): { sidecar: string; epoch: number; seq: number } | undefined {
+  const match = /^([!-~]{1,128})\.([1-9]\d{0,15})\.([1-9]\d{0,15})$/.exec(id);
+  const [, sidecar, epoch, seq] = match ?? [];
+  if (sidecar === undefined || !Number.isSafeInteger(Number(epoch)) || !Number.isSafeInteger(Number(seq)))
+    return undefined;
+  return { sidecar, epoch: Number(epoch), seq: Number(seq) };
+}
+
+/** Text as every database takes it: PostgreSQL knows no NUL, and half a surrogate pair is no UTF-8. */
+export function storable(text: string): string {
+  return text.replaceAll('\0', '\ufffd').toWellFormed();
+}
+
+export function pathStart(path: string): string {
+  return path.slice(0, PATH_START_UNITS).toWellFormed();
+}

@@ -1,0 +1,119 @@
+import type { ExpressionBuilder, Kysely, SelectQueryBuilder } from 'kysely';
+import { sql } from 'kysely';
+import { AppError } from '../../base/errors.ts';
+import type { AuditRecord } from '../../core/audit/event.ts';
+import type { AuditQuery } from '../../core/audit/query.ts';
+import { pathFilter } from '../../core/audit/query.ts';
+import type { AuditTables } from '../store/audit-tables.ts';
+import type { Cursors, Page } from '../store/page.ts';
+import { pageLimit } from '../store/page.ts';
+import type { JoinedRow } from './rows.ts';
+import { PATH_START_UNITS, parseRecordId, pathStart, storable, toAuditRecord } from './rows.ts';
+
+type Db = Kysely<AuditTables>;
+
+/** One page of the index, newest first: by time, and among equal times by order of arrival. */
+export async function searchRecords(db: Db, cursors: Cursors, query: AuditQuery): Promise<Page<AuditRecord>> {
+  const limit = pageLimit(query.limit);
+  const scope = `audit:${JSON.stringify(filtersOf(query))}`;
+  const after = cursors.open(scope, query.cursor);
+  let select = filtered(joined(db), query)
+    .orderBy('r.time', 'desc')
+    .orderBy('r.place', 'desc')
+    .limit(limit + 1);
+  if (after !== undefined) {
+    const [time, place] = after.map(Number) as [number, number];
+    select = select.where((eb) =>
+      eb.or([eb('r.time', '<', time), eb.and([eb('r.time', '=', time), eb('r.place', '<', place)])]),
+    );
+    // Redundant, but it lets the database start in the middle of the index.
+    select = select.where('r.time', '<=', time);
+  }
+  const rows = await select.execute();
+  const page = cursors.page(scope, rows, limit, (row) => [row.time, row.place]);
+  return { items: page.items.map(toAuditRecord), nextCursor: page.nextCursor };
+}
+
+/** Throws `not-found`. */
+export async function findRecord(db: Db, id: string): Promise<AuditRecord> {
+  const key = parseRecordId(id);
+  const row =
+    key === undefined
+      ? undefined
+      : await joined(db)
+          .where('r.sidecar', '=', key.sidecar)
+          .where('r.epoch', '=', key.epoch)
+          .where('r.seq', '=', key.seq)
+          .executeTakeFirst();
+  if (row === undefined) throw new AppError('not-found', 'No audit event has this id.');
+  return toAuditRecord(row);
+}
+
+/** The records of some calls of one sidecar, in the order of arrival. */
+export async function findCalls(db: Db, sidecar: string, calls: readonly string[]): Promise<readonly AuditRecord[]> {
+  if (calls.length === 0) return [];
+  const rows = await joined(db)
+    .where('r.sidecar', '=', sidecar)
+    .where('r.call', 'in', calls)
+    .orderBy('r.place')
+    .execute();
+  return rows.map(toAuditRecord);
+}
+
+type Joined = AuditTables & { r: AuditTables['audit_records']; c: AuditTables['audit_completions'] };
+type JoinedSelect = SelectQueryBuilder<Joined, 'r' | 'c', JoinedRow>;
+
+function joined(db: Db): JoinedSelect {
+  const select = db
+    .selectFrom('audit_records as r')
+    .leftJoin('audit_completions as c', (join) =>
+      join.onRef('c.sidecar', '=', 'r.sidecar').onRef('c.call', '=', 'r.call'),
+    )
+    .selectAll('r')
+    .select(['c.status', 'c.duration_ms']);
+  return select as unknown as JoinedSelect;
+}
+
+function filtered(select: JoinedSelect, query: AuditQuery): JoinedSelect {
+  const { source, destination, decision, rule, path, trace, since, until } = query;
+  let q = select;
+  if (source !== undefined) q = q.where('r.source', '=', storable(source));
+  if (destination !== undefined) q = q.where('r.destination', '=', storable(destination));
+  if (decision !== undefined) q = q.where('r.decision', '=', decision);
+  if (rule !== undefined) q = q.where('r.rule', '=', storable(rule));
+  if (trace !== undefined) q = q.where('r.trace_id', '=', storable(trace));
+  if (since !== undefined) q = q.where('r.time', '>=', since);
+  if (until !== undefined) q = q.where('r.time', '<', until);
+  if (path !== undefined) q = q.where((eb) => onPath(eb, path));
+  return q;
+}
+
+/**
+ * A prefix is a range of the index, compared by code points: no LIKE, whose wildcards and case rules differ between
+ * databases and would have to be escaped.
+ */
+function onPath(eb: ExpressionBuilder<Joined, 'r' | 'c'>, wanted: string) {
+  const { kind, value } = pathFilter(wanted);
+  const text = storable(value);
+  const start = pathStart(text);
+  if (kind === 'exact') return eb.and([eb('r.path_start', '=', start), eb('r.path', '=', text)]);
+  const after = successor(start);
+  const range = [eb('r.path_start', '>=', start), ...(after === undefined ? [] : [eb('r.path_start', '<', after)])];
+  if (text.length <= PATH_START_UNITS) return eb.and(range);
+  return eb.and([...range, sql<boolean>`substr(${eb.ref('r.path')}, 1, ${sql.lit([...text].length)}) = ${text}`]);
+}
+
+/** The first text behind all that begin with `prefix`; `undefined` when there is none. */
+function successor(prefix: string): string | undefined {
+  const points = [...prefix];
+  for (;;) {
+    const last = points.pop()?.codePointAt(0);
+    if (last === undefined) return undefined;
+    if (last < 0x10_ffff) return points.join('') + String.fromCodePoint(last === 0xd7ff ? 0xe000 : last + 1);
+  }
+}
+
+function filtersOf(query: AuditQuery): readonly unknown[] {
+  const { source, destination, decision, rule, path, trace, since, until } = query;
+  return [source, destination, decision, rule, path, trace, since, until].map((value) => value ?? null);
+}
