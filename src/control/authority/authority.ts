@@ -225,8 +225,8 @@ export class Authority {
       notBefore: now - this.#lifetimes.backdateSeconds * 1000,
       notAfter: now + this.#lifetimes.intermediateSeconds * 1000,
     });
-    const lifeMs = Math.min(this.#lifetimes.intermediateSeconds * 1000, this.#root.notAfter - now);
-    return { issuer: { certificate, chain: [certificate], privateKey }, renewAt: now + lifeMs / 2 };
+    const notAfter = Math.min(now + this.#lifetimes.intermediateSeconds * 1000, this.#root.notAfter);
+    return { issuer: { certificate, chain: [certificate], privateKey }, renewAt: halfLife(now, notAfter) };
   }
 
   #makeServerIdentity(): { readonly identity: ServerIdentity; readonly renewAt: number } {
@@ -242,7 +242,7 @@ export class Authority {
       dnsNames: [SERVER_DNS_NAME],
     });
     const identity = Object.freeze({ chain: svid.chain, privateKey, notAfter: svid.notAfter });
-    return { identity, renewAt: now + (svid.notAfter - now) / 2 };
+    return { identity, renewAt: halfLife(now, svid.notAfter) };
   }
 
   #checkSubject(id: SpiffeId): void {
@@ -289,6 +289,11 @@ function checkRootValidity(root: RootMaterial, now: number): void {
       `The root certificate ended at ${ended}. Begin anew with an empty key store, and enroll every workload again.`,
     );
   }
+}
+
+/** Not sooner than in a second: what is capped to the end of the root would be renewed ever faster as that draws near. */
+function halfLife(now: number, notAfter: number): number {
+  return now + Math.max((notAfter - now) / 2, 1000);
 }
 
 function checkTtl(asked: number | undefined, usual: number, longest: number): number {

@@ -146,12 +146,7 @@ interface SavedFields {
 }
 
 function readFields(saved: Buffer, name: string, trustDomain: string): SavedFields {
-  let fields: Readonly<Record<string, unknown>>;
-  try {
-    fields = JSON.parse(saved.toString('utf8'));
-  } catch (cause) {
-    throw damaged(name, cause);
-  }
+  const fields = parseObject(saved, name);
   if (fields.version !== version) {
     throw new AppError(
       'incompatible-data',
@@ -173,6 +168,17 @@ function readFields(saved: Buffer, name: string, trustDomain: string): SavedFiel
   } catch (cause) {
     throw damaged(name, cause);
   }
+}
+
+function parseObject(saved: Buffer, name: string): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(saved.toString('utf8'));
+  } catch (cause) {
+    throw damaged(name, cause);
+  }
+  if (typeof value !== 'object' || value === null) throw damaged(name);
+  return value as Readonly<Record<string, unknown>>;
 }
 
 function damaged(name: string, cause?: unknown): AppError {
