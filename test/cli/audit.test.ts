@@ -92,15 +92,19 @@ describe('audit tail', () => {
     expect(lines[1]).toMatch(/shop\/web → shop\/payments +GET \/orders +DENY {3}403 {2}default-deny$/);
   });
 
-  it('prints a call without its status when it does not end', async () => {
+  it('prints a call that takes long without its status, and not again when it ends', async () => {
     const cli = await connect();
     const tail = cli.run('audit', 'tail');
     await until(() => cli.rest.audit.openTails === 1);
-    cli.rest.audit.emit({ type: 'record', record: auditRecord({ status: null }) });
+    const call = auditRecord();
+    cli.rest.audit.emit({ type: 'record', record: { ...call, status: null } });
     await until(async () => {
       await cli.rest.clock.advance(500);
       return cli.printed.stdout !== '';
     });
+    cli.rest.audit.emit({ type: 'record', record: call });
+    cli.rest.audit.emit({ type: 'lost', count: 1 });
+    await until(() => cli.printed.stderr !== '');
     cli.stop.abort();
     await tail;
     expect(cli.printed.stdout).toMatch(/ALLOW {7}shop\/web-to-orders@4#0\n$/);
@@ -154,7 +158,7 @@ describe('audit tail', () => {
     let connections = 0;
     const server = createServer((_request, response) => {
       connections += 1;
-      response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': open\n\n');
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
     });
     const cli = await listening(server, clock);
     const tail = cli.run('audit', 'tail');

@@ -122,8 +122,29 @@ describe('a child', () => {
     onTestFinished(() => void supervisor.kill('SIGKILL'));
     const [pid] = (await once(supervisor, 'message')) as [number];
     expect(alive(pid)).toBe(true);
-    process.kill(pid, 'SIGINT');
     supervisor.kill('SIGKILL');
     await until(() => !alive(pid));
+  });
+
+  it('leaves Ctrl-C to its supervisor, and stops at SIGTERM', async () => {
+    const script = `import { stopSignal } from ${JSON.stringify(resolve('src/main/process.ts'))};
+       const timer = setInterval(() => {}, 1000);
+       process.on('message', () => process.send('pong'));
+       stopSignal(true).addEventListener('abort', () => { clearInterval(timer); process.disconnect(); });
+       process.send('ready');`;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    const exit = once(child, 'exit');
+    expect(await once(child, 'message')).toEqual(['ready', undefined]);
+    for (const signal of ['SIGINT', 'SIGHUP'] as const) {
+      const pong = once(child, 'message');
+      child.kill(signal);
+      child.send('ping');
+      expect((await Promise.race([pong, exit]))[0], `after ${signal}`).toBe('pong');
+    }
+    child.kill('SIGTERM');
+    expect(await exit).toEqual([0, null]);
   });
 });
