@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
-import { fastify } from 'fastify';
+import { fastify, LogController } from 'fastify';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
@@ -46,7 +46,7 @@ export function createApp(deps: AppDeps): App {
   const app = fastify({
     loggerInstance: deps.logger as FastifyBaseLogger,
     // Reads are not logged, writes are (writes.ts): the access log would hold query strings with identities.
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     // Drawn here, never taken from the caller: it goes into logs.
     genReqId: () => uuidv7(deps.clock, deps.random),
     requestIdHeader: false,

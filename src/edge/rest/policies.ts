@@ -122,7 +122,7 @@ function putPolicy(app: App, deps: { readonly policies: PoliciesPort; readonly n
     const consumes = [YAML, 'text/yaml', 'application/json'];
     scope.addContentTypeParser(consumes, { parseAs: 'buffer' }, (_request, body, done) => {
       try {
-        done(null, new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body as Buffer));
+        done(null, new TextDecoder('utf-8', { fatal: true }).decode(body as Buffer));
       } catch {
         done(new AppError('invalid', 'The body is not valid UTF-8.'), undefined);
       }

@@ -15,6 +15,7 @@ import type { App } from './app.ts';
 import { createApp } from './app.ts';
 import { audit } from './audit.ts';
 import { bundle } from './bundle.ts';
+import { Connections } from './connections.ts';
 import { entries } from './entries.ts';
 import { guard } from './guard.ts';
 import type { ServerInfo } from './info.ts';
@@ -67,13 +68,14 @@ const MAX_CONNECTIONS = 1_000;
 export async function createRestServer(deps: RestDeps, options: ListenOptions): Promise<RunningServer> {
   const stopping = new AbortController();
   const { app, port } = await createRoutes(deps, { ...options, stopping: stopping.signal });
+  const connections = new Connections(app.server);
   await listen(app, options);
   let closing: Promise<void> | undefined;
   return {
     url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port()}`,
     port: port(),
     close: () => {
-      closing ??= close(app, stopping, deps.clock);
+      closing ??= close(app, stopping, connections, deps.clock);
       return closing;
     },
   };
@@ -112,7 +114,8 @@ export async function createRoutes(
 async function listen(app: App, options: ListenOptions): Promise<void> {
   app.server.maxConnections = MAX_CONNECTIONS;
   try {
-    await app.listen({ host: options.host, port: options.port });
+    // For a name with several addresses fastify would open several servers; one is enough, and is what `close` knows of.
+    await app.listen({ host: options.host === 'localhost' ? '127.0.0.1' : options.host, port: options.port });
   } catch (cause) {
     await app.close();
     const why = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
@@ -126,9 +129,10 @@ async function listen(app: App, options: ListenOptions): Promise<void> {
   }
 }
 
-async function close(app: App, stopping: AbortController, clock: Clock): Promise<void> {
+async function close(app: App, stopping: AbortController, connections: Connections, clock: Clock): Promise<void> {
   stopping.abort();
-  const cancel = clock.after(GRACE_MS, () => app.server.closeAllConnections());
+  connections.stop();
+  const cancel = clock.after(GRACE_MS, () => connections.cut());
   try {
     await app.close();
   } finally {

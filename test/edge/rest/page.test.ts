@@ -3,45 +3,12 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { auditRecord } from './audit.ts';
+import { FakeElement } from './element.ts';
 import { createWorld } from './world.ts';
 
 const directory = join(import.meta.dirname, '../../../src/edge/rest/page');
 const load = (file: string) => import(pathToFileURL(join(directory, file)).href);
 
-/** Just enough of an element. Whatever could turn text into markup is not there, so touching it fails. */
-class FakeElement {
-  textContent = '';
-  title = '';
-  className = '';
-  readonly dataset: Record<string, string> = {};
-  readonly children: FakeElement[] = [];
-  parent: FakeElement | undefined;
-  readonly name: string;
-  constructor(name: string) {
-    this.name = name;
-    Object.seal(this);
-  }
-  append(...children: FakeElement[]) {
-    for (const child of children) child.parent = this;
-    this.children.push(...children);
-  }
-  prepend(child: FakeElement) {
-    child.parent = this;
-    this.children.unshift(child);
-  }
-  remove() {
-    const siblings = this.parent?.children ?? [];
-    siblings.splice(siblings.indexOf(this), 1);
-  }
-  replaceWith(other: FakeElement) {
-    const siblings = this.parent?.children ?? [];
-    other.parent = this.parent;
-    siblings.splice(siblings.indexOf(this), 1, other);
-  }
-  get text(): string[] {
-    return this.children.length === 0 ? [this.textContent] : this.children.flatMap((child) => child.text);
-  }
-}
 const document = { createElement: (name: string) => new FakeElement(name) };
 const hostile = '/<img src=x onerror=alert(1)>';
 

@@ -41,6 +41,7 @@ describe('entity tags', () => {
     await expectAppError(() => readIfMatch(''), 'invalid');
     await expectAppError(() => readIfMatch('"1","2"'), 'invalid', /exactly one/);
     await expectAppError(() => readIfMatch('"042"'), 'precondition-failed');
+    await expectAppError(() => readIfMatch('W/"42"'), 'precondition-failed');
     expect(readCreateOnly(undefined)).toBe(false);
     expect(readCreateOnly('*')).toBe(true);
     await expectAppError(() => readCreateOnly('"1"'), 'invalid');

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { WatchSource } from '../../../src/base/watch.ts';
 import type { World } from './world.ts';
 import { createWorld, expectProblem, policyText } from './world.ts';
 
@@ -37,6 +38,26 @@ describe('POST /v1/policies:check', () => {
       notes: [],
     });
     expect(answer.policyRevision).toBe(world.policies.current.current.revision);
+  });
+
+  it('names no line of a text that was replaced after the policies in force were read', async () => {
+    const world = await createWorld();
+    await put(world, policyText('web'));
+    const inForce = new WatchSource(world.policies.current.current);
+    const { policies } = world;
+    const stale = await createWorld({
+      deps: {
+        policies: {
+          current: inForce,
+          get: (namespace, name) => policies.get(namespace, name),
+          list: (filter) => policies.list(filter),
+          put: (change) => policies.put(change),
+          delete: (change) => policies.delete(change),
+        },
+      },
+    });
+    await world.policies.put({ source: `# moved\n${policyText('web')}`, author: 'test', ifMatch: '*' });
+    expect((await check(stale, call)).json()).toMatchObject({ decision: 'allow', rule: 'shop/web@1#0', source: null });
   });
 
   it('denies by default and says what did not match', async () => {

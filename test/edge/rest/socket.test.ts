@@ -130,6 +130,18 @@ describe('over a real socket', () => {
     await closed;
   });
 
+  it('stopping does not wait for a connection on which nothing was asked', async () => {
+    const world = await createWorld();
+    const server = await world.listen();
+    const socket = connect(server.port, '127.0.0.1');
+    await once(socket, 'connect');
+    const closed = once(socket, 'close');
+    await fetch(`${server.url}/v1/jwks`);
+    await server.close();
+    socket.resume();
+    await closed;
+  });
+
   it('stopping twice is stopping once, and no connection remains', async () => {
     const world = await createWorld();
     const server = await world.listen();
