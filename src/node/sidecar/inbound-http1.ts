@@ -18,6 +18,8 @@ import { isWebSocket, relayUpgrade } from './upgrade.ts';
 export function inboundHttp1(inbound: Inbound): Protocol {
   const { application, enforcer, limits, clock, logger } = inbound;
   const callers = new WeakMap<Socket, Caller>();
+  /** Nothing that follows an ambiguous request is believed to be a request. */
+  const poisoned = new WeakSet<Socket>();
   let draining = false;
 
   const server = createServer({
@@ -65,10 +67,13 @@ export function inboundHttp1(inbound: Inbound): Protocol {
   });
 
   async function onRequest(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const caller = callers.get(req.socket);
+    const { socket } = req;
+    const caller = callers.get(socket);
     if (caller === undefined) return void res.destroy();
+    if (poisoned.has(socket)) return;
     if (isExpired(caller, clock)) return void sendProblem(res, expired, { connection: 'close' });
     const head = readHttp1Head(req.rawHeaders, limits.maxHeaders);
+    if (!head.ok) poisoned.add(socket);
     const trace = traceOf(head);
     const verdict = await enforcer.admit(callOf(caller, req, head, trace.id));
     if (!verdict.admitted || !head.ok) return refuse(verdict, req, res);
@@ -150,6 +155,9 @@ export function inboundHttp1(inbound: Inbound): Protocol {
     socket.on('error', () => undefined);
     const caller = callers.get(socket);
     if (caller === undefined) return void socket.destroy();
+    // The refusal of what came before is on its way, and closes the connection.
+    if (poisoned.has(socket)) return;
+    poisoned.add(socket);
     const verdict = await enforcer.admit({
       peer: caller.peer,
       port: application.port,

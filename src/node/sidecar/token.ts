@@ -1,7 +1,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
-import { looksLikeJwtSvid, verifyJwtSvid } from '../../core/identity/jwt-svid.ts';
+import { verifyJwtSvid } from '../../core/identity/jwt-svid.ts';
 
 /** Accepted tokens that are remembered, so that a caller who repeats one costs no signature check. */
 const MAX_REMEMBERED = 1024;
@@ -26,11 +26,14 @@ export class TokenVerifier {
     this.#clock = o.clock;
   }
 
-  /** The JWT-SVID in an `Authorization` value, or undefined when there is none of this trust domain. */
+  /**
+   * The bearer token in an `Authorization` value if it claims to be a JWT-SVID of this trust domain, else undefined. Only the
+   * claim counts, not the form: a token that names our subject and has another algorithm, or no signature, is ours to refuse.
+   */
   find(authorization: string | undefined, trustDomain: string): string | undefined {
     if (authorization === undefined || !/^bearer /i.test(authorization)) return undefined;
     const token = authorization.slice('bearer '.length).trim();
-    return looksLikeJwtSvid(token, trustDomain) ? token : undefined;
+    return claimedSubject(token)?.toLowerCase().startsWith(`spiffe://${trustDomain}/`) ? token : undefined;
   }
 
   /** The subject of a good token; undefined for any other. */
@@ -59,5 +62,17 @@ export class TokenVerifier {
       if (error instanceof AppError) return undefined;
       throw error;
     }
+  }
+}
+
+function claimedSubject(token: string): string | undefined {
+  const payload = token.split('.', 3)[1];
+  if (payload === undefined) return undefined;
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'));
+    if (typeof claims !== 'object' || claims === null || !('sub' in claims)) return undefined;
+    return typeof claims.sub === 'string' ? claims.sub : undefined;
+  } catch {
+    return undefined;
   }
 }

@@ -1,6 +1,8 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { connect as connectTls } from 'node:tls';
 import { onTestFinished } from 'vitest';
 
 export interface Answer {
@@ -77,4 +79,24 @@ export async function dial(port: number): Promise<Socket> {
     socket.once('error', reject);
   });
   return socket;
+}
+
+/** A TLS connection straight to a sidecar's inbound port, with the certificate of the test's choice. */
+export function dialTls(
+  port: number,
+  o: { readonly cert?: string; readonly key?: string; readonly alpn?: string[]; readonly maxVersion?: 'TLSv1.2' },
+): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({
+      host: '127.0.0.1',
+      port,
+      rejectUnauthorized: false,
+      ...(o.cert === undefined || o.key === undefined ? {} : { cert: o.cert, key: o.key }),
+      ...(o.alpn === undefined ? {} : { ALPNProtocols: o.alpn }),
+      ...(o.maxVersion === undefined ? {} : { maxVersion: o.maxVersion }),
+    });
+    onTestFinished(() => void socket.destroy());
+    socket.once('secureConnect', () => resolve(socket));
+    socket.once('error', reject);
+  });
 }
