@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Clock } from '../../../src/base/clock.ts';
 import type { JournalOptions } from '../../../src/base/journal/journal.ts';
 import { Journal } from '../../../src/base/journal/journal.ts';
 import { silentLogger } from '../../../src/base/log.ts';
@@ -288,7 +289,9 @@ describe('a journal whose disk fails', () => {
           const again = await open(files.crash('power'));
           const found = (await contents(again)).map((line) => line.split(' ')[1]);
           expect(again.damage, `step ${at}`).toEqual([]);
-          expect(found, `step ${at}`).toEqual(promised);
+          expect(found.slice(0, promised.length), `step ${at}`).toEqual(promised);
+          // What failed last may still have reached the disk; nothing has superseded it.
+          expect(found.length - promised.length, `step ${at}`).toBeLessThanOrEqual(2);
           await again.close();
         }
       }
@@ -359,17 +362,14 @@ describe('a journal whose disk fails', () => {
   });
 
   it('tries a broken disk again although the clock was set back', async () => {
-    const ownClock = new FakeClock();
+    let now = 1_000_000;
+    const setBack: Clock = { now: () => now, after: () => () => undefined };
     const files = new MemoryFiles();
-    const journal = await open(files, {
-      clock: { now: () => ownClock.now(), after: (ms, fn) => ownClock.after(ms, fn) },
-    });
+    const journal = await open(files, { clock: setBack });
     files.hook = failing((step) => step.operation === 'create', 'fail');
     await expectAppError(append(journal, 'a'), 'unavailable');
     files.hook = () => 'pass';
-    const early = await open(new MemoryFiles(), { clock: new FakeClock(0) });
-    await early.close();
-    await ownClock.advance(100);
+    now = 0;
     expect(await append(journal, 'b')).toEqual([1]);
     await journal.close();
   });
