@@ -229,6 +229,14 @@ describe('the trust domain', () => {
   it('a bundle without roots trusts nobody', () =>
     refused(svid.chain, /does not lead/, { bundle: { ...bundle, roots: [] } }));
 
+  it('a workload certificate that got among the roots is not trusted by that', () => {
+    const name = instanceName('i-3');
+    const aki = extension.authorityKeyIdentifier(keyIdentifier(spki));
+    const selfSigned = certify(root, { issuer: name, subject: name, aki, signer: key.privateKey });
+    const own: TrustBundle = { ...bundle, roots: [selfSigned] };
+    return refused([selfSigned], /issuer is not an authority/, { bundle: own });
+  });
+
   it('a bundle may have several roots', () => {
     const second = createTestAuthority({ now });
     const both: TrustBundle = { ...bundle, roots: [...second.bundle.roots, ...bundle.roots] };

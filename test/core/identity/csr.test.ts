@@ -185,6 +185,8 @@ describe('the key', () => {
     const point = spkiOf(p256.publicKey).subarray(-65);
     const compressed = Buffer.concat([Buffer.of(2 + ((point[64] ?? 0) & 1)), point.subarray(1, 33)]);
     await refused(forge(p256, { spki: der.sequence(algorithm, der.bitString(compressed)) }), /not uncompressed/);
+    const hybrid = Buffer.concat([Buffer.of(6 + ((point[64] ?? 0) & 1)), point.subarray(1)]);
+    await refused(forge(p256, { spki: der.sequence(algorithm, der.bitString(hybrid)) }), /not uncompressed/);
     const off = Buffer.from(point);
     off[64] = (off[64] ?? 0) ^ 1;
     await refused(forge(p256, { spki: der.sequence(algorithm, der.bitString(off)) }), /public key is not valid/);
