@@ -26,15 +26,15 @@ export interface ProxyHello {
 }
 
 const MAX_ENDPOINTS = 32;
-const MAX_VERSION_CHARACTERS = 128;
 const MAX_ADDRESS_CHARACTERS = 261;
+const versionPattern = /^[\x20-\x7e]{0,128}$/;
 const addressPattern = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?):([1-9][0-9]{0,4})$/;
 const unspecifiedHost = /^(0\.0\.0\.0|\[[0:]+\]):/;
 
 /** Throws `invalid`, naming the field. */
 export function checkHello(hello: ProxyHello): void {
-  if (hello.version.length > MAX_VERSION_CHARACTERS) {
-    throw new AppError('invalid', `version must have at most ${MAX_VERSION_CHARACTERS} characters.`);
+  if (!versionPattern.test(hello.version)) {
+    throw new AppError('invalid', 'version must have at most 128 characters, all of them visible ASCII or spaces.');
   }
   if (hello.inbound.length > MAX_ENDPOINTS) {
     throw new AppError('invalid', `inbound must have at most ${MAX_ENDPOINTS} endpoints.`);

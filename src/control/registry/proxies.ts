@@ -220,7 +220,7 @@ export class Proxies {
       await this.#loadSoon();
     } else {
       this.#connections.delete(instanceId);
-      await this.#rows.seen([instanceId], now);
+      await this.#rows.seenLast(instanceId, now);
     }
   }
 

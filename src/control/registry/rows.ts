@@ -1,4 +1,5 @@
 import type { Transaction } from 'kysely';
+import { GroupCommit } from '../store/group.ts';
 import type { Store } from '../store/store.ts';
 import type { Tables } from '../store/tables.ts';
 import type { InboundEndpoint, ProxyHello } from './hello.ts';
@@ -19,12 +20,26 @@ export interface ProxyRow {
 /** Fits the number of parameters that every database takes in one statement. */
 const MAX_IDS_PER_STATEMENT = 500;
 
-/** The table of sidecars. All methods but the reads run in a transaction of their own. */
+interface Registration {
+  readonly hello: ProxyHello;
+  readonly now: number;
+}
+
+/** The table of sidecars. Whole meshes connect at once: their registrations share transactions. */
 export class ProxyRows {
   readonly #store: Store;
+  readonly #registrations: GroupCommit<Registration>;
+  readonly #sightings: GroupCommit<string>;
+  #lastSighting = 0;
 
   constructor(store: Store) {
     this.#store = store;
+    this.#registrations = new GroupCommit((items) =>
+      store.transaction(async (trx) => {
+        for (const item of items) await this.#register(trx, item);
+      }),
+    );
+    this.#sightings = new GroupCommit((instanceIds) => this.seen(instanceIds, this.#lastSighting));
   }
 
   /** Those that changed after `revision`. */
@@ -49,31 +64,16 @@ export class ProxyRows {
 
   /** Its endpoints are part of the mesh from now on. No new revision when nothing but `now` is new. */
   async register(hello: ProxyHello, now: number): Promise<void> {
-    const inbound = JSON.stringify(
-      hello.inbound.map(({ address, protocol, applicationPort }) => ({ address, protocol, applicationPort })),
-    );
-    const content = { spiffe_id: hello.spiffeId, version: hello.version, inbound, serving: 1 };
-    await this.#store.transaction(async (trx) => {
-      const before = await trx
-        .selectFrom('proxies')
-        .selectAll()
-        .where('instance_id', '=', hello.instanceId)
-        .executeTakeFirst();
-      const isSame =
-        before?.spiffe_id === content.spiffe_id &&
-        before.version === content.version &&
-        before.inbound === content.inbound &&
-        before.serving === content.serving;
-      const revision = isSame ? before.revision : await this.#store.nextRevision(trx);
-      const change = { ...content, last_seen: now, revision };
-      await trx
-        .insertInto('proxies')
-        .values({ instance_id: hello.instanceId, ...change })
-        .onConflict((conflict) => conflict.column('instance_id').doUpdateSet(change))
-        .execute();
-    });
+    await this.#registrations.add({ hello, now });
   }
 
+  /** One sidecar was there until now. */
+  async seenLast(instanceId: string, now: number): Promise<void> {
+    this.#lastSighting = now;
+    await this.#sightings.add(instanceId);
+  }
+
+  /** All of them are there. */
   async seen(instanceIds: readonly string[], now: number): Promise<void> {
     for (let start = 0; start < instanceIds.length; start += MAX_IDS_PER_STATEMENT) {
       const ids = instanceIds.slice(start, start + MAX_IDS_PER_STATEMENT);
@@ -103,6 +103,30 @@ export class ProxyRows {
         .where('serving', '=', 0)
         .execute(),
     );
+  }
+
+  async #register(trx: Transaction<Tables>, { hello, now }: Registration): Promise<void> {
+    const inbound = JSON.stringify(
+      hello.inbound.map(({ address, protocol, applicationPort }) => ({ address, protocol, applicationPort })),
+    );
+    const content = { spiffe_id: hello.spiffeId, version: hello.version, inbound, serving: 1 };
+    const before = await trx
+      .selectFrom('proxies')
+      .selectAll()
+      .where('instance_id', '=', hello.instanceId)
+      .executeTakeFirst();
+    const isSame =
+      before?.spiffe_id === content.spiffe_id &&
+      before.version === content.version &&
+      before.inbound === content.inbound &&
+      before.serving === content.serving;
+    const revision = isSame ? before.revision : await this.#store.nextRevision(trx);
+    const change = { ...content, last_seen: now, revision };
+    await trx
+      .insertInto('proxies')
+      .values({ instance_id: hello.instanceId, ...change })
+      .onConflict((conflict) => conflict.column('instance_id').doUpdateSet(change))
+      .execute();
   }
 
   async #leaveIf(

@@ -62,7 +62,9 @@ describe('What a sidecar says of itself', () => {
   });
 
   it('has limits', async () => {
-    await expectAppError(check({ version: 'x'.repeat(129) }), 'invalid', 'version must have at most 128 characters.');
+    for (const version of ['x'.repeat(129), '\0', 'ü', '1\n2']) {
+      await expectAppError(check({ version }), 'invalid', /^version must have at most 128 characters/);
+    }
     const many = Array.from({ length: 33 }, () => good);
     await expectAppError(check({ inbound: many }), 'invalid', 'inbound must have at most 32 endpoints.');
   });
