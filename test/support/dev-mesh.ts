@@ -97,7 +97,8 @@ export function run(
     });
     child.on('error', fail);
     child.on('close', (code) => done({ code, stdout, stderr }));
-    child.stdin.end(o.input ?? '');
+    // A program that has seen enough closes its input.
+    child.stdin.on('error', () => undefined).end(o.input ?? '');
   });
 }
 
