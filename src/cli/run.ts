@@ -4,16 +4,6 @@ import { configReference } from '../base/config.ts';
 import { toAppError } from '../base/errors.ts';
 import { exitCode } from '../wire/errors.ts';
 import { CurlShown } from './client.ts';
-import { addApply } from './commands/apply.ts';
-import { addAudit } from './commands/audit.ts';
-import { addCheck } from './commands/check.ts';
-import { addContext } from './commands/context.ts';
-import { addDelete } from './commands/delete.ts';
-import { addEntry } from './commands/entry.ts';
-import { addGet } from './commands/get.ts';
-import { addJoinToken } from './commands/join-token.ts';
-import { addPolicy } from './commands/policy.ts';
-import { addVersion } from './commands/version.ts';
 import { addGlobalOptions } from './options.ts';
 import { reportError } from './report.ts';
 import { styleFor } from './style.ts';
@@ -37,7 +27,7 @@ export async function runCli(
   services: readonly ServiceCommand[],
 ): Promise<number> {
   let status = 0;
-  const program = buildProgram(world, services, () => {
+  const program = await buildProgram(argv, world, services, () => {
     status = 1;
   });
   try {
@@ -57,7 +47,12 @@ export async function runCli(
   }
 }
 
-function buildProgram(world: World, services: readonly ServiceCommand[], failed: () => void): Command {
+async function buildProgram(
+  argv: readonly string[],
+  world: World,
+  services: readonly ServiceCommand[],
+  failed: () => void,
+): Promise<Command> {
   const program = new Command('writ')
     .description('A zero-trust service-mesh control plane.')
     .exitOverride()
@@ -66,16 +61,11 @@ function buildProgram(world: World, services: readonly ServiceCommand[], failed:
     .showHelpAfterError('(add --help for how it is used)');
   addGlobalOptions(program);
   for (const service of services) addService(program, service);
-  addCheck(program, world, failed);
-  addApply(program, world);
-  addGet(program, world);
-  addDelete(program, world);
-  addAudit(program, world);
-  addPolicy(program, world, failed);
-  addEntry(program, world);
-  addJoinToken(program, world);
-  addContext(program, world);
-  addVersion(program, world);
+  // A server or sidecar starts faster, and holds less, without what only people use.
+  if (!services.some((service) => service.name === argv[0])) {
+    const { addCommands } = await import('./commands/all.ts');
+    addCommands(program, world, failed);
+  }
   return program;
 }
 

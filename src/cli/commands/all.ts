@@ -1,0 +1,26 @@
+import type { Command } from 'commander';
+import type { World } from '../world.ts';
+import { addApply } from './apply.ts';
+import { addAudit } from './audit.ts';
+import { addCheck } from './check.ts';
+import { addContext } from './context.ts';
+import { addDelete } from './delete.ts';
+import { addEntry } from './entry.ts';
+import { addGet } from './get.ts';
+import { addJoinToken } from './join-token.ts';
+import { addPolicy } from './policy.ts';
+import { addVersion } from './version.ts';
+
+/** Every command that speaks to a control plane, in the order of the help. `failed`: the exit status is 1. */
+export function addCommands(program: Command, world: World, failed: () => void): void {
+  addCheck(program, world, failed);
+  addApply(program, world);
+  addGet(program, world);
+  addDelete(program, world);
+  addAudit(program, world);
+  addPolicy(program, world, failed);
+  addEntry(program, world);
+  addJoinToken(program, world);
+  addContext(program, world);
+  addVersion(program, world);
+}
