@@ -63,7 +63,7 @@ export function respondProblem(stream: ServerHttp2Stream, problem: Problem, grpc
         ':status': problem.status,
         'content-type': 'application/grpc',
         'grpc-status': grpcStatus[problem.status] ?? GRPC_UNAVAILABLE,
-        'grpc-message': encodeURIComponent(problem.detail).replaceAll('%20', ' '),
+        'grpc-message': encodeURI(problem.detail.toWellFormed()).replaceAll('%20', ' '),
         ...markers(problem),
       },
       { endStream: true },

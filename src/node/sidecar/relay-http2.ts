@@ -166,7 +166,8 @@ class Exchange {
     const upstream = this.#upstream;
     const code = stream.rstCode ?? NGHTTP2_CANCEL;
     if (upstream !== undefined && !upstream.closed) upstream.close(code === NGHTTP2_NO_ERROR ? NGHTTP2_CANCEL : code);
-    const whole = stream.writableFinished || this.#brokenOff;
+    // Node ends the stream also when the caller has reset it, so that it finished says nothing.
+    const whole = this.#brokenOff || code === NGHTTP2_NO_ERROR || upstream?.readableEnded === true;
     this.#o.done({ status: whole ? this.#status : 0, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut });
   }
 }
