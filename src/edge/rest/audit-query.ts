@@ -1,8 +1,9 @@
 import type { Static } from 'typebox';
 import { Type } from 'typebox';
+import { AppError } from '../../base/errors.ts';
 import type { AuditQuery } from '../../core/audit/query.ts';
 import { oneOf, spiffeId } from './schemas.ts';
-import { parseTime } from './time.ts';
+import { isAge, parseTime } from './time.ts';
 
 const when = (what: string) =>
   Type.Optional(
@@ -24,7 +25,16 @@ export const auditFilters = {
 };
 const Filters = Type.Object(auditFilters);
 
-export function toAuditQuery(query: Static<typeof Filters>, now: number): AuditQuery {
+type FilterValues = Static<typeof Filters>;
+
+/** The period that a search was over when its first page was read. */
+interface Period {
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+}
+
+/** @param first Period of the first page, when this is a later one: an age keeps meaning what it meant there. */
+export function toAuditQuery(query: FilterValues, now: number, first: Period = {}): AuditQuery {
   return {
     ...(query.source !== undefined && { source: query.source }),
     ...(query.destination !== undefined && { destination: query.destination }),
@@ -32,7 +42,29 @@ export function toAuditQuery(query: Static<typeof Filters>, now: number): AuditQ
     ...(query.rule !== undefined && { rule: query.rule }),
     ...(query.path !== undefined && { path: query.path }),
     ...(query.trace !== undefined && { trace: query.trace }),
-    ...(query.since !== undefined && { since: parseTime(query.since, 'since', now) }),
-    ...(query.until !== undefined && { until: parseTime(query.until, 'until', now) }),
+    ...(query.since !== undefined && { since: timeOf(query.since, 'since', now, first.since) }),
+    ...(query.until !== undefined && { until: timeOf(query.until, 'until', now, first.until) }),
   };
+}
+
+function timeOf(text: string, parameter: string, now: number, first: number | undefined): number {
+  return first !== undefined && isAge(text) ? first : parseTime(text, parameter, now);
+}
+
+/**
+ * The index takes a cursor only with the very filters that it was given for. An age moves with the clock, so the cursor that
+ * callers see holds the period in front of the index's own. Changing it gains nothing: the inner cursor is authenticated
+ * together with the filters.
+ */
+export function toPageCursor(query: AuditQuery, inner: string): string {
+  return `${query.since ?? ''}.${query.until ?? ''}.${inner}`;
+}
+
+/** Throws `invalid`. */
+export function readPageCursor(cursor: string): { readonly period: Period; readonly inner: string } {
+  const [, since, until, inner] = /^(-?\d{1,16})?\.(-?\d{1,16})?\.(.+)$/.exec(cursor) ?? [];
+  if (inner === undefined)
+    throw new AppError('invalid', 'The cursor is not one that this search returned. Start again without a cursor.');
+  const toNumber = (text: string | undefined) => (text === undefined ? undefined : Number(text));
+  return { period: { since: toNumber(since), until: toNumber(until) }, inner };
 }

@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import type { Clock } from '../../base/clock.ts';
 import type { AuditIndex } from '../../control/ledger/index.ts';
 import type { App } from './app.ts';
-import { auditFilters, toAuditQuery } from './audit-query.ts';
+import { auditFilters, readPageCursor, toAuditQuery, toPageCursor } from './audit-query.ts';
 import { AuditEventSchema, toAuditEvent } from './audit-schema.ts';
 import { closed, cursor, DEFAULT_LIMIT, limit, nullable } from './schemas.ts';
 import type { EventStreams } from './sse.ts';
@@ -30,13 +30,12 @@ export function audit(app: App, deps: AuditDeps): void {
       },
     },
     async (request) => {
-      const { limit: most, cursor: from, ...filters } = request.query;
-      const page = await deps.audit.search({
-        ...toAuditQuery(filters, deps.clock.now()),
-        limit: most ?? DEFAULT_LIMIT,
-        ...(from !== undefined && { cursor: from }),
-      });
-      return { items: page.items.map(toAuditEvent), nextCursor: page.nextCursor };
+      const { limit: most, cursor: given, ...filters } = request.query;
+      const from = given === undefined ? undefined : readPageCursor(given);
+      const query = toAuditQuery(filters, deps.clock.now(), from?.period);
+      const page = await deps.audit.search({ ...query, limit: most ?? DEFAULT_LIMIT, cursor: from?.inner });
+      const nextCursor = page.nextCursor === null ? null : toPageCursor(query, page.nextCursor);
+      return { items: page.items.map(toAuditEvent), nextCursor };
     },
   );
 

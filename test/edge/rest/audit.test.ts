@@ -15,7 +15,7 @@ describe('GET /v1/audit/events', () => {
       since: '15m',
       until: '2026-01-01T01:00:00+01:00',
       limit: '7',
-      cursor: '0',
+      cursor: '..0',
     });
     expect((await world.request({ url: `/v1/audit/events?${query}` })).json()).toEqual({ items: [], nextCursor: null });
     expect(world.audit.lastQuery).toEqual({
@@ -37,8 +37,8 @@ describe('GET /v1/audit/events', () => {
     world.audit.records.push(...Array.from({ length: 51 }, () => auditRecord()));
     const page = (await world.request({ url: '/v1/audit/events' })).json();
     expect(page.items).toHaveLength(50);
-    expect(page.nextCursor).toBe('50');
-    expect((await world.request({ url: '/v1/audit/events?cursor=50' })).json().items).toHaveLength(1);
+    expect(page.nextCursor).toBe('..50');
+    expect((await world.request({ url: '/v1/audit/events?cursor=..50' })).json().items).toHaveLength(1);
     expectProblem(await world.request({ url: '/v1/audit/events?limit=501' }), 400, 'invalid');
   });
 
