@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import pg from 'pg';
+import { describe } from 'vitest';
 
 /**
  * A PostgreSQL server of the test's own: `initdb` in a temporary directory, reachable only through a Unix socket in it, no
@@ -30,6 +31,14 @@ export const postgresMissing: string | undefined = (() => {
   const found = findInstallation();
   return typeof found === 'string' ? found : undefined;
 })();
+
+/** Declares a suite that needs PostgreSQL: where it is absent, the suite is skipped, by name and with the reason. */
+export function describeOnPostgres(name: string, suite: () => void): void {
+  const title = postgresMissing === undefined ? name : `${name} [SKIPPED: ${postgresMissing}]`;
+  // The default reporter only counts what is skipped.
+  if (postgresMissing !== undefined) process.stderr.write(`${title}\n`);
+  describe.skipIf(postgresMissing !== undefined)(title, suite);
+}
 
 export async function startPostgres(): Promise<TemporaryPostgres> {
   const installation = findInstallation();

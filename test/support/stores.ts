@@ -5,7 +5,7 @@ import { silentLogger } from '../../src/base/log.ts';
 import type { Store, StoreDeps, StoreOptions } from '../../src/control/store/store.ts';
 import { openStore } from '../../src/control/store/store.ts';
 import type { TemporaryPostgres } from './postgres.ts';
-import { postgresMissing, startPostgres } from './postgres.ts';
+import { describeOnPostgres, startPostgres } from './postgres.ts';
 import { tempDirectory } from './temp.ts';
 
 /** What a suite that runs on every database is given. To be used inside tests: all of it is gone when the test ends. */
@@ -26,8 +26,7 @@ export function describeEachStore(name: string, suite: (bench: StoreBench) => vo
     suite(bench('sqlite', async () => ({ kind: 'sqlite', path: join(await tempDirectory(), 'writ.db') })));
   });
 
-  const skipped = postgresMissing === undefined ? '' : ` [SKIPPED: ${postgresMissing}]`;
-  describe.skipIf(skipped !== '')(`${name} on PostgreSQL${skipped}`, () => {
+  describeOnPostgres(`${name} on PostgreSQL`, () => {
     beforeAll(async () => {
       await sharedServer();
     });

@@ -110,7 +110,12 @@ describeEachStore('Entries', (stores) => {
     await entries.delete(id, undefined);
     expect(await entries.bySpiffeId(web)).toBeUndefined();
     expect(store.revision.current).toBe(2);
-    for (const again of [entries.get(id), entries.delete(id, '*'), entries.update(id, { spiffeId: web }, '*')]) {
+    const calls = [
+      () => entries.get(id),
+      () => entries.delete(id, '*'),
+      () => entries.update(id, { spiffeId: web }, '*'),
+    ];
+    for (const again of calls) {
       await expectAppError(again, 'not-found', 'There is no entry with this id.');
     }
     await entries.create({ spiffeId: web });

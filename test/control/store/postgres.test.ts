@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import type { Store, StoreDeps } from '../../../src/control/store/store.ts';
@@ -7,12 +7,11 @@ import { openStore } from '../../../src/control/store/store.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
 import type { TemporaryPostgres } from '../../support/postgres.ts';
-import { postgresMissing, startPostgres } from '../../support/postgres.ts';
+import { describeOnPostgres, startPostgres } from '../../support/postgres.ts';
 
 const eventually = <T>(fn: () => T | Promise<T>) => expect.poll(fn, { timeout: 10_000, interval: 5 });
-const skipped = postgresMissing === undefined ? '' : ` [SKIPPED: ${postgresMissing}]`;
 
-describe.skipIf(skipped !== '')(`PostgreSQL${skipped}`, () => {
+describeOnPostgres('PostgreSQL', () => {
   let server: TemporaryPostgres;
   beforeAll(async () => {
     server = await startPostgres();
