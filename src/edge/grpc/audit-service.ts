@@ -9,7 +9,8 @@ import type { ShipResponse } from '../../wire/gen/writ/v1/ShipResponse.ts';
 import type { CallContext } from './calls.ts';
 import { streamForPeers } from './calls.ts';
 import type { GrpcLimits } from './limits.ts';
-import type { AuditPort, AuditSession } from './services.ts';
+import type { AuditPort } from './services.ts';
+import { ShipSession } from './ship-session.ts';
 import type { ServerStream } from './stream.ts';
 
 type ShipStream = ServerStream<ShipRequest__Output, ShipResponse>;
@@ -30,7 +31,7 @@ export function auditHandlers(
       }
       try {
         await stream.send(toShipResponse({ welcome: start.welcome }));
-        await ingest(stream, start.session);
+        await new ShipSession(stream, start.session, start.welcome.creditBatches).run();
       } finally {
         start.session.close();
       }
@@ -44,22 +45,6 @@ async function receiveHello(stream: ShipStream, timeoutMs: number, clock: Clock)
   const first = fromShipRequest(message);
   if (!('hello' in first)) throw new AppError('invalid', 'The first message must be hello.');
   return first.hello;
-}
-
-/**
- * One batch after the other: each is answered, when it is durable, before the next is looked at, so answers are in order and
- * the caller is held back by what the ledger can take. A refusal is the last answer: the caller starts over with a hello.
- */
-async function ingest(stream: ShipStream, session: AuditSession): Promise<void> {
-  for (;;) {
-    const message = await stream.receive();
-    if (message === undefined) return;
-    const request = fromShipRequest(message);
-    if (!('batch' in request)) throw new AppError('invalid', 'Only batches follow hello.');
-    const reply = await session.append(request.batch);
-    await stream.send(toShipResponse(reply));
-    if ('nack' in reply) return;
-  }
 }
 
 function callerOf(peer: PeerIdentity) {

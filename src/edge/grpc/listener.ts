@@ -11,6 +11,9 @@ export interface Listener {
   cut(): void;
 }
 
+/** Connections that wait to be accepted: sidecars come back all at once. The system may allow less. */
+const BACKLOG = 4096;
+
 /**
  * The TCP side of the server. Our own, so that the number of connections is bounded, and so that one which never finished its
  * TLS handshake can be cut when the server stops: the gRPC library knows of connections only after that.
@@ -45,7 +48,7 @@ export async function listen(options: {
         ),
       ),
     );
-    server.listen(options.port, host, resolve);
+    server.listen({ port: options.port, host, backlog: BACKLOG }, resolve);
   });
   const closed = new Promise<void>((resolve) => server.once('close', resolve));
   return {

@@ -80,6 +80,7 @@ export interface PolicyPort {
 }
 
 export interface AuditSession {
+  /** May be called again before it has resolved; batches count in the order of the calls. A refusal ends the session. */
   append(batch: Batch): Promise<{ readonly ack: ShipAck } | { readonly nack: ShipNack }>;
   close(): void;
 }

@@ -2,6 +2,7 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import { toServiceError } from '../../wire/status.ts';
+import { Alarm } from './alarm.ts';
 import { readable } from './receive.ts';
 
 /**
@@ -94,21 +95,5 @@ export class ServerStream<In, Out> {
   /** Ends the call with an error, unless the caller has gone. */
   fail(error: unknown): void {
     if (!this.#call.destroyed) this.#call.emit('error', toServiceError(error));
-  }
-}
-
-/** Wakes the one who waits; a ring that nobody waits for is lost, so look before waiting. */
-class Alarm {
-  #waiting: (() => void) | undefined;
-
-  wait(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting = resolve;
-    });
-  }
-
-  ring(): void {
-    this.#waiting?.();
-    this.#waiting = undefined;
   }
 }

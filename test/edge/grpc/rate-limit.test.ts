@@ -37,7 +37,7 @@ describe('RateLimit', () => {
     rate.take('busy');
     for (let i = 0; i < 9_999; i++) {
       rate.take(`${i}`);
-      await expectAppError(() => rate.take('busy'), 'exhausted');
+      if (i % 1000 === 0) await expectAppError(() => rate.take('busy'), 'exhausted');
     }
     rate.take('old');
   });
