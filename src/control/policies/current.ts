@@ -105,9 +105,7 @@ export class CurrentPolicies {
       this.#again = true;
       return;
     }
-    this.#catchingUp = this.#catchUpUntilSettled().finally(() => {
-      this.#catchingUp = undefined;
-    });
+    this.#catchingUp = this.#catchUpUntilSettled();
   }
 
   async #catchUpUntilSettled(): Promise<void> {
@@ -121,6 +119,8 @@ export class CurrentPolicies {
         if (!this.#closed) this.#cancelRetry = this.#clock.after(RETRY_MS, () => this.#catchUpSoon());
       }
     } while (this.#again && !this.#closed);
+    // In the same breath as the check above: a change in between would be missed.
+    this.#catchingUp = undefined;
   }
 
   async #catchUp(): Promise<void> {

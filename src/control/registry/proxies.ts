@@ -234,17 +234,20 @@ export class Proxies {
       this.#loadAgain = true;
       return this.#loading;
     }
-    this.#loading = this.#loadUntilSettled().finally(() => {
-      this.#loading = undefined;
-    });
+    this.#loading = this.#loadUntilSettled();
     return this.#loading;
   }
 
   async #loadUntilSettled(): Promise<void> {
-    do {
-      this.#loadAgain = false;
-      await this.#load();
-    } while (this.#loadAgain && !this.#closed);
+    try {
+      do {
+        this.#loadAgain = false;
+        await this.#load();
+      } while (this.#loadAgain && !this.#closed);
+    } finally {
+      // In the same breath as the check above: a change in between would be missed.
+      this.#loading = undefined;
+    }
   }
 
   async #load(): Promise<void> {

@@ -67,9 +67,7 @@ export class RevisionFeed {
       this.#lookAgain = true;
       return this.#looking;
     }
-    this.#looking = this.#lookUntilSettled().finally(() => {
-      this.#looking = undefined;
-    });
+    this.#looking = this.#lookUntilSettled();
     return this.#looking;
   }
 
@@ -89,6 +87,8 @@ export class RevisionFeed {
         if (!this.#closed) this.#logger.warn({ err: error }, 'cannot look for changes by other replicas');
       }
     } while (this.#lookAgain && !this.#closed);
+    // In the same breath as the check above: nothing can ask for another look in between.
+    this.#looking = undefined;
   }
 
   #advance(revision: number): void {

@@ -25,6 +25,8 @@ export class PostgresListener implements Notifier {
   readonly #backoff = new Backoff();
   #client: pg.Client | undefined;
   #connecting: Promise<void> | undefined;
+  #unsaid = false;
+  #saying: Promise<void> | undefined;
   #cancelTimer: () => void = () => undefined;
   #closed = false;
 
@@ -33,19 +35,34 @@ export class PostgresListener implements Notifier {
     this.#connect();
   }
 
-  /** Tells the other replicas. Best effort, in the background. */
+  /** Tells the other replicas. Best effort, in the background; one notification at a time, for whatever came meanwhile. */
   notify(): void {
-    this.#client?.query(`notify ${CHANNEL}`).catch((error: unknown) => {
-      if (!this.#closed) this.#options.logger.debug({ err: error }, 'cannot notify other replicas; they will poll');
-    });
+    this.#unsaid = true;
+    this.#saying ??= this.#say();
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelTimer();
     await this.#connecting;
-    await end(this.#client);
+    const client = this.#client;
     this.#client = undefined;
+    await end(client);
+    await this.#saying;
+  }
+
+  async #say(): Promise<void> {
+    // Never done before `#saying` is assigned.
+    await Promise.resolve();
+    while (this.#unsaid && this.#client !== undefined) {
+      this.#unsaid = false;
+      try {
+        await this.#client.query(`notify ${CHANNEL}`);
+      } catch (error) {
+        this.#options.logger.debug({ err: error }, 'cannot notify other replicas; they will poll');
+      }
+    }
+    this.#saying = undefined;
   }
 
   #connect(): void {
@@ -80,6 +97,7 @@ export class PostgresListener implements Notifier {
     this.#backoff.reset();
     // Whatever was committed while nobody listened.
     this.#options.onChange();
+    if (this.#unsaid) this.notify();
   }
 
   #lost(client: pg.Client): void {
