@@ -54,7 +54,8 @@ export function createApp(deps: AppDeps): App {
     // From the first byte to the last byte of the request; a response (a live tail) may take as long as it likes.
     requestTimeout: 30_000,
     keepAliveTimeout: 30_000,
-    http: { headersTimeout: 10_000, maxHeaderSize: 16 * 1024 },
+    // Node looks for what is overdue at this interval.
+    http: { headersTimeout: 10_000, maxHeaderSize: 16 * 1024, connectionsCheckingInterval: 5_000 },
     routerOptions: { maxParamLength: 512 },
     // Its answer would not be problem+json; guard.ts answers instead.
     return503OnClosing: false,

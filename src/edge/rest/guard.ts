@@ -64,7 +64,7 @@ function checkHost(header: string | undefined, port: number): void {
     throw new AppError('forbidden', `The Host header is not one of this server's: ${hosts.join(', ')}.`);
 }
 
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 

@@ -9,7 +9,7 @@ export interface ServerInfo {
   readonly version: string;
   /** Shown on the page: name → address, such as { gRPC: '127.0.0.1:8444' }. */
   readonly addresses: Readonly<Record<string, string>>;
-  /** Where the admin token is, in dev. Shown to anyone who can open the page; leave it out elsewhere. */
+  /** File that holds the admin token: the page says so, while it is served on a loopback address only. */
   readonly tokenFile?: string;
 }
 

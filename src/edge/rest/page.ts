@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { App } from './app.ts';
+import { isLoopback } from './guard.ts';
 import type { ServerInfo } from './info.ts';
 
 /** The files of the page: an exact list, so that no path of a caller ever reaches the file system. */
@@ -14,7 +15,7 @@ const files = [
 ] as const;
 
 /** GET / and its files: a plain page over the same API. Public; all that it shows, it fetches with the token that its user pastes. */
-export async function page(app: App, info: ServerInfo): Promise<void> {
+export async function page(app: App, info: ServerInfo, host: string): Promise<void> {
   for (const { path, file, type } of files) {
     const content = await readFile(join(import.meta.dirname, 'page', file));
     const etag = `"${createHash('sha256').update(content).digest('base64url').slice(0, 22)}"`;
@@ -26,6 +27,7 @@ export async function page(app: App, info: ServerInfo): Promise<void> {
   }
   app.get('/page.json', { config: { public: true }, schema: { hide: true } }, async (_request, reply) => {
     reply.header('cache-control', 'no-store');
-    return { version: info.version, tokenFile: info.tokenFile ?? null };
+    // Only to callers on this machine: elsewhere a path of the server helps nobody but an attacker.
+    return { version: info.version, tokenFile: isLoopback(host) ? (info.tokenFile ?? null) : null };
   });
 }

@@ -26,7 +26,7 @@ const params = Type.Object({ namespace: namespaceName, name: objectName }, close
 const none = Type.Object({}, closed);
 const YAML = 'application/yaml';
 
-export type PoliciesPort = Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete'>;
+export type PoliciesPort = Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'current'>;
 
 /** GET /v1/policies; GET, PUT, DELETE /v1/policies/{namespace}/{name} */
 export function policies(app: App, deps: { readonly policies: PoliciesPort; readonly now: () => number }): void {
@@ -43,11 +43,16 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort; read
             { items: Type.Array(PolicyEnvelope), nextCursor: nullable(Type.String()), revision },
             closed,
           ),
+          304: unchanged,
         },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { namespace, limit: most, cursor: from } = request.query;
+      // Read before the rows, which are at least as new: who holds this tag has missed nothing up to it.
+      const { revision: seen } = deps.policies.current.current;
+      reply.header('etag', toEtag(seen));
+      if (isUnchanged(request.headers['if-none-match'], seen)) return reply.code(304).send(undefined);
       const page = await deps.policies.list({
         limit: most ?? DEFAULT_LIMIT,
         ...(from !== undefined && { cursor: from }),

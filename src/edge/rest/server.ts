@@ -106,7 +106,7 @@ export async function createRoutes(
   bundle(app, { bundle: deps.bundle });
   info(app, { info: deps.info, bundle: deps.bundle });
   openapi(app);
-  await page(app, deps.info);
+  await page(app, deps.info, options.host);
   await app.ready();
   return { app, port };
 }

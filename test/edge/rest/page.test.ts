@@ -43,6 +43,8 @@ describe('the page', () => {
     const world = await createWorld();
     const response = await world.request({ url: '/page.json', headers: { authorization: null } });
     expect(response.json()).toEqual({ version: '0.1.0', tokenFile: '/somewhere/admin-token' });
+    const elsewhere = await createWorld({ host: '0.0.0.0' });
+    expect((await elsewhere.request({ url: '/page.json' })).json()).toEqual({ version: '0.1.0', tokenFile: null });
   });
 
   it('refers to elements that exist', async () => {

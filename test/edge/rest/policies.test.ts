@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { World } from './world.ts';
 import { createWorld, expectProblem, policyText } from './world.ts';
 
@@ -224,6 +224,15 @@ describe('GET policies', () => {
       nextCursor: null,
     });
     expectProblem(await world.request({ url: '/v1/policies?cursor=forged' }), 400, 'invalid');
+  });
+
+  it('lists only to who has not the latest revision', async () => {
+    const world = await createWorld();
+    const revision = await create(world);
+    await vi.waitFor(() => expect(world.policies.current.current.revision).toBe(revision));
+    const list = (tag: string) => world.request({ url: '/v1/policies', headers: { 'if-none-match': tag } });
+    expect((await list(`"${revision}"`)).statusCode).toBe(304);
+    expect((await list(`"${revision - 1}"`)).headers.etag).toBe(`"${revision}"`);
   });
 
   it('is not found when it does not exist', async () => {

@@ -4,7 +4,7 @@ import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
-import { createRestServer } from '../../../src/edge/rest/server.ts';
+import { createRestServer, createRoutes } from '../../../src/edge/rest/server.ts';
 import { expectAppError } from '../../support/errors.ts';
 import type { World } from './world.ts';
 import { createWorld, policyText } from './world.ts';
@@ -100,6 +100,30 @@ describe('over a real socket', () => {
     expect(await raw(port, `GET /v1/jwks HTTP/1.1\r\nHost: localhost:${port}\r\nConnection: close\r\n\r\n`)).toMatch(
       /^HTTP\/1\.1 200 /,
     );
+  });
+
+  it('a client that sends slowly holds up nobody else, and is given a limited time', async () => {
+    const world = await createWorld();
+    const { port } = await world.listen();
+    const slow = connect(port, '127.0.0.1');
+    slow.write(
+      `PUT /v1/policies/shop/web HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${world.token}\r\nContent-Type: application/yaml\r\nContent-Length: 100\r\n\r\nap`,
+    );
+    const agent = new Agent();
+    expect((await send(world, port, agent, { path: '/v1/proxies' })).status).toBe(200);
+    slow.destroy();
+    const { app } = await createRoutes(world.deps, {
+      host: '127.0.0.1',
+      port: 1,
+      stopping: new AbortController().signal,
+    });
+    const { requestTimeout, headersTimeout, keepAliveTimeout } = app.server;
+    expect({ requestTimeout, headersTimeout, keepAliveTimeout }).toEqual({
+      requestTimeout: 30_000,
+      headersTimeout: 10_000,
+      keepAliveTimeout: 30_000,
+    });
+    await app.close();
   });
 
   it('a taken port gives one clear error', async () => {

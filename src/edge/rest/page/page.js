@@ -61,11 +61,11 @@ function say(message) {
   byId('message').hidden = message === '';
 }
 
-async function get(path, signal) {
-  const headers = { authorization: `Bearer ${sessionStorage.getItem(TOKEN)}` };
+async function get(path, signal, have = {}) {
+  const headers = { authorization: `Bearer ${sessionStorage.getItem(TOKEN)}`, ...have };
   const response = await fetch(path, { headers, signal, cache: 'no-store' });
   if (response.status === 401) signOut('This token is not valid here.');
-  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+  if (!response.ok && response.status !== 304) throw new Error(`${path} answered ${response.status}`);
   return response;
 }
 
@@ -105,11 +105,13 @@ function callsState(text) {
 
 /** Everything that is not streamed. */
 async function refresh(signal) {
+  let policies;
   while (!signal.aborted) {
     try {
-      const [info, proxies, policies] = await Promise.all(
-        ['/v1/info', '/v1/proxies', '/v1/policies?limit=500'].map(async (path) => (await get(path, signal)).json()),
+      const [info, proxies] = await Promise.all(
+        ['/v1/info', '/v1/proxies'].map(async (path) => (await get(path, signal)).json()),
       );
+      policies = (await changedPolicies(policies?.revision, signal)) ?? policies;
       byId('summary').textContent =
         `Trust domain ${info.trustDomain}, revision ${policies.revision}. Version ${info.version}`;
       byId('addresses').replaceChildren(...addressItems(document, info.addresses));
@@ -121,6 +123,13 @@ async function refresh(signal) {
     }
     await wait(REFRESH_MS, signal);
   }
+}
+
+/** Undefined when `revision` is still current. */
+async function changedPolicies(revision, signal) {
+  const have = revision === undefined ? {} : { 'if-none-match': `"${revision}"` };
+  const response = await get('/v1/policies?limit=500', signal, have);
+  return response.status === 304 ? undefined : response.json();
 }
 
 function wait(ms, signal) {
