@@ -13,7 +13,7 @@ import { Mesh } from './dev/mesh.ts';
 import { devOptions } from './dev/options.ts';
 import { checkPorts, LOOPBACK, planPorts, serviceNames } from './dev/ports.ts';
 import { serverSpec, serviceSpec, sidecarSpec } from './dev/processes.ts';
-import { setUp } from './dev/setup.ts';
+import { setUp, untilInSync } from './dev/setup.ts';
 
 /** After an unclean end, what was left running gets so long to notice, in milliseconds. */
 const ORPHAN_PATIENCE_MS = 16_000;
@@ -51,6 +51,7 @@ export async function runDev(sources: Sources, world: World): Promise<void> {
       'sidecar',
       serviceNames.map((name) => sidecarSpec(name, ports, directory, client, entries[name])),
     );
+    await untilInSync(client, world);
 
     const style = styleFor('auto', world);
     const seconds = (world.clock.now() - startedAt) / 1000;

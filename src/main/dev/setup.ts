@@ -1,7 +1,9 @@
 import { stat, writeFile } from 'node:fs/promises';
+import type { Clock } from '../../base/clock.ts';
+import { sleep } from '../../base/clock.ts';
 import { isMissing, writeFileDurably } from '../../base/durable.ts';
 import { AppError } from '../../base/errors.ts';
-import type { EntryObject, IssuedTokenObject, PageOf } from '../../cli/api.ts';
+import type { EntryObject, IssuedTokenObject, PageOf, ProxyObject } from '../../cli/api.ts';
 import type { Client } from '../../cli/client.ts';
 import { workloadId } from '../../core/identity/spiffe-id.ts';
 import { demoPolicies, NAMESPACE, TRUST_DOMAIN } from './demo.ts';
@@ -70,6 +72,25 @@ export async function writeJoinToken(
     await writeFile(directory.joinTokenOf(name), `${body.token}\n`, { mode: 0o600 });
   } catch (error) {
     if (!(error instanceof AppError) || !['unavailable', 'deadline-exceeded'].includes(error.code)) throw error;
+  }
+}
+
+/** How long the sidecars may take to be in sync, in milliseconds, before the mesh is shown as it is. */
+const SYNC_LIMIT_MS = 15_000;
+const SYNC_POLL_MS = 50;
+
+/** Waits until every sidecar holds the latest policy and knows all services: from then on calls get their real answer. */
+export async function untilInSync(
+  client: Client,
+  o: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<void> {
+  const end = o.clock.now() + SYNC_LIMIT_MS;
+  while (!o.signal.aborted && o.clock.now() < end) {
+    const { body } = await client.call<PageOf<ProxyObject>>({ method: 'GET', path: '/v1/proxies' });
+    const connected = body.items.filter((proxy) => proxy.connected);
+    const known = new Set(connected.map((proxy) => proxy.spiffeId));
+    if (known.size >= serviceNames.length && connected.every((proxy) => proxy.state === 'synced')) return;
+    await sleep(o.clock, SYNC_POLL_MS, o.signal);
   }
 }
 
