@@ -24,6 +24,8 @@ export const channelOptions: ChannelOptions = Object.freeze({
   'grpc.min_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 2_000,
   'grpc.enable_http_proxy': 0,
+  // TLS wants a name, and an address is none. What the server is, its SPIFFE ID says.
+  'grpc.ssl_target_name_override': 'writ-control-plane',
   // A connection made with one certificate is never used for another one.
   'grpc.use_local_subchannel_pool': 1,
 });
