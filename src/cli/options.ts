@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { Client, CurlShown } from './client.ts';
+import { Client } from './client.ts';
 import { findContext, targetOf } from './context.ts';
 import type { Style } from './style.ts';
 import { styleFor } from './style.ts';
@@ -48,5 +48,3 @@ export function styleOf(command: Command, world: World): Style {
 export function wantsCurl(command: Command): boolean {
   return command.optsWithGlobals<GlobalOptions>().curl === true;
 }
-
-export { CurlShown };

@@ -4,10 +4,10 @@ import { createInterface } from 'node:readline/promises';
 import { text } from 'node:stream/consumers';
 import { systemClock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
-import { AppError, toAppError } from '../base/errors.ts';
+import { toAppError } from '../base/errors.ts';
 import type { World } from '../cli/world.ts';
 
-/** The real world, as far as the command line touches it. The only place that reads `process`. */
+/** The real world, as far as the command line touches it. */
 export function realWorld(signal: AbortSignal): World {
   const { env, stdin, stdout, stderr } = process;
   const startedIn = process.cwd();
@@ -49,12 +49,12 @@ const ORPHAN_GRACE_MS = 15_000;
 /**
  * What tells this process to stop. Alone: Ctrl-C, SIGTERM or a closed terminal; a second one ends it at once.
  *
- * Under a supervisor (`withParent`): SIGTERM, or the end of the channel to the parent, which comes also when that was
+ * Under a supervisor (`withParent`, and there is a channel to it): SIGTERM, or the end of the channel to the parent, which comes also when that was
  * killed. Ctrl-C reaches the whole group of processes; then it is for the parent to stop its children in order.
  */
 export function stopSignal(withParent: boolean): AbortSignal {
   const stop = new AbortController();
-  if (!withParent) {
+  if (!withParent || process.send === undefined) {
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(name, () => {
         if (stop.signal.aborted) process.exit(130);
@@ -63,8 +63,6 @@ export function stopSignal(withParent: boolean): AbortSignal {
     }
     return stop.signal;
   }
-  if (process.send === undefined)
-    throw new AppError('usage', '--exit-with-parent needs a parent that holds a channel to us.');
   process.on('SIGINT', () => undefined);
   process.on('SIGHUP', () => undefined);
   process.on('SIGTERM', () => stop.abort());

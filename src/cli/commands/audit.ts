@@ -15,7 +15,11 @@ export function addAudit(program: Command, world: World): void {
   const audit = program.command('audit').description('What was called, by whom, and how it was decided.');
   filters(audit.command('tail'))
     .description('Follow calls as they are recorded, until Ctrl-C.')
-    .option('-o, --output <format>', 'table (one line each) or json (one object a line)', 'table')
+    .option(
+      '-o, --output <format>',
+      'table (one line a call) or json (one object a line; a call comes twice: decided, and ended)',
+      'table',
+    )
     .action(async (options: FilterOptions & { output: string }, command: Command) => {
       const format = parseFormat(options.output);
       if (format !== 'table' && format !== 'json') throw new AppError('usage', 'audit tail writes -o table or json.');
