@@ -1,5 +1,3 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Durability } from '../../../src/base/journal/journal.ts';
 import { silentLogger } from '../../../src/base/log.ts';
@@ -60,8 +58,6 @@ async function expectExactlyOnce(images: readonly Image[]): Promise<void> {
   const [spoolDirectory, ledgerDirectory] = [await tempDirectory(), await tempDirectory()];
   for (const { label, spool: spoolImage, ledger: ledgerImage, forwarded } of images) {
     const spool = await Spool.open({ directory: spoolDirectory, files: spoolImage, clock, logger: silentLogger });
-    // What is in the directory belongs to the image before.
-    await rm(join(ledgerDirectory, 'snapshot.json'), { force: true });
     const ledger = await Ledger.open({ directory: ledgerDirectory, files: ledgerImage, clock, logger: silentLogger });
     const after = decision();
     await spool.append(after);
