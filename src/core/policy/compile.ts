@@ -48,9 +48,7 @@ export function selects(
   rootNamespace: string,
 ): boolean {
   if (policy.namespace !== workload.namespace && policy.namespace !== rootNamespace) return false;
-  return Object.entries(policy.selector).every(
-    ([key, value]) => Object.hasOwn(workload.labels, key) && workload.labels[key] === value,
-  );
+  return Object.entries(policy.selector).every(([key, value]) => workload.labels[key] === value);
 }
 
 /** DENY first, then by namespace and name, compared by code unit: the same on every machine. */

@@ -8,6 +8,9 @@ const MAX_DEPTH = 64;
 /** Words and signs of a text. 1 MiB of policies has about 200,000; the library takes 10 µs for the worst. */
 const MAX_LEXEMES = 300_000;
 
+/** What the lexer of `yaml` puts between the parts of the text: document, error in a flow collection, scalar. */
+const markers: ReadonlySet<string> = new Set(['\x02', '\x18', '\x1f']);
+
 export const TOO_DEEP = 'Mappings and lists are nested too deeply. A policy needs 8 levels.';
 
 /** Whether a text is too much to be read; asked, and reported, before anything recursive or slow sees it. */
@@ -28,19 +31,12 @@ function tooIntricate(text: string, findings: Findings): boolean {
   let onLine = 0;
   let offset = 0;
   let count = 0;
-  let isScalar = false;
   for (const lexeme of new Lexer().lex(text)) {
-    if (isMarker(lexeme)) {
-      isScalar = lexeme === SCALAR;
-      continue;
-    }
-    if (!isScalar) {
-      if (lexeme === '[' || lexeme === '{') flow += 1;
-      else if (lexeme === ']' || lexeme === '}') flow -= 1;
-      else if (lexeme === '-' || lexeme === '?' || lexeme === ':') onLine += flow > 0 ? 0 : 1;
-      else if (lexeme.endsWith('\n')) onLine = 0;
-    }
-    isScalar = false;
+    if (markers.has(lexeme)) continue;
+    if (lexeme === '[' || lexeme === '{') flow += 1;
+    else if (lexeme === ']' || lexeme === '}') flow -= 1;
+    else if (lexeme === '-' || lexeme === '?' || lexeme === ':') onLine += flow > 0 ? 0 : 1;
+    else if (lexeme.endsWith('\n')) onLine = 0;
     count += 1;
     if (flow > MAX_DEPTH || onLine > MAX_DEPTH) {
       findings.add('too-deep', { offset, pointer: '' }, TOO_DEEP);
@@ -54,11 +50,4 @@ function tooIntricate(text: string, findings: Findings): boolean {
     offset += lexeme.length;
   }
   return false;
-}
-
-/** What the lexer of `yaml` puts between the parts of the text; this one says that a scalar follows. */
-const SCALAR = '\x1f';
-
-function isMarker(lexeme: string): boolean {
-  return lexeme === SCALAR || lexeme === '\x02' || lexeme === '\x18';
 }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { compile, selects } from '../../../src/core/policy/compile.ts';
 import { decide } from '../../../src/core/policy/decide.ts';
 import type { IndexNode } from '../../../src/core/policy/rule-index.ts';
+import { naiveDecide } from './naive.ts';
 import { http, operation, policy, rule, source } from './support.ts';
 
 describe('policy 28: which policies apply to a workload', () => {
@@ -108,6 +109,26 @@ describe('the index', () => {
     expect(decide(compiled, http('GET', '/p499', { source: `spiffe://${service(499)}` })).rule).toBe('shop/p@7#0');
     expect(decide(compiled, http('GET', '/p500', { source: `spiffe://${service(499)}` })).rule).toBe('default-deny');
     expect(compiled.allow.index && placements(compiled.allow.index)).toBeLessThan(256 + 4 * 2000 + 20);
+  });
+
+  test('rules that overlap in every dimension stay within their copies, and are found all the same', () => {
+    // Rule i takes the values whose number has bit i % 6 set: any two rules differ in half of their values.
+    const chosen = (i: number) => all.slice(0, 64).filter((value) => ((value ^ i) >> (i % 6)) & 1);
+    const rules = Array.from({ length: 48 }, (_, i) =>
+      rule({
+        from: [source({ principals: chosen(i).map(service) })],
+        to: [operation({ paths: chosen(i + 1).map((v) => `/p${v}`), ports: chosen(i + 2).map((v) => v + 1) })],
+      }),
+    );
+    const policies = rules.map((one, i) => policy({ name: `p${i}` }, one));
+    const compiled = compile(policies, 1);
+    const perRule = 256 + 4 * 96;
+    expect(compiled.allow.index && placements(compiled.allow.index)).toBeLessThan(48 * perRule);
+    for (let i = 0; i < 512; i++) {
+      const caller = `spiffe://${service((i * 7) % 64)}`;
+      const request = http('GET', `/p${(i * 11) % 64}`, { source: caller, port: ((i * 13) % 64) + 1 });
+      expect(decide(compiled, request)).toEqual(naiveDecide(policies, request));
+    }
   });
 });
 

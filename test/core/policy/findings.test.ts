@@ -131,6 +131,7 @@ const theDocument: Example[] = [
 ];
 
 const theSpec: Example[] = [
+  [document('\n⟦a~b/c: {}\nrules: []'), ['unknown-field', '/spec/a~0b~1c', /"a~b\/c" in "spec"/]],
   [document('\n⟦selectors: {}\nrules: []'), ['unknown-field', '/spec/selectors', /Did you mean "selector"/]],
   [
     document('\n⟦matchLabels: {}\nrules: []'),

@@ -7,6 +7,7 @@ import { formatMatch } from '../../../src/core/policy/match.ts';
 import type { Policy } from '../../../src/core/policy/model.ts';
 import type { PolicyDocument } from '../../../src/core/policy/parse.ts';
 import { parsePolicies } from '../../../src/core/policy/parse.ts';
+import { expectAppError } from '../../support/errors.ts';
 import { policySets } from './arbitraries.ts';
 import { document, m, operation, parseOne, policy, rule, source } from './support.ts';
 
@@ -271,8 +272,15 @@ ${document('{rules: [{}]}', { name: 'c' })}--- {apiVersion: writ.dev/v1, kind: A
       expectRoundTrip(one);
     }
     expect(read[0]?.source).toContain('# Still the first one.');
+    expect(read[1]?.source).not.toContain('...');
     expect(read.map((d) => d.ruleLines.length)).toEqual([3, 1, 1, 2]);
   });
+});
+
+test('a byte order mark is no part of the source, and moves no column', async () => {
+  expect(parsePolicies(`\uFEFF${document('{}')}`)[0]?.source).toBe(document('{}'));
+  const error = await expectAppError(() => parsePolicies('\uFEFFfoo: [}'), 'invalid-document');
+  expect(error.details[0]).toMatchObject({ line: 1, column: 7 });
 });
 
 describe('policy 45 limits are inclusive', () => {
