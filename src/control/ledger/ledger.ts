@@ -73,7 +73,7 @@ export interface LoggedBatch {
  * batch. A batch is acknowledged only when it is durable. It never deletes anything.
  */
 export class Ledger {
-  readonly #options: LedgerOptions;
+  readonly #options: LedgerOptions & { readonly files: Files };
   readonly #limits: LedgerLimits;
   readonly #journal: Journal;
   readonly #sidecars: Sidecars;
@@ -83,7 +83,12 @@ export class Ledger {
   readonly #host: SessionHost;
   #snapshotting: Promise<void> = Promise.resolve();
 
-  private constructor(options: LedgerOptions, journal: Journal, sidecars: Sidecars, unlock: () => void) {
+  private constructor(
+    options: LedgerOptions & { readonly files: Files },
+    journal: Journal,
+    sidecars: Sidecars,
+    unlock: () => void,
+  ) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#journal = journal;
@@ -110,13 +115,14 @@ export class Ledger {
     await makePrivateDirectory(directory);
     const unlock = lockDirectory(directory);
     try {
-      const snapshot = await readSnapshot(directory, logger);
+      const files = options.files ?? localFiles(directory);
+      const snapshot = await readSnapshot(files, logger);
       const sidecars = new Sidecars();
       if (snapshot !== undefined) sidecars.restore(snapshot);
       // The callbacks come during appends only, and there are none before the ledger is there.
       let ledger: Ledger | undefined;
       const journal = await Journal.open({
-        files: options.files ?? localFiles(directory),
+        files,
         kind: 'ledger',
         clock,
         logger,
@@ -129,7 +135,7 @@ export class Ledger {
       });
       refuseDamage(journal, directory, sidecars.record);
       await replay(journal, sidecars);
-      ledger = new Ledger(options, journal, sidecars, unlock);
+      ledger = new Ledger({ ...options, files }, journal, sidecars, unlock);
       return ledger;
     } catch (error) {
       unlock();
@@ -223,7 +229,7 @@ export class Ledger {
   private snapshotSoon(): void {
     const snapshot = this.#sidecars.snapshot();
     this.#snapshotting = this.#snapshotting
-      .then(() => writeSnapshot(this.#options.directory, snapshot))
+      .then(() => writeSnapshot(this.#options.files, snapshot))
       .catch((error: unknown) => {
         this.#options.logger.warn({ err: error }, 'the snapshot of the ledger cannot be written');
       });

@@ -1,7 +1,5 @@
 import { hash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { isMissing, writeFileDurably } from '../../base/durable.ts';
+import type { Files } from '../../base/journal/files.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Chain, RecentBatch } from './chain.ts';
 
@@ -25,10 +23,10 @@ export interface SidecarKey {
   readonly record: number;
 }
 
-const NAME = 'snapshot.json';
 const VERSION = 1;
 
-export async function writeSnapshot(directory: string, snapshot: Snapshot): Promise<void> {
+/** Writes a snapshot in a file of its own and then removes those before it. */
+export async function writeSnapshot(files: Files, snapshot: Snapshot): Promise<void> {
   const body = JSON.stringify({
     version: VERSION,
     ...snapshot,
@@ -42,33 +40,60 @@ export async function writeSnapshot(directory: string, snapshot: Snapshot): Prom
       key: key === undefined ? null : { batchKey: hex(key.batchKey), record: key.record },
     })),
   });
-  await writeFileDurably(join(directory, NAME), `${hash('sha256', body)}\n${body}`);
+  const name = `snapshot-${String(snapshot.record).padStart(16, '0')}.json`;
+  const before = (await snapshotNames(files)).filter((other) => other !== name);
+  await files.remove(name);
+  const file = await files.create(name);
+  try {
+    await file.write(Buffer.from(`${hash('sha256', body)}\n${body}`, 'utf8'), 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await files.syncDirectory();
+  for (const other of before) await files.remove(other);
 }
 
-export async function readSnapshot(directory: string, logger: Logger): Promise<Snapshot | undefined> {
-  const path = join(directory, NAME);
-  try {
-    const text = await readFile(path, 'utf8');
-    const body = text.slice(65);
-    if (text.slice(0, 64) !== hash('sha256', body)) throw new Error('its checksum does not agree');
-    const parsed = JSON.parse(body) as StoredSnapshot;
-    if (parsed.version !== VERSION) throw new Error('it is of another version');
-    const sidecars = parsed.sidecars.map(({ instanceId, chain, key }) => {
-      const recent: RecentBatch[] = chain.recent.map((b) => ({ ...b, hash: Buffer.from(b.hash, 'hex') }));
-      return [
-        instanceId,
-        {
-          chain: { ...chain, lastHash: Buffer.from(chain.lastHash, 'hex'), recent },
-          key: key === null ? undefined : { batchKey: Buffer.from(key.batchKey, 'hex'), record: key.record },
-        },
-      ] as const;
-    });
-    const { record, leaves, others, streamId } = parsed;
-    return { record, leaves, others, streamId, sidecars: new Map(sidecars) };
-  } catch (error) {
-    if (!isMissing(error)) logger.warn({ err: error, path }, 'the snapshot is not used; the whole ledger is read');
-    return undefined;
+/** The newest snapshot that is whole, if there is one. */
+export async function readSnapshot(files: Files, logger: Logger): Promise<Snapshot | undefined> {
+  for (const name of (await snapshotNames(files)).toReversed()) {
+    try {
+      return await parse(files, name);
+    } catch (error) {
+      logger.warn({ err: error, name }, 'a snapshot of the ledger is not used');
+    }
   }
+  return undefined;
+}
+
+async function snapshotNames(files: Files): Promise<readonly string[]> {
+  return (await files.list()).filter((name) => /^snapshot-\d{16}\.json$/.test(name)).toSorted();
+}
+
+async function parse(files: Files, name: string): Promise<Snapshot> {
+  const file = await files.open(name);
+  let text: string;
+  try {
+    text = (await file.read(0, await file.size())).toString('utf8');
+  } finally {
+    await file.close();
+  }
+  const body = text.slice(65);
+  if (text.slice(0, 64) !== hash('sha256', body)) throw new Error('its checksum does not agree');
+  const parsed = JSON.parse(body) as StoredSnapshot;
+  if (parsed.version !== VERSION) throw new Error('it is of another version');
+  const sidecars = parsed.sidecars.map(({ instanceId, chain, key }) => {
+    const recent: RecentBatch[] = chain.recent.map((b) => ({ ...b, hash: Buffer.from(b.hash, 'hex') }));
+    return [
+      instanceId,
+      {
+        chain: { ...chain, lastHash: Buffer.from(chain.lastHash, 'hex'), recent },
+        key: key === null ? undefined : { batchKey: Buffer.from(key.batchKey, 'hex'), record: key.record },
+      },
+    ] as const;
+  });
+  const { record, leaves, others, streamId } = parsed;
+  return { record, leaves, others, streamId, sidecars: new Map(sidecars) };
 }
 
 interface StoredSnapshot {
