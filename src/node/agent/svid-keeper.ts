@@ -85,14 +85,16 @@ export class SvidKeeper {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#o;
     const backoff = new Backoff({ initialMs: 1_000, maxMs: 60_000, random: this.#random });
-    let delayMs = this.#untilRenewal();
+    const { notBefore } = this.#current.current;
+    let delayMs = this.#untilRenewal(notBefore);
     while (!signal.aborted) {
       await sleep(clock, delayMs, signal);
       if (signal.aborted) return;
       try {
         await this.#renew();
         backoff.reset();
-        delayMs = this.#untilRenewal();
+        // Counted from now: issuers backdate, and a short life must not be over as soon as it begins.
+        delayMs = this.#untilRenewal(clock.now());
       } catch (error) {
         delayMs = backoff.nextMs();
         const expired = clock.now() > this.#current.current.notAfter;
@@ -104,10 +106,9 @@ export class SvidKeeper {
     }
   }
 
-  #untilRenewal(): number {
-    const { notBefore, notAfter } = this.#current.current;
-    const half = ((notAfter - notBefore) / 2) * (0.9 + 0.2 * uniform(this.#random));
-    return Math.max(0, notBefore + half - this.#o.clock.now());
+  #untilRenewal(begin: number): number {
+    const half = ((this.#current.current.notAfter - begin) / 2) * (0.9 + 0.2 * uniform(this.#random));
+    return Math.max(0, begin + half - this.#o.clock.now());
   }
 
   async #renew(): Promise<void> {
