@@ -54,7 +54,7 @@ export const serverSchema = {
     'Policies of this namespace hold in every namespace',
   ),
   'lifetime.x509': withDefault(duration({ min: '1m', max: '24h' }), '1h', 'Lifetime of an X.509-SVID'),
-  'lifetime.jwt': withDefault(duration({ min: '30s', max: '24h' }), '5m', 'Lifetime of a JWT-SVID'),
+  'lifetime.jwt': withDefault(duration({ min: '30s', max: '1h' }), '5m', 'Lifetime of a JWT-SVID'),
   'lifetime.intermediate': withDefault(
     duration({ min: '1h', max: '30d' }),
     '24h',

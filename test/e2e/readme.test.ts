@@ -16,7 +16,7 @@ const expected: readonly { readonly command: RegExp; readonly code: number; read
   { command: /^curl .*payments\.shop\.mesh/, code: 0, output: /^HTTP\/1\.1 200 / },
   { command: /delete policy shop\/allow-web-payments --yes/, code: 0, output: /deleted/ },
   { command: /audit search/, code: 0, output: /payments.*default-deny/ },
-  { command: /get proxies/, code: 0, output: /shop\/sa\/web.*synced|synced.*shop\/sa\/web/i },
+  { command: /get proxies/, code: 0, output: /shop\/web +synced/ },
   { command: /check$/, code: 0, output: /√|ok/ },
   { command: /^curl .*\/v1\/jwt/, code: 0, output: /"token":"ey/ },
 ];
