@@ -1,5 +1,4 @@
 import type { TLSSocket } from 'node:tls';
-import type { Clock } from '../../base/clock.ts';
 import { fingerprint } from '../../core/identity/bundle.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
 
@@ -9,14 +8,18 @@ export interface Caller {
   readonly peer: PeerIdentity;
   /** Value of `x-forwarded-client-cert`, as Envoy writes it (SANITIZE_SET), with the URI. */
   readonly clientCert: string;
+  /**
+   * Whether the certificate that opened the connection still counts: it has not expired, and no root that was trusted then
+   * has been withdrawn since. A connection may outlive that; a call on it may not.
+   */
+  readonly isValid: () => boolean;
 }
 
-export function describeCaller(socket: TLSSocket, peer: PeerIdentity, self: string): Caller {
-  const clientCert = `By=${self};Hash=${fingerprint(peer.certificate)};URI=${peer.id.uri}`;
-  return { socket, peer, clientCert };
-}
-
-/** A connection may outlive the certificate that opened it; a call on it may not. */
-export function isExpired(caller: Caller, clock: Clock): boolean {
-  return clock.now() > caller.peer.notAfter;
+export function describeCaller(
+  socket: TLSSocket,
+  peer: PeerIdentity,
+  o: { readonly self: string; readonly isValid: () => boolean },
+): Caller {
+  const clientCert = `By=${o.self};Hash=${fingerprint(peer.certificate)};URI=${peer.id.uri}`;
+  return { socket, peer, clientCert, isValid: o.isValid };
 }

@@ -3,7 +3,6 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { secureRandom } from '../../base/random.ts';
 import type { Caller } from './caller.ts';
-import { isExpired } from './caller.ts';
 import type { Call, Verdict } from './enforce.ts';
 import type { Http1Head, Malformed } from './http1-head.ts';
 import { CLIENT_CERT_HEADER, isSafeMethod, readHttp1Head } from './http1-head.ts';
@@ -14,12 +13,18 @@ import { relayHttp1 } from './relay-http1.ts';
 import { newTraceparent, traceIdOf } from './trace.ts';
 import { isWebSocket, relayUpgrade } from './upgrade.ts';
 
+interface Connection {
+  readonly caller: Caller;
+  /** Requests that are not answered yet. */
+  calls: number;
+  /** Nothing that follows an ambiguous request is believed to be a request. */
+  poisoned: boolean;
+}
+
 /** HTTP/1.1 from other sidecars: each request is one call. */
 export function inboundHttp1(inbound: Inbound): Protocol {
-  const { application, enforcer, limits, clock, logger } = inbound;
-  const callers = new WeakMap<Socket, Caller>();
-  /** Nothing that follows an ambiguous request is believed to be a request. */
-  const poisoned = new WeakSet<Socket>();
+  const { application, enforcer, limits, logger } = inbound;
+  const connections = new Map<Socket, Connection>();
   let draining = false;
 
   const server = createServer({
@@ -67,13 +72,17 @@ export function inboundHttp1(inbound: Inbound): Protocol {
   });
 
   async function onRequest(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const { socket } = req;
-    const caller = callers.get(socket);
-    if (caller === undefined) return void res.destroy();
-    if (poisoned.has(socket)) return;
-    if (isExpired(caller, clock)) return void sendProblem(res, expired, { connection: 'close' });
+    const connection = connections.get(req.socket);
+    if (connection === undefined) return void res.destroy();
+    if (connection.poisoned) return;
+    connection.calls += 1;
+    res.once('close', () => {
+      connection.calls -= 1;
+    });
+    const { caller } = connection;
+    if (!caller.isValid()) return void sendProblem(res, invalid, { connection: 'close' });
     const head = readHttp1Head(req.rawHeaders, limits.maxHeaders);
-    if (!head.ok) poisoned.add(socket);
+    if (!head.ok) connection.poisoned = true;
     const trace = traceOf(head);
     const verdict = await enforcer.admit(callOf(caller, req, head, trace.id));
     if (!verdict.admitted || !head.ok) return refuse(verdict, req, res);
@@ -85,7 +94,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       added: ['traceparent', trace.header, CLIENT_CERT_HEADER, caller.clientCert],
       targets: [application.http1],
       toApplication: true,
-      closing: () => draining || isExpired(caller, clock),
+      closing: () => draining || !caller.isValid(),
       onFailure: (error) => {
         logger.warn({ err: error }, 'the application did not answer');
         return noAnswer;
@@ -105,9 +114,12 @@ export function inboundHttp1(inbound: Inbound): Protocol {
   /** Decided once, like a request; after the application agreed, what flows is not looked at. */
   async function onUpgrade(req: IncomingMessage, socket: Socket, first: Buffer): Promise<void> {
     socket.on('error', () => undefined);
-    const caller = callers.get(socket);
-    if (caller === undefined) return void socket.destroy();
-    if (isExpired(caller, clock)) return end(socket, expired);
+    const connection = connections.get(socket);
+    if (connection === undefined || connection.poisoned) return void socket.destroy();
+    // From here on it is a tunnel, which ends by itself or with its caller's validity.
+    connection.calls += 1;
+    const { caller } = connection;
+    if (!caller.isValid()) return end(socket, invalid);
     const head = readHttp1Head(req.rawHeaders, limits.maxHeaders);
     const trace = traceOf(head);
     const verdict = await enforcer.admit(callOf(caller, req, head, trace.id));
@@ -153,13 +165,13 @@ export function inboundHttp1(inbound: Inbound): Protocol {
   /** What the parser refused before there was a request, on the record as far as it is known. */
   async function refuseUnread(method: string, why: string, socket: Socket): Promise<void> {
     socket.on('error', () => undefined);
-    const caller = callers.get(socket);
-    if (caller === undefined) return void socket.destroy();
+    const connection = connections.get(socket);
+    if (connection === undefined) return void socket.destroy();
     // The refusal of what came before is on its way, and closes the connection.
-    if (poisoned.has(socket)) return;
-    poisoned.add(socket);
+    if (connection.poisoned) return;
+    connection.poisoned = true;
     const verdict = await enforcer.admit({
-      peer: caller.peer,
+      peer: connection.caller.peer,
       port: application.port,
       protocol: 'http',
       method,
@@ -176,21 +188,29 @@ export function inboundHttp1(inbound: Inbound): Protocol {
 
   return {
     serve(caller) {
-      callers.set(caller.socket, caller);
-      server.emit('connection', caller.socket);
+      const { socket } = caller;
+      connections.set(socket, { caller, calls: 0, poisoned: false });
+      socket.once('close', () => connections.delete(socket));
+      server.emit('connection', socket);
+    },
+    recheck() {
+      // Busy ones are refused with their next request.
+      for (const { caller, calls } of connections.values())
+        if (calls === 0 && !caller.isValid()) caller.socket.destroy();
     },
     drain() {
       draining = true;
-      // Closes the idle ones; the others end with the answer they are waiting for.
+      // The others end with the answer they are waiting for.
+      for (const { caller, calls } of connections.values()) if (calls === 0) caller.socket.destroy();
       server.close();
     },
   };
 }
 
-const expired: Problem = {
+const invalid: Problem = {
   status: 401,
   code: 'unauthenticated',
-  detail: 'The certificate that opened this connection has expired. Connect again with a new one.',
+  detail: 'The certificate that opened this connection is no longer valid. Connect again with a new one.',
 };
 const noAnswer: Problem = { status: 502, code: 'unavailable', detail: 'The application did not answer.' };
 const tooLarge: Problem = { status: 431, code: 'too-large', detail: 'The header fields are too large.' };

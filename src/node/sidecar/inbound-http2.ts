@@ -3,7 +3,6 @@ import { constants, createServer } from 'node:http2';
 import { AppError } from '../../base/errors.ts';
 import { secureRandom } from '../../base/random.ts';
 import type { Caller } from './caller.ts';
-import { isExpired } from './caller.ts';
 import { CLIENT_CERT_HEADER } from './http1-head.ts';
 import { readHttp2Head } from './http2-head.ts';
 import type { Inbound, Protocol } from './inbound.ts';
@@ -45,7 +44,7 @@ export function inboundHttp2(inbound: Inbound): Protocol {
     stream.on('error', () => undefined);
     const caller = stream.session === undefined ? undefined : callers.get(stream.session);
     if (caller === undefined) return stream.close(constants.NGHTTP2_REFUSED_STREAM);
-    if (isExpired(caller, clock)) {
+    if (!caller.isValid()) {
       // Not looked at: the caller may repeat it on a new connection.
       stream.session?.close();
       return stream.close(constants.NGHTTP2_REFUSED_STREAM);
@@ -101,6 +100,9 @@ export function inboundHttp2(inbound: Inbound): Protocol {
       });
       // Synchronous: the session that was announced is the one of this socket.
       server.emit('connection', caller.socket);
+    },
+    recheck() {
+      for (const session of sessions) if (callers.get(session)?.isValid() !== true) session.close();
     },
     drain() {
       for (const session of sessions) session.close();

@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import type { Caller } from './caller.ts';
-import { isExpired } from './caller.ts';
 import type { Inbound, Protocol } from './inbound.ts';
 import { tunnel } from './tunnel.ts';
 
@@ -9,11 +8,12 @@ import { tunnel } from './tunnel.ts';
  * A refused caller sees its connection closed at once.
  */
 export function inboundTcp(inbound: Inbound): Protocol {
-  const { application, enforcer, limits, clock, logger } = inbound;
+  const { application, enforcer, limits, logger } = inbound;
+  const open = new Set<Caller>();
 
   async function serve(caller: Caller): Promise<void> {
     const { socket, peer } = caller;
-    if (isExpired(caller, clock)) return void socket.destroy();
+    if (!caller.isValid()) return void socket.destroy();
     const verdict = await enforcer.admit({
       peer,
       port: application.port,
@@ -38,10 +38,15 @@ export function inboundTcp(inbound: Inbound): Protocol {
 
   return {
     serve(caller) {
+      open.add(caller);
+      caller.socket.once('close', () => open.delete(caller));
       serve(caller).catch((error: unknown) => {
         logger.error({ err: error }, 'an inbound TCP call failed');
         caller.socket.destroy();
       });
+    },
+    recheck() {
+      for (const caller of open) if (!caller.isValid()) caller.socket.destroy();
     },
     // A TCP connection does not tell when nothing is in flight: it runs until the sidecar's patience ends.
     drain() {},

@@ -39,6 +39,8 @@ export interface InboundDeps {
 /** What serves the connections of one protocol, once their caller is known. */
 export interface Protocol {
   serve(caller: Caller): void;
+  /** Trust was withdrawn: connections whose caller is no longer valid end, those in the middle of a call after it. */
+  recheck(): void;
   /** From now on, connections end as soon as nothing is in flight on them. */
   drain(): void;
 }
@@ -100,7 +102,19 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
     // Node takes the whole of the options, not only what changed.
     server.setSecureContext(meshTls(identity.current, bundle.current));
   };
-  const unsubscribe = [identity.subscribe(renew), bundle.subscribe(renew)];
+  let trusted = bundle.current.roots;
+  let withdrawals = 0;
+  const unsubscribe = [
+    identity.subscribe(renew),
+    bundle.subscribe(({ roots }) => {
+      renew();
+      const withdrawn = trusted.some((old) => !roots.some((root) => root.equals(old)));
+      trusted = roots;
+      if (!withdrawn) return;
+      withdrawals += 1;
+      for (const protocol of Object.values(protocols)) protocol.recheck();
+    }),
+  ];
   const port = await listen(server, options);
   return {
     host: options.host,
@@ -116,7 +130,9 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
   function identify(socket: TLSSocket): Caller | undefined {
     try {
       const peer = callerIdentity(socket, bundle.current, clock.now());
-      return describeCaller(socket, peer, identity.current.id.uri);
+      const opened = withdrawals;
+      const isValid = () => clock.now() <= peer.notAfter && opened === withdrawals;
+      return describeCaller(socket, peer, { self: identity.current.id.uri, isValid });
     } catch (error) {
       logger.warn({ err: error, peer: socket.remoteAddress }, 'a caller was refused');
       return undefined;

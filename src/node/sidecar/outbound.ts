@@ -65,11 +65,18 @@ export async function startOutbound(
   const http2 = outboundHttp2(outbound, logger);
   const unsubscribe = policy.subscribe((state) => pool.retain(state?.services.values() ?? []));
   const connections = new Connections();
+  /** Those that have not said anything yet. */
+  const silent = new Set<Socket>();
 
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: false }, (socket) => {
     connections.add(socket);
     socket.on('error', (error) => logger.debug({ err: error }, 'an outbound connection failed'));
-    sniff(socket, limits.headersTimeoutMs, (isHttp2) => (isHttp2 ? http2 : http1).serve(socket));
+    silent.add(socket);
+    socket.once('close', () => silent.delete(socket));
+    sniff(socket, limits.headersTimeoutMs, (isHttp2) => {
+      silent.delete(socket);
+      (isHttp2 ? http2 : http1).serve(socket);
+    });
   });
   server.maxConnections = limits.maxConnections;
   const port = await listen(server, options);
@@ -80,6 +87,7 @@ export async function startOutbound(
       unsubscribe();
       http1.drain();
       http2.drain();
+      for (const socket of silent) socket.destroy();
       await connections.end(server, ms);
       pool.close();
     },

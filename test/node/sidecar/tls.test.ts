@@ -125,3 +125,20 @@ test('an endpoint that cannot be reached is passed over for the next one', async
     expect([answer.status, answer.text]).toEqual([200, 'hello']);
   }
 });
+
+test('a root that is withdrawn takes the connections with it that it let in', async () => {
+  const { outbound, orders, inbound, authority } = await startPair(createServer((_req, res) => res.end('in')));
+  const { pem } = authority.issue(WEB);
+  const socket = await dialTls(inbound.port, pem);
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.on('error', () => undefined);
+  expect((await fetchHttp({ port: outbound.port })).status).toBe(200);
+  const next = createTestAuthority();
+  orders.bundle.set({ ...authority.bundle, roots: [...authority.bundle.roots, ...next.bundle.roots], sequence: 2 });
+  expect((await fetchHttp({ port: outbound.port })).status).toBe(200);
+  expect(socket.destroyed).toBe(false);
+  orders.bundle.set({ ...next.bundle, sequence: 3 });
+  await closed;
+  expect((await fetchHttp({ port: outbound.port })).status).toBe(502);
+  expect(orders.recorder.decisions).toHaveLength(2);
+});
