@@ -144,6 +144,8 @@ export class Outbox {
       this.#logger.warn('the sidecar has a new identity: what is in the spool is recorded by that one, in a new epoch');
       const { acked } = this.#state;
       this.#rebase(this.#highestEpoch() + 1, acked.epoch, acked.seq + 1);
+      // What the ledger has acknowledged to the old identity it knows nothing of for the new one.
+      this.#update({ acked: { ...acked, epoch: 0, seq: 0, hash: '' } });
     }
     this.#update({ instanceId });
     await this.flush();
