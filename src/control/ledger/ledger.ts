@@ -82,6 +82,7 @@ export class Ledger {
   readonly #unlock: () => void;
   readonly #host: SessionHost;
   #snapshotting: Promise<void> = Promise.resolve();
+  #closing: Promise<void> | undefined;
 
   private constructor(
     options: LedgerOptions & { readonly files: Files },
@@ -208,8 +209,13 @@ export class Ledger {
     }
   }
 
-  /** Waits for what is being stored, and gives the directory free. */
-  async close(): Promise<void> {
+  /** Waits for what is being stored, and gives the directory free. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     for (const session of this.#live.values()) session.end('retry-later', 'The control plane is stopping.');
     try {
       await this.#journal.close();

@@ -3,7 +3,7 @@ import { decisionReasons } from '../policy/model.ts';
 import type { AuditEvent } from './event.ts';
 import { MAX_RECORDED_TEXT } from './event.ts';
 import type { Field } from './field.ts';
-import { asciiField, callerTextField, countField, hexField, oneOfField, traceField } from './field.ts';
+import { asciiField, callerTextField, countField, hexField, measuredField, oneOfField, traceField } from './field.ts';
 
 /**
  * The bytes of an event: what is hashed, signed and stored. Compact JSON with the fields of the table below in that order,
@@ -20,7 +20,7 @@ const MAX_TIME = 253_402_300_799_999;
 const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, { kind: K }>> } = {
   decision: {
     call: asciiField(1, 64),
-    time: countField(MAX_TIME),
+    time: measuredField(MAX_TIME),
     source: asciiField(0, 2048),
     destination: asciiField(0, 2048),
     protocol: oneOfField(['http', 'grpc', 'tcp']),
@@ -38,15 +38,15 @@ const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, {
   },
   completion: {
     call: asciiField(1, 64),
-    time: countField(MAX_TIME),
+    time: measuredField(MAX_TIME),
     status: countField(999),
-    durationMs: countField(),
+    durationMs: measuredField(),
     bytesIn: countField(),
     bytesOut: countField(),
   },
-  heartbeat: { time: countField(MAX_TIME) },
+  heartbeat: { time: measuredField(MAX_TIME) },
   gap: {
-    time: countField(MAX_TIME),
+    time: measuredField(MAX_TIME),
     reason: oneOfField(['spool-lost', 'spool-corrupt']),
     epoch: countField(),
     fromSeq: countField(),
@@ -60,8 +60,8 @@ const tables: ReadonlyMap<string, readonly (readonly [string, Field<unknown>])[]
 );
 
 /**
- * The canonical bytes. Texts that a caller chose are cut to what is recorded; a malformed trace id is recorded as none.
- * Throws `invalid`, naming the field, for anything else that is out of range: a defect in whoever made the event.
+ * The canonical bytes. Texts that a caller chose are cut to what is recorded, a malformed trace id is recorded as none, and
+ * what a clock has said is made to fit. Throws `invalid`, naming the field, for anything else that is out of range: a defect in whoever made the event.
  */
 export function encodeEvent(event: AuditEvent): Buffer {
   const record = event as unknown as Readonly<Record<string, unknown>>;

@@ -17,6 +17,18 @@ export function countField(max: number = Number.MAX_SAFE_INTEGER): Field<number>
   };
 }
 
+/**
+ * A count that was measured with a clock: recorded as a whole number within the bounds, whatever the clock has said. A
+ * record must not be refused because a clock was set back.
+ */
+export function measuredField(max: number = Number.MAX_SAFE_INTEGER): Field<number> {
+  return {
+    record: (value) =>
+      typeof value === 'number' && !Number.isNaN(value) ? Math.min(Math.max(Math.floor(value), 0), max) : value,
+    accepts: countField(max).accepts,
+  };
+}
+
 /** Printable ASCII, without spaces. */
 export function asciiField(minLength: number, maxLength: number): Field<string> {
   return {

@@ -51,6 +51,7 @@ export class Spool {
   readonly #maxBytes: number;
   readonly #unlock: () => void;
   #lastAppendAt: number;
+  #closing: Promise<void> | undefined;
 
   private constructor(parts: SpoolParts) {
     this.batchKey = parts.batchKey;
@@ -143,8 +144,13 @@ export class Spool {
     }
   }
 
-  /** Makes everything durable and gives the directory free. Nothing may be appended any more. */
-  async close(): Promise<void> {
+  /** Makes everything durable and gives the directory free. Nothing may be appended any more. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     try {
       await this.#journal.close();
       await this.outbox.close();
