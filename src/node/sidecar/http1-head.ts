@@ -174,6 +174,8 @@ export function isForbiddenTrailer(key: string): boolean {
 
 /** The fields that a `Connection` value names, without the words that have a meaning of their own; undefined for none. */
 function namedBy(connection: string): Set<string> | undefined {
+  // Nearly always.
+  if (connection === 'keep-alive' || connection === 'close') return undefined;
   let named: Set<string> | undefined;
   for (const part of connection.toLowerCase().split(',')) {
     const key = part.trim();

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { createServer, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { secureRandom } from '../../base/random.ts';
+import type { RandomBytes } from '../../base/random.ts';
 import type { Caller } from './caller.ts';
 import type { Call, Verdict } from './enforce.ts';
 import type { Http1Head, Malformed } from './http1-head.ts';
@@ -23,7 +23,7 @@ interface Connection {
 
 /** HTTP/1.1 from other sidecars: each request is one call. */
 export function inboundHttp1(inbound: Inbound): Protocol {
-  const { application, enforcer, limits, logger } = inbound;
+  const { application, enforcer, limits, logger, random } = inbound;
   const connections = new Map<Socket, Connection>();
   let draining = false;
 
@@ -83,7 +83,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
     if (!caller.isValid()) return void sendProblem(res, invalid, { connection: 'close' });
     const head = readHttp1Head(req.rawHeaders, limits.maxHeaders);
     if (!head.ok) connection.poisoned = true;
-    const trace = traceOf(head);
+    const trace = traceOf(head, random);
     const verdict = await enforcer.admit(callOf(caller, req, head, trace.id));
     if (!verdict.admitted || !head.ok) return refuse(verdict, req, res);
     relayHttp1({
@@ -121,7 +121,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
     const { caller } = connection;
     if (!caller.isValid()) return end(socket, invalid);
     const head = readHttp1Head(req.rawHeaders, limits.maxHeaders);
-    const trace = traceOf(head);
+    const trace = traceOf(head, random);
     const verdict = await enforcer.admit(callOf(caller, req, head, trace.id));
     if (!verdict.admitted) {
       end(socket, verdict.problem);
@@ -220,10 +220,10 @@ function end(socket: Socket, problem: Problem): void {
   else socket.destroy();
 }
 
-function traceOf(head: Http1Head | Malformed): { readonly id: string; readonly header: string } {
+function traceOf(head: Http1Head | Malformed, random: RandomBytes): { readonly id: string; readonly header: string } {
   const given = head.ok ? head.traceparent : undefined;
   const id = traceIdOf(given);
   if (given !== undefined && id !== undefined) return { id, header: given };
-  const { traceId, header } = newTraceparent(secureRandom);
+  const { traceId, header } = newTraceparent(random);
   return { id: traceId, header };
 }

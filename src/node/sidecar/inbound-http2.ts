@@ -1,7 +1,6 @@
 import type { Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { constants, createServer } from 'node:http2';
 import { AppError } from '../../base/errors.ts';
-import { secureRandom } from '../../base/random.ts';
 import type { Caller } from './caller.ts';
 import { CLIENT_CERT_HEADER } from './http1-head.ts';
 import { readHttp2Head } from './http2-head.ts';
@@ -13,7 +12,7 @@ import { newTraceparent, traceIdOf } from './trace.ts';
 
 /** HTTP/2 and gRPC from other sidecars: each stream is one call. */
 export function inboundHttp2(inbound: Inbound): Protocol {
-  const { application, enforcer, limits, clock, logger } = inbound;
+  const { application, enforcer, limits, clock, logger, random } = inbound;
   const callers = new WeakMap<Http2Session, Caller>();
   const sessions = new Set<Http2Session>();
 
@@ -51,7 +50,7 @@ export function inboundHttp2(inbound: Inbound): Protocol {
     }
     const head = readHttp2Head(headers, raw);
     const traceId = traceIdOf(head.traceparent);
-    const fresh = traceId === undefined ? newTraceparent(secureRandom) : undefined;
+    const fresh = traceId === undefined ? newTraceparent(random) : undefined;
     const verdict = await enforcer.admit({
       peer: caller.peer,
       port: application.port,

@@ -2,6 +2,8 @@ import type { TLSSocket } from 'node:tls';
 import { createServer } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
+import type { RandomBytes } from '../../base/random.ts';
+import { secureRandom } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { Svid } from '../agent/svid.ts';
@@ -34,6 +36,7 @@ export interface InboundDeps {
   readonly limits: Limits;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly random?: RandomBytes;
 }
 
 /** What serves the connections of one protocol, once their caller is known. */
@@ -52,6 +55,7 @@ export interface Inbound {
   readonly limits: Limits;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly random: RandomBytes;
 }
 
 /**
@@ -61,7 +65,14 @@ export interface Inbound {
 export async function startInbound(options: InboundOptions, deps: InboundDeps): Promise<Listener> {
   const { identity, bundle, limits, clock, logger } = deps;
   const application = new Application(options.application, limits);
-  const inbound: Inbound = { application, enforcer: deps.enforcer, limits, clock, logger };
+  const inbound: Inbound = {
+    application,
+    enforcer: deps.enforcer,
+    limits,
+    clock,
+    logger,
+    random: deps.random ?? secureRandom,
+  };
   const protocols =
     options.protocol === 'http'
       ? { h2: inboundHttp2(inbound), http1: inboundHttp1(inbound) }

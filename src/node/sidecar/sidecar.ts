@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { sleep } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
+import { secureRandom } from '../../base/random.ts';
 import { Lifetime, runTasks } from '../../base/tasks.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
@@ -26,6 +27,7 @@ import { startOutbound } from './outbound.ts';
 import { PolicyCache } from './policy-cache.ts';
 import { PolicyClient, sameBundle } from './policy-client.ts';
 import type { PolicyState } from './policy-state.ts';
+import { pooledRandom } from './pooled-random.ts';
 import { Shipper } from './shipper.ts';
 import { Spool } from './spool.ts';
 import type { SidecarStatus } from './status.ts';
@@ -79,6 +81,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   const { clock, logger, version } = deps;
   const { server, stateDirectory } = config;
   const limits: Limits = { ...defaultLimits, ...deps.limits };
+  const random = pooledRandom(secureRandom);
 
   const source = controlPlaneIdentitySource({ server, trust: config.trust, clock });
   const { joinTokenFile } = config;
@@ -117,7 +120,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   });
 
   const tokens = new TokenVerifier({ audiences: [...audiencesOf(self), ...(config.jwtAudiences ?? [])], clock });
-  const enforcer = new Enforcer({ identity, policy, recorder: spool, tokens, clock, logger });
+  const enforcer = new Enforcer({ identity, policy, recorder: spool, tokens, clock, logger, random });
   const stopListening: Listener[] = [];
   const opened = async (listener: Promise<Listener>): Promise<Listener> => {
     stopListening.push(await listener);
@@ -126,7 +129,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   lifetime.defer('ports', () => drainAll(stopListening, limits.drainMs));
   const inbound: Listener[] = [];
   for (const each of config.inbound) {
-    const shared = { identity, bundle: trust, enforcer, limits, clock, logger };
+    const shared = { identity, bundle: trust, enforcer, limits, clock, logger, random };
     const listener = await opened(startInbound(each, shared));
     inbound.push(listener);
     endpoints.push({
@@ -136,7 +139,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
     });
   }
   const outbound = await opened(
-    startOutbound(config.outbound, { identity, bundle: trust, policy, limits, clock, logger }),
+    startOutbound(config.outbound, { identity, bundle: trust, policy, limits, clock, logger, random }),
   );
   const jwt = new JwtClient({ clients: controlPlane.clients, clock });
   const status = () =>
