@@ -23,7 +23,7 @@ describe('the binary', () => {
       'error: The configuration has 4 problems; nothing was started.'.slice(0, 60),
       '  writ.yaml:3:3: rest.lisen is unknown. Did you mean rest.li',
       '  writ.yaml:1:14: trustDomain cannot be "Example.Org": lower',
-      '  --lifetime-jwt must be from 30s to 24h, not "1s".',
+      '  --lifetime-jwt must be from 30s to 1h, not "1s".',
       '  --passphrase-file is missing: keys are never stored unseal',
       '',
     ]);
