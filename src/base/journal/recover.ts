@@ -58,8 +58,11 @@ export async function recover(files: Files, kind: string, scanFrom: number): Pro
     if (lastBefore !== undefined && head.first > lastBefore + 1) {
       note(segment, 0, `the records ${lastBefore + 1} to ${head.first - 1} before it are missing`);
     }
-    const successor = segments.slice(position + 1).find((s) => s.head !== undefined)?.head;
-    if (successor !== undefined && successor.first <= scanFrom && successor.first > head.first) {
+    const following = segments.slice(position + 1).find((s) => s.head !== undefined);
+    const successor = following?.head;
+    // Only next to its successor: between others a segment may be missing, and where this one ends then tells.
+    const isAdjacent = following?.index === segment.index + 1;
+    if (isAdjacent && successor !== undefined && successor.first <= scanFrom && successor.first > head.first) {
       const run = newRun(segment.index, segment.name, head.salt, head.first, segment.headEnd);
       runs.push(Object.assign(run, { last: successor.first - 1, end: segment.size }));
       continue;

@@ -80,7 +80,7 @@ describe('a spool', () => {
 
   it('refuses an event that is none, and records nothing of it', async () => {
     const spool = await openSpool();
-    await expectAppError(spool.append(completion('c', { durationMs: 0.5 })), 'invalid', /durationMs/);
+    await expectAppError(spool.append(completion('c', { status: 0.5 })), 'invalid', /status/);
     expect(await spool.append(decision())).toEqual({ seq: 1 });
   });
 
