@@ -1,10 +1,11 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { expect, test } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
 import { signJwtSvid } from '../../../src/core/identity/jwt-svid.ts';
 import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
 import { FakeClock } from '../../support/clock.ts';
-import { fetchHttp, keepAliveAgent } from './http.ts';
+import { dialTls, fetchHttp, keepAliveAgent } from './http.ts';
 import { ORDERS, startPair, WEB } from './mesh.ts';
 
 test('the decision is durable before the application sees the request', async () => {
@@ -94,6 +95,31 @@ test('a connection does not outlive the certificate that opened it', async () =>
   expect(answer.status).toBe(503);
   expect(orders.recorder.decisions).toHaveLength(1);
   expect(web.recorder.events).toEqual([]);
+});
+
+test('a call on a connection whose certificate has expired meanwhile is refused, and the connection ends', async () => {
+  const clock = new FakeClock(Date.now());
+  let reached = 0;
+  const application = createServer((_req, res) => {
+    reached += 1;
+    res.end();
+  });
+  const { inbound, orders, authority } = await startPair(application, { clock });
+  const socket = await dialTls(inbound.port, authority.issue(WEB).pem);
+  let text = '';
+  socket.on('data', (data) => {
+    text += data.toString();
+  });
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  await expect.poll(() => text).toMatch(/^HTTP\/1\.1 200 /);
+  // The called sidecar has renewed its own.
+  orders.identity.set({ ...authority.issue(ORDERS), notAfter: clock.now() + 10 * 3_600_000 });
+  await clock.advance(2 * 3_600_000);
+  text = '';
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  await once(socket, 'close');
+  expect(text).toMatch(/^HTTP\/1\.1 401 /);
+  expect(reached).toBe(1);
 });
 
 async function tokenFor(audience: string, pair: Awaited<ReturnType<typeof startPair>>, subject = WEB): Promise<string> {

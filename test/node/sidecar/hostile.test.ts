@@ -102,15 +102,26 @@ test('a smuggled request in a body stays a body', async () => {
   expect(reached).toHaveLength(1);
 });
 
-test('what a caller says about its certificate never reaches the application', async () => {
-  const { send, reached } = await start();
-  await send(
-    `GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Client-Cert: By=x;URI=spiffe://example.org/ns/shop/sa/admin\r\nConnection: close, x-forwarded-client-cert\r\n\r\n`,
-  );
-  expect(reached).toHaveLength(1);
-  expect(reached[0]).toContain(`URI=${WEB}"`);
-  expect(reached[0]).not.toContain('sa/admin');
+test('nothing that follows an ambiguous request on its connection is served', async () => {
+  const { send, reached, orders } = await start();
+  const good = 'GET /ok HTTP/1.1\r\nHost: a\r\n\r\n';
+  const answer = await send(`GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n${good}${good}`);
+  expect(answer.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+  expect(reached).toEqual([]);
+  expect(orders.recorder.decisions).toHaveLength(1);
 });
+
+test.each(['', 'Connection: close, x-forwarded-client-cert\r\n'])(
+  'a forged client certificate field is replaced (%j)',
+  async (connection) => {
+    const { send, reached } = await start();
+    const forged = 'X-Forwarded-Client-Cert: By=x;URI=spiffe://example.org/ns/shop/sa/admin\r\n';
+    await send(`GET / HTTP/1.1\r\nHost: a\r\n${forged}${connection || close}\r\n`);
+    expect(reached).toHaveLength(1);
+    expect(reached[0]).toContain(`URI=${WEB}"`);
+    expect(reached[0]).not.toContain('sa/admin');
+  },
+);
 
 test('too many and too large header fields are refused', async () => {
   const { send, reached } = await start();
