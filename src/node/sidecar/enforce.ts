@@ -92,7 +92,8 @@ export class Enforcer {
     const svid = identity.current;
     const state = policy.current;
     const ruling = this.#rule(call, svid, state, startedAt);
-    const { decision, reason, rule, path, target, tokenSubject } = ruling instanceof Promise ? await ruling : ruling;
+    const { decision, reason, rule, path, target, tokenSubject, why } =
+      ruling instanceof Promise ? await ruling : ruling;
     const id = uuidv7(clock, this.#random);
     try {
       await recorder.append({
@@ -119,7 +120,7 @@ export class Enforcer {
       return { admitted: false, id: undefined, startedAt, problem: notRecorded };
     }
     if (decision === 'allow') return { admitted: true, id, startedAt, target };
-    return { admitted: false, id, startedAt, problem: problemFor(reason, rule, call.malformed) };
+    return { admitted: false, id, startedAt, problem: problemFor(reason, rule, why) };
   }
 
   /** Records how a call ended. Not awaited by callers: the answer does not wait for it, and a loss is logged. */
@@ -142,8 +143,8 @@ export class Enforcer {
 
   /** Decides. A promise only where a token has to be verified. */
   #rule(call: Call, svid: Svid, state: PolicyState | undefined, now: number): Ruling | Promise<Ruling> {
-    const deny = (reason: DecisionReason, path: string, tokenSubject = ''): Ruling => {
-      return { decision: 'deny', reason, rule: DEFAULT_DENY, path, target: '', tokenSubject };
+    const deny = (reason: DecisionReason, path: string, why?: string): Ruling => {
+      return { decision: 'deny', reason, rule: DEFAULT_DENY, path, target: '', tokenSubject: '', why };
     };
     const asSent = call.target.split(/[?#]/, 1)[0] ?? '';
     if (now >= svid.notAfter) return deny('no-identity', asSent);
@@ -154,15 +155,16 @@ export class Enforcer {
         path: '',
         target: '',
         tokenSubject: '',
+        why: undefined,
       };
     }
-    if (call.malformed !== undefined) return deny('malformed-request', asSent);
+    if (call.malformed !== undefined) return deny('malformed-request', asSent, call.malformed);
     const normal = normalizePath(call.target);
-    if (!normal.ok) return deny('malformed-request', asSent);
+    if (!normal.ok) return deny('malformed-request', asSent, normal.why);
     const { path, target } = normal;
     const decided = (tokenSubject: string): Ruling => {
       const request = { source: call.peer.id.uri, port: call.port, http: { method: call.method, path } };
-      return { ...decide(state.compiled, request), path, target, tokenSubject };
+      return { ...decide(state.compiled, request), path, target, tokenSubject, why: undefined };
     };
     const token = this.#o.tokens.find(call.authorization, svid.id.trustDomain);
     if (token === undefined) return decided('');
@@ -180,6 +182,8 @@ interface Ruling {
   readonly path: string;
   readonly target: string;
   readonly tokenSubject: string;
+  /** What made the request ambiguous, where that is the reason. */
+  readonly why: string | undefined;
 }
 
 const notRecorded: Problem = Object.freeze({
@@ -189,7 +193,7 @@ const notRecorded: Problem = Object.freeze({
   detail: 'The decision could not be recorded, so the call was refused. Check the disk of the sidecar that was called.',
 });
 
-function problemFor(reason: DecisionReason, rule: string, malformed: string | undefined): Problem {
+function problemFor(reason: DecisionReason, rule: string, why: string | undefined): Problem {
   switch (reason) {
     case 'malformed-request':
       return {
@@ -197,7 +201,7 @@ function problemFor(reason: DecisionReason, rule: string, malformed: string | un
         code: 'invalid',
         reason,
         rule,
-        detail: `The request is ambiguous: ${malformed ?? 'its path cannot be read in one way only'}.`,
+        detail: `The request is ambiguous: ${why}.`,
       };
     case 'token-refused':
       return {
