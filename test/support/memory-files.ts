@@ -14,6 +14,8 @@ export type Operation =
 export interface Step {
   readonly operation: Operation;
   readonly name: string;
+  /** Of a write. */
+  readonly position?: number;
 }
 
 /** What a hook may make of a step: let it pass, fail it undone, or do it (a write perhaps only in part) and then fail it. */
@@ -116,7 +118,7 @@ export class MemoryFiles implements Files {
   #handle(name: string, inode: Inode): OpenFile {
     return {
       write: (data, position) =>
-        this.#step({ operation: 'write', name }, (half) => {
+        this.#step({ operation: 'write', name, position }, (half) => {
           const part = half ? data.subarray(0, Math.floor(data.length / 2)) : data;
           const end = Math.max(inode.content.length, position + part.length);
           const next = Buffer.alloc(end);

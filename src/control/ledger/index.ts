@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Transaction } from 'kysely';
 import { Backoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -158,6 +159,8 @@ async function insertRows(trx: Transaction<AuditTables>, rows: IndexRows): Promi
       .values(some)
       .onConflict((conflict) => conflict.doNothing())
       .execute();
+    // SQLite works on this thread: others get their turn between statements.
+    await setImmediate();
   }
   for (const some of chunks(rows.completions, ROWS_PER_STATEMENT)) {
     await trx
@@ -165,6 +168,7 @@ async function insertRows(trx: Transaction<AuditTables>, rows: IndexRows): Promi
       .values(some)
       .onConflict((conflict) => conflict.doNothing())
       .execute();
+    await setImmediate();
   }
   for (const some of chunks(rows.notes, ROWS_PER_STATEMENT)) {
     await trx
@@ -172,6 +176,7 @@ async function insertRows(trx: Transaction<AuditTables>, rows: IndexRows): Promi
       .values(some)
       .onConflict((conflict) => conflict.doNothing())
       .execute();
+    await setImmediate();
   }
 }
 

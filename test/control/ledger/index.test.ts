@@ -389,6 +389,21 @@ describeEachStore('the audit index', (bench) => {
     expect(await calls(index, {})).toEqual(['sidecar-1.1.3', 'sidecar-1.1.1']);
   });
 
+  it('never goes back, although another process that lags behind writes the same index', async () => {
+    const behind = new TestLedger();
+    const { store, ledger, settle } = await setUp();
+    const lagging = await setUp(behind, store);
+    for (let i = 0; i < 3; i++) ledger.add([decision()]);
+    await settle();
+    behind.add([decision()]);
+    const position = async () => {
+      await lagging.clock.advance(20_000);
+      return lagging.index.position;
+    };
+    await expect.poll(position).toBe(3);
+    expect(await store.db.selectFrom('audit_cursor').select('leaf').execute()).toEqual([{ leaf: 3 }]);
+  });
+
   it('shows live what is indexed and matches, and again when it is completed', async () => {
     const { ledger, index, settle } = await setUp();
     const stop = new AbortController();

@@ -138,6 +138,24 @@ describe('a ledger', () => {
     expect(files.steps.filter((step) => step.operation === 'sync').length - before).toBe(1);
   });
 
+  it('stores the key of a sidecar, with its certificate, once before its first batch and again when it changes', async () => {
+    const files = new MemoryFiles();
+    const ledger = await openLedger(files);
+    const [a, b] = [new Batches(alice), new Batches(alice)];
+    const { session } = connect(ledger, alice);
+    await Promise.all([session.append(a.next()), session.append(a.next())]);
+    await connect(ledger, alice).session.append(a.next());
+    const countOf = (text: string) => files.content('0000000001.wal').toString('latin1').split(text).length - 1;
+    expect(countOf(rawBatchKey(keyOf(alice)).toString('hex'))).toBe(1);
+    expect(countOf(alice.caller.certificate.toString('base64'))).toBe(1);
+    const renewed = generateKeyPairSync('ed25519').privateKey;
+    keys.set(alice, renewed);
+    Object.assign(b, { seq: a.seq, prevHash: a.prevHash });
+    expect(await connect(ledger, alice).session.append(b.next())).toMatchObject({ ack: { durableThroughSeq: 8 } });
+    expect(countOf(rawBatchKey(renewed).toString('hex'))).toBe(1);
+    expect(await ledgerEvents(await openLedger(files.crash('kill')))).toHaveLength(8);
+  });
+
   it('says in its welcome where it stands, also after a restart', async () => {
     const files = new MemoryFiles();
     const ledger = await openLedger(files);

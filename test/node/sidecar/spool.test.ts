@@ -200,6 +200,62 @@ describe('the batches of a spool', () => {
     expect(spool.outbox.pendingRecords).toBe(0);
   });
 
+  it('keep their place until the acknowledgement of those before is durable', async () => {
+    const files = new MemoryFiles();
+    const spool = await openSpool(files);
+    await spool.outbox.bind(who.instanceId);
+    const cutAndAcknowledge = async () => {
+      await spool.append(decision());
+      const cut = await spool.outbox.cut();
+      if (cut === undefined) throw new Error('nothing was cut');
+      spool.outbox.acknowledge(cut.epoch, cut.seq, cut.hash);
+      return cut;
+    };
+    await cutAndAcknowledge();
+    await spool.outbox.flush();
+    // The state itself, but not the cut batches, cannot be written.
+    files.hook = ({ operation, name, position = 0 }) =>
+      operation === 'write' && name === 'state' && position < 64 * 1024 ? 'fail' : 'pass';
+    const cuts = [];
+    for (let i = 0; i < 15; i++) cuts.push(await cutAndAcknowledge());
+    await spool.append(decision());
+    await expect(spool.outbox.cut()).rejects.toThrow('EIO');
+    const again = await openSpool(files.crash('kill'));
+    expect(again.outbox.cuts.map((cut) => cut.bytes)).toEqual(cuts.map((cut) => cut.bytes));
+    files.hook = () => 'pass';
+    expect(await spool.outbox.cut()).toBeDefined();
+  });
+
+  it('are cut anew when the plan changes while they are cut', async () => {
+    const files = new MemoryFiles();
+    const spool = await openSpool(files);
+    await spool.outbox.bind(who.instanceId);
+    await spool.append(decision());
+    const first = await spool.outbox.cut();
+    await spool.append(decision());
+    const cutting = spool.outbox.cut();
+    await spool.outbox.startEpochAfter({ epoch: 5, nextSeq: 9 });
+    expect((await cutting)?.header).toMatchObject({ epoch: 6, firstSeq: 1, count: 3 });
+    expect(spool.outbox.cuts).toHaveLength(1);
+    expect(first?.epoch).toBe(1);
+    const again = await openSpool(files.crash('kill'));
+    expect(again.outbox.cuts).toEqual(spool.outbox.cuts);
+  });
+
+  it('are forgotten over a restart when they were given up before', async () => {
+    const files = new MemoryFiles();
+    const spool = await openSpool(files);
+    await spool.outbox.bind(who.instanceId);
+    for (let i = 0; i < 3; i++) {
+      await spool.append(decision());
+      await spool.outbox.cut();
+    }
+    await spool.outbox.startEpochAfter({ epoch: 1, nextSeq: 9 });
+    expect((await openSpool(files.crash('kill'))).outbox.cuts).toEqual([]);
+    const cut = await spool.outbox.cut();
+    expect((await openSpool(files.crash('kill'))).outbox.cuts).toEqual([cut]);
+  });
+
   it('are cut for an instance only', async () => {
     const spool = await openSpool();
     await spool.append(decision());

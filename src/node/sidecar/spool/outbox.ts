@@ -180,11 +180,9 @@ export class Outbox {
       });
       if (cut.cut - this.#durableAckedCut >= CUT_SLOTS) await this.flush();
       await this.#exclusively(() => this.#stateFile.writeCut({ cut: cut.cut, header: bytes.toString('utf8') }));
-      if (this.#plan === plan) {
-        this.#cuts = [...this.#cuts, cut];
-        return cut;
-      }
-      this.#update({ voided: [...this.#state.voided, [cut.cut, cut.cut]] });
+      if (this.#plan !== plan) continue;
+      this.#cuts = [...this.#cuts, cut];
+      return cut;
     }
   }
 
@@ -223,8 +221,6 @@ export class Outbox {
     this.#update({
       acked,
       starts: pruneStarts(this.#state.starts, acked),
-      // The last one stays: it keeps its counts from being used again.
-      voided: this.#state.voided.filter(([, last], i, all) => last > cut.cut || i === all.length - 1),
       written: this.#journal.durable.current,
     });
     this.#freeSoon();
@@ -372,18 +368,14 @@ export class Outbox {
     this.#update({ starts: rebase(starts, acked, epoch, this.#gap(gapEpoch, gapSeq)) });
   }
 
-  /** Gives up all cut batches but the first `keep`. Their counts are not used again. */
+  /** Gives up all cut batches but the first `keep`. What is then planned instead keeps them from being recovered. */
   #dropCuts(keep: number): void {
-    const dropped = this.#cuts[keep];
-    if (dropped === undefined) return;
-    this.#update({ voided: [...this.#state.voided, [dropped.cut, this.#lastCut]] });
     this.#cuts = this.#cuts.slice(0, keep);
   }
 
   /** Count of the last batch that was cut. */
   get #lastCut(): number {
-    const { acked, voided } = this.#state;
-    return Math.max(acked.cut, this.#cuts.at(-1)?.cut ?? 0, voided.at(-1)?.[1] ?? 0);
+    return (this.#cuts.at(-1) ?? this.#state.acked).cut;
   }
 
   #gap(epoch: number, fromSeq: number): GapEvent {
@@ -436,7 +428,6 @@ function firstState(journal: Journal, clock: Clock): SpoolState {
     instanceId: null,
     starts: [{ epoch: 1, from, gap }],
     acked: { epoch: 0, seq: 0, number: from - 1, cut: 0, hash: '' },
-    voided: [],
     segment: 0,
     written: from - 1,
   };
@@ -452,12 +443,11 @@ function ackedPlace(state: SpoolState): Place & { readonly hash: Buffer } {
   return { epoch, seq, number, hash: Buffer.from(hash, 'hex') };
 }
 
-/** The cut batches behind the acknowledged one, as far as they follow each other. */
+/** The cut batches behind the acknowledged one, as far as they follow each other and the plan. */
 function recoverCuts(state: SpoolState, stored: readonly StoredCut[]): readonly Cut[] {
   const cuts: Cut[] = [];
   for (;;) {
-    const following = (cuts.at(-1) ?? state.acked).cut + 1;
-    const count = state.voided.reduce((c, [first, last]) => (first <= c && c <= last ? last + 1 : c), following);
+    const count: number = (cuts.at(-1) ?? state.acked).cut + 1;
     const found = stored.find((s) => s.cut === count);
     if (found === undefined) return cuts;
     const bytes = Buffer.from(found.header, 'utf8');
@@ -466,6 +456,8 @@ function recoverCuts(state: SpoolState, stored: readonly StoredCut[]): readonly 
     if (start === undefined || !follows(header, cuts.at(-1) ?? ackedPlace(state))) return cuts;
     const seq = lastSeqOf(header);
     const number = start.from - 1 + seq - (start.gap === null ? 0 : 1);
+    // One that was given up: its records have become part of a later epoch.
+    if (state.starts.some(({ epoch, from }) => epoch > header.epoch && from <= number)) return cuts;
     cuts.push(Object.freeze({ header, bytes, hash: batchHash(bytes), cut: count, epoch: header.epoch, seq, number }));
   }
 }

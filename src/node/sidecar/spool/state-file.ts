@@ -13,8 +13,6 @@ export interface SpoolState {
   readonly starts: readonly EpochStart[];
   /** Everything up to here is durable in the ledger. */
   readonly acked: Acked;
-  /** Counts of batches that were cut and given up, each from the first to the last; ascending. */
-  readonly voided: readonly (readonly [number, number])[];
   /** Index of the newest segment, 0 before the first: it is never deleted, so that its loss shows. */
   readonly segment: number;
   /** Number of a record up to which all have been durable. */
