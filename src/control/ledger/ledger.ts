@@ -1,6 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import { makePrivateDirectory } from '../../base/durable.ts';
-import { AppError, toAppError } from '../../base/errors.ts';
+import { toAppError } from '../../base/errors.ts';
 import type { Files } from '../../base/journal/files.ts';
 import { localFiles } from '../../base/journal/files.ts';
 import { Journal } from '../../base/journal/journal.ts';
@@ -11,12 +11,13 @@ import { secureRandom } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { BatchHeader } from '../../core/audit/batch-header.ts';
-import { batchHash, parseBatchHeader } from '../../core/audit/batch-header.ts';
+import { parseBatchHeader } from '../../core/audit/batch-header.ts';
 import type { Batch, ShipCaller, ShipHello, ShipNack, ShipWelcome } from '../../core/audit/ship.ts';
 import { isBatchKeyBound } from './admit.ts';
 import { extend } from './chain.ts';
 import type { BatchMeta, KeyMeta } from './record.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
+import { refuseDamage, replay } from './recovery.ts';
 import type { LedgerSession, SessionHost } from './session.ts';
 import { nackOf, Session } from './session.ts';
 import { Sidecars } from './sidecars.ts';
@@ -320,40 +321,4 @@ export class Ledger {
     const silence = this.#options.clock.now() - session.lastHeardAt;
     return silence >= 0 && silence < this.#limits.silenceMs;
   }
-}
-
-function refuseDamage(journal: Journal, directory: string, snapshotRecord: number): void {
-  const [damage] = journal.damage;
-  if (damage !== undefined) throw damaged(`${damage.path} is damaged at offset ${damage.offset}: ${damage.reason}`);
-  const first = journal.runs[0]?.first ?? 1;
-  if (first !== 1) throw damaged(`${directory}: the records 1 to ${first - 1} are missing`);
-  const last = journal.durable.current;
-  if (last < snapshotRecord) throw damaged(`${directory}: the records ${last + 1} to ${snapshotRecord} are missing`);
-}
-
-function damaged(what: string): AppError {
-  return new AppError('incompatible-data', `${what}. Restore the ledger from a backup; nothing was changed.`);
-}
-
-/** Derives what follows from the records behind the snapshot. */
-async function replay(journal: Journal, sidecars: Sidecars): Promise<void> {
-  const reader = journal.reader(sidecars.record + 1);
-  try {
-    for (;;) {
-      const frame = await reader.read();
-      if (frame === undefined) break;
-      apply(frame.number, frame.payload, sidecars);
-    }
-  } finally {
-    await reader.close();
-  }
-  sidecars.takeBack();
-}
-
-function apply(number: number, payload: Buffer, sidecars: Sidecars): void {
-  const record = decodeRecord(payload);
-  if (record.kind === 'key') sidecars.applyKey(number, record.meta);
-  else if (record.kind === 'batch') {
-    sidecars.applyBatch(number, record.meta, parseBatchHeader(record.batch.header), batchHash(record.batch.header));
-  } else sidecars.applyEvidence(number, record.meta.instanceId, batchHash(record.batch.header));
 }

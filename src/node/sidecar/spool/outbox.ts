@@ -3,31 +3,17 @@ import { AppError } from '../../../base/errors.ts';
 import type { Journal } from '../../../base/journal/journal.ts';
 import type { Logger } from '../../../base/log.ts';
 import { cutHeader, EVENT_PREFIX_BYTES } from '../../../core/audit/batch.ts';
-import type { BatchHeader } from '../../../core/audit/batch-header.ts';
-import {
-  batchHash,
-  encodeBatchHeader,
-  isInstanceId,
-  lastSeqOf,
-  parseBatchHeader,
-} from '../../../core/audit/batch-header.ts';
+import { batchHash, encodeBatchHeader, isInstanceId, lastSeqOf } from '../../../core/audit/batch-header.ts';
 import { encodeEvent } from '../../../core/audit/canonical.ts';
 import type { GapEvent } from '../../../core/audit/event.ts';
 import { MAX_BATCH_BYTES, MAX_BATCH_EVENTS } from '../../../core/audit/ship.ts';
 import type { EpochStart, Place } from './epochs.ts';
 import { begin, coverHoles, epochOf, pruneStarts, rebase, seqOf } from './epochs.ts';
+import { KeptState } from './kept-state.ts';
+import type { Cut } from './recovered.ts';
+import { ackedPlace, firstState, recoverCuts } from './recovered.ts';
 import type { SpoolState, StateFile, StoredCut } from './state-file.ts';
 import { CUT_SLOTS } from './state-file.ts';
-
-/** A batch that was cut: from now on these events travel together, under this header, until they are acknowledged. */
-export interface Cut extends Place {
-  readonly header: BatchHeader;
-  /** Canonical bytes of the header. */
-  readonly bytes: Buffer;
-  readonly hash: Buffer;
-  /** Counts the batches of this spool. */
-  readonly cut: number;
-}
 
 /** Batches that may be unacknowledged at a time. */
 export const MAX_UNACKED_CUTS = 8;
@@ -48,47 +34,41 @@ export interface OutboxOptions {
  */
 export class Outbox {
   readonly #journal: Journal;
-  readonly #stateFile: StateFile;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  #state: SpoolState;
+  readonly #kept: KeptState;
   #cuts: readonly Cut[];
-  #changed = false;
   /** Grows whenever what was planned to be shipped next may no longer hold. */
   #plan = 0;
-  #writing: Promise<void> | undefined;
-  /** Count of the last batch whose acknowledgement is durable. */
-  #durableAckedCut: number;
 
   constructor(options: OutboxOptions) {
     this.#journal = options.journal;
-    this.#stateFile = options.stateFile;
     this.#clock = options.clock;
     this.#logger = options.logger;
-    this.#state = options.state ?? firstState(options.journal, options.clock);
-    this.#cuts = options.state === undefined ? [] : recoverCuts(this.#state, options.cuts);
-    this.#durableAckedCut = this.#state.acked.cut;
+    const state = options.state ?? firstState(options.journal, options.clock);
+    this.#kept = new KeptState(options.stateFile, state);
+    this.#cuts = options.state === undefined ? [] : recoverCuts(state, options.cuts);
   }
 
   /** Covers what recovery has found missing. To be called once, before the first append. */
   async open(): Promise<void> {
-    const { acked, segment, written } = this.#state;
+    const { acked, segment, written } = this.#kept.current;
     // Lost without a trace of how much: whatever number comes next, it is in a new epoch.
     const isTailLost = this.#journal.openEnded || (segment > 0 && this.#journal.segmentIndex < segment);
     const last = Math.max(acked.number, written, this.#head.number, this.#journal.durable.current);
     this.#coverHoles(isTailLost ? last + 1 : last);
     this.#journal.skipTo(isTailLost ? last + 2 : last + 1);
-    this.#update({ segment: this.#journal.segmentIndex, written: last });
+    this.#kept.update({ segment: this.#journal.segmentIndex, written: last });
     await this.flush();
     await this.#journal.dropBefore(acked.number + 1);
   }
 
   get instanceId(): string | null {
-    return this.#state.instanceId;
+    return this.#kept.current.instanceId;
   }
 
   get acked(): Place & { readonly hash: Buffer } {
-    return ackedPlace(this.#state);
+    return ackedPlace(this.#kept.current);
   }
 
   /** Cut but not acknowledged, in order. */
@@ -98,12 +78,12 @@ export class Outbox {
 
   /** The current epoch: that of the next event that is recorded. */
   get epoch(): number {
-    return (this.#state.starts.at(-1) as EpochStart).epoch;
+    return (this.#kept.current.starts.at(-1) as EpochStart).epoch;
   }
 
   /** Durable records that are not acknowledged. */
   get pendingRecords(): number {
-    return Math.max(0, this.#journal.durable.current - this.#state.acked.number);
+    return Math.max(0, this.#journal.durable.current - this.#kept.current.acked.number);
   }
 
   /** Durable records that are in no batch yet. */
@@ -125,12 +105,12 @@ export class Outbox {
 
   /** Sequence number of a record in its epoch. */
   seqOf(number: number): number {
-    return seqOf(epochOf(this.#state.starts, number), number);
+    return seqOf(epochOf(this.#kept.current.starts, number), number);
   }
 
   /** Remembers the newest segment, so that its loss shows. */
   segmentStarted(index: number): void {
-    this.#update({ segment: index, written: this.#journal.durable.current });
+    this.#kept.update({ segment: index, written: this.#journal.durable.current });
     this.flush().catch((error: unknown) =>
       this.#logger.warn({ err: error }, 'the state of the spool cannot be written'),
     );
@@ -138,16 +118,16 @@ export class Outbox {
 
   /** Cuts are made for this sidecar. When it has become another, what is not acknowledged goes into a new epoch of that one. */
   async bind(instanceId: string): Promise<void> {
-    if (this.#state.instanceId === instanceId) return;
+    if (this.#kept.current.instanceId === instanceId) return;
     if (!isInstanceId(instanceId)) throw new AppError('invalid', `Not an instance id: ${JSON.stringify(instanceId)}.`);
-    if (this.#state.instanceId !== null) {
+    if (this.#kept.current.instanceId !== null) {
       this.#logger.warn('the sidecar has a new identity: what is in the spool is recorded by that one, in a new epoch');
-      const { acked } = this.#state;
+      const { acked } = this.#kept.current;
       this.#rebase(this.#highestEpoch() + 1, acked.epoch, acked.seq + 1);
       // What the ledger has acknowledged to the old identity it knows nothing of for the new one.
-      this.#update({ acked: { ...acked, epoch: 0, seq: 0, hash: '' } });
+      this.#kept.update({ acked: { ...acked, epoch: 0, seq: 0, hash: '' } });
     }
-    this.#update({ instanceId });
+    this.#kept.update({ instanceId });
     await this.flush();
   }
 
@@ -157,7 +137,7 @@ export class Outbox {
    */
   async cut(): Promise<Cut | undefined> {
     if (this.#cuts.length >= MAX_UNACKED_CUTS) return undefined;
-    const { instanceId } = this.#state;
+    const { instanceId } = this.#kept.current;
     if (instanceId === null) throw new AppError('internal', 'The spool is not bound to a sidecar.');
     for (;;) {
       const plan = this.#plan;
@@ -178,8 +158,8 @@ export class Outbox {
         seq: lastSeqOf(header),
         number: last,
       });
-      if (cut.cut - this.#durableAckedCut >= CUT_SLOTS) await this.flush();
-      await this.#exclusively(() => this.#stateFile.writeCut({ cut: cut.cut, header: bytes.toString('utf8') }));
+      if (cut.cut - this.#kept.durableAckedCut >= CUT_SLOTS) await this.flush();
+      await this.#kept.writeCut({ cut: cut.cut, header: bytes.toString('utf8') });
       if (this.#plan !== plan) continue;
       this.#cuts = [...this.#cuts, cut];
       return cut;
@@ -188,7 +168,7 @@ export class Outbox {
 
   /** The events of a cut batch. `undefined` when some of them can no longer be read: the batch is then given up. */
   async load(cut: Cut): Promise<readonly Buffer[] | undefined> {
-    const start = this.#state.starts.find((s) => s.epoch === cut.epoch);
+    const start = this.#kept.current.starts.find((s) => s.epoch === cut.epoch);
     const events: Buffer[] = [];
     if (start?.gap && cut.header.firstSeq === 1) events.push(encodeEvent(start.gap));
     const first = cut.number - (cut.header.count - events.length) + 1;
@@ -218,9 +198,9 @@ export class Outbox {
     if (cut === undefined) return this.#isAcked(epoch, seq);
     this.#cuts = this.#cuts.slice(index + 1);
     const acked = { epoch, seq, number: cut.number, cut: cut.cut, hash: hash.toString('hex') };
-    this.#update({
+    this.#kept.update({
       acked,
-      starts: pruneStarts(this.#state.starts, acked),
+      starts: pruneStarts(this.#kept.current.starts, acked),
       written: this.#journal.durable.current,
     });
     this.#freeSoon();
@@ -235,9 +215,9 @@ export class Outbox {
 
   /** From the record `from` on a new epoch, although nothing is known to be missing: somebody has meddled with the spool. */
   startEpochAt(from: number): void {
-    const owner = epochOf(this.#state.starts, from);
+    const owner = epochOf(this.#kept.current.starts, from);
     const gap = this.#gap(owner.epoch, seqOf(owner, from));
-    this.#update({ starts: begin(this.#state.starts, from, gap) });
+    this.#kept.update({ starts: begin(this.#kept.current.starts, from, gap) });
     this.#coverHoles(from - 1);
     this.flush().catch((error: unknown) =>
       this.#logger.warn({ err: error }, 'the state of the spool cannot be written'),
@@ -245,27 +225,14 @@ export class Outbox {
   }
 
   /** Makes the state durable. */
-  async flush(): Promise<void> {
-    while (this.#changed || this.#writing !== undefined) {
-      await this.#exclusively(async () => {
-        if (!this.#changed) return;
-        this.#changed = false;
-        const state = this.#state;
-        try {
-          await this.#stateFile.writeState(state);
-          this.#durableAckedCut = state.acked.cut;
-        } catch (error) {
-          this.#changed = true;
-          throw error;
-        }
-      });
-    }
+  flush(): Promise<void> {
+    return this.#kept.flush();
   }
 
   async close(): Promise<void> {
-    this.#update({ written: Math.max(this.#state.written, this.#journal.durable.current) });
+    this.#kept.update({ written: Math.max(this.#kept.current.written, this.#journal.durable.current) });
     await this.flush();
-    await this.#stateFile.close();
+    await this.#kept.close();
   }
 
   get #head(): Place & { readonly hash: Buffer } {
@@ -276,7 +243,7 @@ export class Outbox {
   /** The epoch that begins right behind the head: nothing of the head's own epoch is left. */
   #startAfterHead(): EpochStart | undefined {
     const head = this.#head;
-    const { starts } = this.#state;
+    const { starts } = this.#kept.current;
     const next = starts.find((start) => start.epoch > head.epoch);
     if (next === undefined) return undefined;
     const own = starts.find((start) => start.epoch === head.epoch);
@@ -293,7 +260,7 @@ export class Outbox {
 
   /** The events from a place on, for one batch; 'changed' when that showed that records are missing. */
   async #collect(place: Place): Promise<{ readonly events: Buffer[]; readonly last: number } | 'changed'> {
-    const { starts } = this.#state;
+    const { starts } = this.#kept.current;
     const start = starts.find((s) => s.epoch === place.epoch);
     const end = Math.min(
       ...starts.filter((s) => s.epoch > place.epoch).map((s) => s.from - 1),
@@ -333,14 +300,14 @@ export class Outbox {
     if (!(error instanceof AppError) || error.code !== 'incompatible-data') throw error;
     this.#logger.error({ err: error }, 'the spool is damaged; the loss is recorded as a gap');
     await this.#journal.forgetDamaged(number);
-    const before = this.#state.starts;
+    const before = this.#kept.current.starts;
     this.#coverHoles(this.#journal.durable.current);
-    if (this.#state.starts === before) throw error;
+    if (this.#kept.current.starts === before) throw error;
     await this.flush();
   }
 
   #coverHoles(written: number): void {
-    const { starts, acked } = this.#state;
+    const { starts, acked } = this.#kept.current;
     const covered = coverHoles({
       starts,
       acked,
@@ -357,15 +324,15 @@ export class Outbox {
         'records are missing from the spool; the loss is recorded as a gap',
       );
       this.#plan += 1;
-      this.#update({ starts: covered.starts });
+      this.#kept.update({ starts: covered.starts });
     }
   }
 
   #rebase(epoch: number, gapEpoch: number, gapSeq: number): void {
     this.#dropCuts(0);
     this.#plan += 1;
-    const { starts, acked } = this.#state;
-    this.#update({ starts: rebase(starts, acked, epoch, this.#gap(gapEpoch, gapSeq)) });
+    const { starts, acked } = this.#kept.current;
+    this.#kept.update({ starts: rebase(starts, acked, epoch, this.#gap(gapEpoch, gapSeq)) });
   }
 
   /** Gives up all cut batches but the first `keep`. What is then planned instead keeps them from being recovered. */
@@ -375,7 +342,7 @@ export class Outbox {
 
   /** Count of the last batch that was cut. */
   get #lastCut(): number {
-    return (this.#cuts.at(-1) ?? this.#state.acked).cut;
+    return (this.#cuts.at(-1) ?? this.#kept.current.acked).cut;
   }
 
   #gap(epoch: number, fromSeq: number): GapEvent {
@@ -383,81 +350,18 @@ export class Outbox {
   }
 
   #highestEpoch(): number {
-    return Math.max(this.#head.epoch, ...this.#state.starts.map((start) => start.epoch));
+    return Math.max(this.#head.epoch, ...this.#kept.current.starts.map((start) => start.epoch));
   }
 
   #isAcked(epoch: number, seq: number): boolean {
-    const { acked } = this.#state;
+    const { acked } = this.#kept.current;
     return epoch < acked.epoch || (epoch === acked.epoch && seq <= acked.seq);
   }
 
   /** Deletes what is acknowledged, once that is durable. */
   #freeSoon(): void {
     this.flush()
-      .then(() => this.#journal.dropBefore(this.#state.acked.number + 1))
+      .then(() => this.#journal.dropBefore(this.#kept.current.acked.number + 1))
       .catch((error: unknown) => this.#logger.warn({ err: error }, 'the spool cannot be freed'));
-  }
-
-  #update(change: Partial<SpoolState>): void {
-    this.#state = Object.freeze({ ...this.#state, ...change });
-    this.#changed = true;
-  }
-
-  /** One write to the state file at a time. */
-  async #exclusively(work: () => Promise<void>): Promise<void> {
-    while (this.#writing !== undefined) await this.#writing.catch(() => undefined);
-    this.#writing = work();
-    try {
-      await this.#writing;
-    } finally {
-      this.#writing = undefined;
-    }
-  }
-}
-
-/** Of a new spool; or of one whose state file is lost, from which then everything is shipped again. */
-function firstState(journal: Journal, clock: Clock): SpoolState {
-  const first = journal.runs[0]?.first;
-  const isNew = first === undefined && journal.damage.length === 0 && !journal.openEnded;
-  const from = first ?? 1;
-  const gap: GapEvent | null = isNew
-    ? null
-    : { kind: 'gap', time: clock.now(), reason: 'spool-corrupt', epoch: 0, fromSeq: 0 };
-  return {
-    version: 1,
-    instanceId: null,
-    starts: [{ epoch: 1, from, gap }],
-    acked: { epoch: 0, seq: 0, number: from - 1, cut: 0, hash: '' },
-    segment: 0,
-    written: from - 1,
-  };
-}
-
-function follows(header: BatchHeader, before: Place & { readonly hash: Buffer }): boolean {
-  if (header.epoch > before.epoch) return header.firstSeq === 1 && header.prevHash.length === 0;
-  return header.epoch === before.epoch && header.firstSeq === before.seq + 1 && header.prevHash.equals(before.hash);
-}
-
-function ackedPlace(state: SpoolState): Place & { readonly hash: Buffer } {
-  const { epoch, seq, number, hash } = state.acked;
-  return { epoch, seq, number, hash: Buffer.from(hash, 'hex') };
-}
-
-/** The cut batches behind the acknowledged one, as far as they follow each other and the plan. */
-function recoverCuts(state: SpoolState, stored: readonly StoredCut[]): readonly Cut[] {
-  const cuts: Cut[] = [];
-  for (;;) {
-    const count: number = (cuts.at(-1) ?? state.acked).cut + 1;
-    const found = stored.find((s) => s.cut === count);
-    if (found === undefined) return cuts;
-    const bytes = Buffer.from(found.header, 'utf8');
-    const header = parseBatchHeader(bytes);
-    const start = state.starts.find((s) => s.epoch === header.epoch);
-    if (start === undefined || !follows(header, cuts.at(-1) ?? ackedPlace(state))) return cuts;
-    const seq = lastSeqOf(header);
-    const number = start.from - 1 + seq - (start.gap === null ? 0 : 1);
-    // One that was given up: its records have become part of a later epoch.
-    if (state.starts.some(({ epoch, from }) => epoch > header.epoch && from <= number)) return cuts;
-    cuts.push(Object.freeze({ header, bytes, hash: batchHash(bytes), cut: count, epoch: header.epoch, seq, number }));
   }
 }
