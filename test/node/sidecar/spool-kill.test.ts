@@ -1,0 +1,48 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { describe, expect, it } from 'vitest';
+import { silentLogger } from '../../../src/base/log.ts';
+import { Spool } from '../../../src/node/sidecar/spool.ts';
+import { shippingIdentity } from '../../support/audit.ts';
+import { FakeClock } from '../../support/clock.ts';
+import { loggedCalls, loggedGaps, openLedger, shipAll } from '../../support/shipping.ts';
+import { tempDirectory } from '../../support/temp.ts';
+
+const who = shippingIdentity('sidecar-1');
+const child = join(import.meta.dirname, 'spool-kill.child.ts');
+
+/** Runs a sidecar's recording side in a process of its own, kills it after so many calls, and gives the calls it let pass. */
+async function recordUntilKilled(directory: string, durability: string, count: number): Promise<string[]> {
+  const process_ = spawn(process.execPath, [child, directory, durability], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const forwarded: string[] = [];
+  for await (const line of createInterface({ input: process_.stdout })) {
+    forwarded.push(line);
+    if (forwarded.length === count) process_.kill('SIGKILL');
+  }
+  if (process_.exitCode === null && process_.signalCode === null) await once(process_, 'exit');
+  return forwarded.filter((line) => line.length === 36);
+}
+
+describe('a real process that records calls', () => {
+  it.each(['fsync', 'write'])(
+    'and is killed again and again loses none of them with durability %s',
+    async (durability) => {
+      const directory = join(await tempDirectory(), 'spool');
+      const ledger = await openLedger();
+      const forwarded: string[] = [];
+      for (const count of [1, 300, 1500]) {
+        forwarded.push(...(await recordUntilKilled(directory, durability, count)));
+        const spool = await Spool.open({ directory, clock: new FakeClock(), logger: silentLogger });
+        await shipAll(spool, ledger, who, `boot-${count}`);
+        await spool.close();
+      }
+      const logged = await loggedCalls(ledger);
+      const once_ = new Set(logged);
+      expect(once_.size).toBe(logged.length);
+      expect(forwarded.filter((call) => !once_.has(call))).toEqual([]);
+      expect(await loggedGaps(ledger)).toEqual([]);
+    },
+  );
+});
