@@ -20,3 +20,24 @@ export function uuidv7(clock: Clock, random: RandomBytes = secureRandom): string
 export function uniform(random: RandomBytes = secureRandom): number {
   return random(4).readUInt32BE(0) / 2 ** 32;
 }
+
+const POOL_BYTES = 4096;
+
+/**
+ * Draws random bytes in large pieces and hands them out in small ones, each once: a call into OpenSSL costs as much for 16
+ * bytes as for thousands. For what is public (serial numbers, ids of calls, traces and tokens), never for keys.
+ */
+export function pooledRandom(random: RandomBytes): RandomBytes {
+  let pool: Buffer = Buffer.alloc(0);
+  let offset = 0;
+  return (length) => {
+    if (length > POOL_BYTES) return random(length);
+    if (offset + length > pool.length) {
+      pool = random(POOL_BYTES);
+      offset = 0;
+    }
+    offset += length;
+    // A view: nobody else gets these bytes, so whoever has them may write to them.
+    return pool.subarray(offset - length, offset);
+  };
+}

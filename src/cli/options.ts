@@ -40,10 +40,6 @@ export async function openSession(command: Command, world: World): Promise<Sessi
   return { world, client, style: styleFor(options.color, world) };
 }
 
-export function styleOf(command: Command, world: World): Style {
-  return styleFor(command.optsWithGlobals<GlobalOptions>().color, world);
-}
-
 /** `--curl` was given: the command should show its changing call rather than the reads before it. */
 export function wantsCurl(command: Command): boolean {
   return command.optsWithGlobals<GlobalOptions>().curl === true;

@@ -4,7 +4,7 @@ import { sleep } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
-import { secureRandom, uuidv7 } from '../../base/random.ts';
+import { pooledRandom, secureRandom, uuidv7 } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
@@ -23,7 +23,6 @@ import type { Lifetimes } from './lifetimes.ts';
 import { defaultLifetimes } from './lifetimes.ts';
 import type { JwtMaterial, RootMaterial } from './material.ts';
 import { newSerial, openMaterial } from './material.ts';
-import { pooledRandom } from './pooled-random.ts';
 
 /** What the control plane's own listener presents. */
 export interface ServerIdentity {

@@ -1,4 +1,4 @@
-import type { Static, TSchema } from 'typebox';
+import type { TSchema } from 'typebox';
 import { Type } from 'typebox';
 import { errorCodes } from '../../base/errors.ts';
 
@@ -61,7 +61,6 @@ export const preconditions = Type.Object({
     }),
   ),
 });
-export type Preconditions = Static<typeof preconditions>;
 
 export const Problem = Type.Object(
   {

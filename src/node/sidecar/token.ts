@@ -1,7 +1,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
-import { verifyJwtSvid } from '../../core/identity/jwt-svid.ts';
+import { claimsJwtSvid, verifyJwtSvid } from '../../core/identity/jwt-svid.ts';
 
 /** Accepted tokens that are remembered, so that a caller who repeats one costs no signature check. */
 const MAX_REMEMBERED = 1024;
@@ -27,13 +27,12 @@ export class TokenVerifier {
   }
 
   /**
-   * The bearer token in an `Authorization` value if it claims to be a JWT-SVID of this trust domain, else undefined. Only the
-   * claim counts, not the form: a token that names our subject and has another algorithm, or no signature, is ours to refuse.
+   * The bearer token in an `Authorization` value if it claims to be a JWT-SVID of this trust domain, else undefined.
    */
   find(authorization: string | undefined, trustDomain: string): string | undefined {
     if (authorization === undefined || !/^bearer /i.test(authorization)) return undefined;
     const token = authorization.slice('bearer '.length).trim();
-    return claimedSubject(token)?.toLowerCase().startsWith(`spiffe://${trustDomain}/`) ? token : undefined;
+    return claimsJwtSvid(token, trustDomain) ? token : undefined;
   }
 
   /** The subject of a good token; undefined for any other. */
@@ -62,17 +61,5 @@ export class TokenVerifier {
       if (error instanceof AppError) return undefined;
       throw error;
     }
-  }
-}
-
-function claimedSubject(token: string): string | undefined {
-  const payload = token.split('.', 3)[1];
-  if (payload === undefined) return undefined;
-  try {
-    const claims: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'));
-    if (typeof claims !== 'object' || claims === null || !('sub' in claims)) return undefined;
-    return typeof claims.sub === 'string' ? claims.sub : undefined;
-  } catch {
-    return undefined;
   }
 }

@@ -4,7 +4,7 @@ import { createLocalJWKSet, jwtVerify, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
 import { jwtKey, publicJwks, type TrustBundle } from '../../../src/core/identity/bundle.ts';
-import { looksLikeJwtSvid, MAX_TOKEN_BYTES, signJwtSvid, verifyJwtSvid } from '../../../src/core/identity/jwt-svid.ts';
+import { claimsJwtSvid, MAX_TOKEN_BYTES, signJwtSvid, verifyJwtSvid } from '../../../src/core/identity/jwt-svid.ts';
 import { generateKeyPair } from '../../../src/core/identity/keys.ts';
 import { parseSpiffeId, workloadId } from '../../../src/core/identity/spiffe-id.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -259,20 +259,22 @@ describe('the key', () => {
 
 describe('a bearer token that may be ours', () => {
   it('is told by its subject alone', () => {
-    expect(looksLikeJwtSvid(forge(), 'example.org')).toBe(true);
-    expect(looksLikeJwtSvid(forge({ key: generateKeyPair().privateKey }), 'example.org')).toBe(true);
-    expect(looksLikeJwtSvid(forge(), 'other.org')).toBe(false);
-    expect(looksLikeJwtSvid(withClaims({ sub: 'user-17' }), 'example.org')).toBe(false);
-    expect(looksLikeJwtSvid('opaque', 'example.org')).toBe(false);
-    expect(looksLikeJwtSvid('', 'example.org')).toBe(false);
-    expect(looksLikeJwtSvid('a.b.c', 'example.org')).toBe(false);
-    expect(looksLikeJwtSvid('x'.repeat(1_000_000), 'example.org')).toBe(false);
+    expect(claimsJwtSvid(forge(), 'example.org')).toBe(true);
+    expect(claimsJwtSvid(forge({ key: generateKeyPair().privateKey }), 'example.org')).toBe(true);
+    // Without a signature, or with an algorithm that is not ours, it is still ours to refuse.
+    expect(claimsJwtSvid(forge({ header: { alg: 'none' } }), 'example.org')).toBe(true);
+    expect(claimsJwtSvid(forge(), 'other.org')).toBe(false);
+    expect(claimsJwtSvid(withClaims({ sub: 'user-17' }), 'example.org')).toBe(false);
+    expect(claimsJwtSvid('opaque', 'example.org')).toBe(false);
+    expect(claimsJwtSvid('', 'example.org')).toBe(false);
+    expect(claimsJwtSvid('a.b.c', 'example.org')).toBe(false);
+    expect(claimsJwtSvid('x'.repeat(1_000_000), 'example.org')).toBe(false);
   });
 });
 
 describe('fuzz', () => {
   const accepted = async (token: string): Promise<boolean> => {
-    looksLikeJwtSvid(token, 'example.org');
+    claimsJwtSvid(token, 'example.org');
     try {
       await verify(token);
       return true;
