@@ -8,9 +8,10 @@ import { benchPush } from './push.ts';
 import { opensslP256, sha256PerSecond } from './reference.ts';
 import type { Row } from './report.ts';
 import { table, writeJson } from './report.ts';
+import { benchSidecar } from './sidecar.ts';
 
 /**
- * `npm run bench [-- issuance decide push ingest]`: measures the hot paths, each beside a reference in the same run, and
+ * `npm run bench [-- issuance decide push ingest sidecar]`: measures the hot paths, each beside a reference in the same run, and
  * prints a table; the same as JSON in bench-results.json. Figures differ between machines, ratios hardly.
  */
 const parts: Readonly<Record<string, (directory: string) => Promise<Row[]>>> = {
@@ -18,6 +19,7 @@ const parts: Readonly<Record<string, (directory: string) => Promise<Row[]>>> = {
   decide: async () => benchDecide(sha256PerSecond()),
   push: benchPush,
   ingest: benchIngest,
+  sidecar: benchSidecar,
 };
 
 const asked = process.argv.slice(2);
