@@ -146,12 +146,16 @@ export class Journal {
   /**
    * Adds a record; resolves with its number when it is as durable as `durability` says. Rejects with `unavailable` when that
    * cannot be; the record may then still be found after a restart, never by readers of this process.
+   *
+   * A record that nobody waits for may be written with the next one, at the latest after `withinMs` (default 0): it then costs
+   * no commit of its own. Until that it is in memory only.
    */
-  append(payload: Uint8Array): Promise<number> {
+  append(payload: Uint8Array, o: { readonly withinMs?: number } = {}): Promise<number> {
     if (this.#closed) return Promise.reject(new AppError('unavailable', `${this.#options.files.directory} is closed.`));
     return new Promise((resolve, reject) => {
       this.#queue.push({ payload, number: this.#next++, resolve, reject });
-      this.#kick();
+      if (o.withinMs === undefined) this.#kick();
+      else this.#options.clock.after(o.withinMs, () => this.#kick());
     });
   }
 

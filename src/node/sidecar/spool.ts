@@ -122,8 +122,11 @@ export class Spool {
    * Records an event. Resolves when it is durable, with its sequence number in the current epoch. Rejects with
    * `audit-unavailable` when it cannot be made durable (the call must then be refused), and with `invalid` for an event
    * that is none. Records keep the order of the calls.
+   *
+   * `withinMs`: for an event that nothing waits for, how long it may wait for another one to be written with, in
+   * milliseconds. Default: not at all.
    */
-  async append(event: AuditEvent): Promise<{ readonly seq: number }> {
+  async append(event: AuditEvent, o: { readonly withinMs?: number } = {}): Promise<{ readonly seq: number }> {
     const payload = encodeEvent(event);
     if (this.#journal.bytes + payload.length > this.#maxBytes) {
       throw new AppError(
@@ -134,7 +137,7 @@ export class Spool {
     }
     this.#lastAppendAt = this.#clock.now();
     try {
-      return { seq: this.outbox.seqOf(await this.#journal.append(payload)) };
+      return { seq: this.outbox.seqOf(await this.#journal.append(payload, o)) };
     } catch (cause) {
       throw new AppError(
         'audit-unavailable',

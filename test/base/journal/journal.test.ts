@@ -58,6 +58,34 @@ describe('a journal', () => {
     await journal.close();
   });
 
+  it('holds back a record that can wait, and writes it with the next one, in order', async () => {
+    const files = new MemoryFiles();
+    const journal = await open(files);
+    await append(journal, 'first');
+    files.steps.length = 0;
+    const later = journal.append(text('later'), { withinMs: 5 });
+    expect(files.steps).toEqual([]);
+    expect(await append(journal, 'now')).toEqual([3]);
+    expect(await later).toBe(2);
+    expect(files.steps.map((step) => step.operation)).toEqual(['write', 'sync']);
+    expect(await contents(journal)).toEqual(['1 first', '2 later', '3 now']);
+    await journal.close();
+  });
+
+  it('writes a record that can wait when its time is over, and when it is closed', async () => {
+    const ownClock = new FakeClock();
+    const files = new MemoryFiles();
+    const journal = await open(files, { clock: ownClock });
+    const first = journal.append(text('a'), { withinMs: 5 });
+    await ownClock.advance(4);
+    expect(journal.durable.current).toBe(0);
+    await ownClock.advance(1);
+    expect(await first).toBe(1);
+    const last = journal.append(text('b'), { withinMs: 5 });
+    await journal.close();
+    expect(await last).toBe(2);
+  });
+
   it('goes on after a restart, in a new segment', async () => {
     const files = new MemoryFiles();
     const before = await open(files);
