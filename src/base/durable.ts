@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { mkdir, open, readFile, rename, stat, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { AppError } from './errors.ts';
 import type { RandomBytes } from './random.ts';
 import { secureRandom } from './random.ts';
@@ -49,13 +49,33 @@ export async function syncDirectory(path: string): Promise<void> {
 /** Creates a directory that only its owner can enter (0700), and its parents. Throws `unavailable` if that cannot be. */
 export async function makePrivateDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await makeDirectories(resolve(path));
   } catch (cause) {
     throw new AppError(
       'unavailable',
       `Cannot create the directory ${path}: ${reason(cause)}. Choose another or mend its permissions.`,
       { cause },
     );
+  }
+}
+
+/** Not by Node's `recursive`: below /proc that never ends. */
+async function makeDirectories(path: string): Promise<void> {
+  if (await makeOne(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) await makeDirectories(parent);
+  if (!(await makeOne(path))) throw Object.assign(new Error(`cannot create ${path}`), { code: 'ENOENT' });
+}
+
+/** Whether the directory is there now; false when its parent is missing. */
+async function makeOne(path: string): Promise<boolean> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'EEXIST') && (await stat(path)).isDirectory()) return true;
+    if (isMissing(error)) return false;
+    throw error;
   }
 }
 
@@ -82,7 +102,11 @@ export async function readSecretFile(path: string): Promise<Buffer | undefined> 
 }
 
 export function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+  return hasCode(error, 'ENOENT');
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
 }
 
 /** The short name of a system error, such as EACCES: safe to show. */

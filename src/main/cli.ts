@@ -6,7 +6,7 @@ import { runCli } from '../cli/run.ts';
 import type { World } from '../cli/world.ts';
 import { configFile, migrateConfig, migrateSchema, serverConfig, serverSchema } from './config.ts';
 import { devSchema } from './dev/options.ts';
-import { endWith, failureOf, realWorld, stopSignal, tellParent } from './process.ts';
+import { endAtOnce, endWith, failureOf, realWorld, stopSignal, tellParent } from './process.ts';
 import { sidecarConfig, sidecarSchema } from './sidecar-config.ts';
 
 /**
@@ -101,4 +101,10 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 const argv = process.argv.slice(2);
 const signal = stopSignal(argv.includes('--exit-with-parent'));
 const world = realWorld(signal);
-endWith(await runCli(argv, world, services(world)));
+const available = services(world);
+// Timers of ours do not keep a process alive; while a command runs, waiting is work.
+const alive = setInterval(() => undefined, 2 ** 30);
+if (!available.some((each) => each.name === argv[0])) endAtOnce(signal);
+const status = await runCli(argv, world, available);
+clearInterval(alive);
+endWith(status);

@@ -98,6 +98,14 @@ export function failureOf(error: unknown): ChildFailed {
   return { type: 'failed', code, message: [message, ...details.map((finding) => finding.message)].join(' ') };
 }
 
+/** What a command may still say after Ctrl-C, in milliseconds. */
+const LAST_WORDS_MS = 200;
+
+/** For commands of people: Ctrl-C ends them now, whatever they wait for. Servers and sidecars close in order instead. */
+export function endAtOnce(signal: AbortSignal): void {
+  signal.addEventListener('abort', () => setTimeout(() => process.exit(130), LAST_WORDS_MS), { once: true });
+}
+
 /** How long what is left open may keep a finished process alive, in milliseconds. */
 const EXIT_GRACE_MS = 2_000;
 

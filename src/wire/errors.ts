@@ -5,7 +5,7 @@ import { AppError, errorCodes } from '../base/errors.ts';
 /**
  * What an error code means on gRPC, over HTTP and as an exit status: the only place that knows.
  *
- * Exit statuses: 0 done, 1 failed or denied, 2 wrong usage, 3 server failed or out of reach, 4 not authenticated or
+ * Exit statuses: 0 done, 1 failed or denied, 2 wrong usage or an impossible request, 3 server failed or out of reach, 4 not authenticated or
  * forbidden, 5 conflict or unmet precondition. (79, issues found, belongs to the analyzer and is no error.)
  */
 export interface ErrorMeaning {
@@ -44,7 +44,7 @@ export type GrpcStatus = (typeof grpcStatus)[keyof typeof grpcStatus];
 const s = grpcStatus;
 
 export const errorTable: Readonly<Record<ErrorCode, ErrorMeaning>> = {
-  invalid: { grpc: s.INVALID_ARGUMENT, http: 400, exit: 1, title: 'Invalid request' },
+  invalid: { grpc: s.INVALID_ARGUMENT, http: 400, exit: 2, title: 'Invalid request' },
   'invalid-document': { grpc: s.INVALID_ARGUMENT, http: 422, exit: 1, title: 'Invalid document' },
   unauthenticated: { grpc: s.UNAUTHENTICATED, http: 401, exit: 4, title: 'Not authenticated' },
   forbidden: { grpc: s.PERMISSION_DENIED, http: 403, exit: 4, title: 'Forbidden' },

@@ -45,6 +45,22 @@ describe('readSecretFile', () => {
 });
 
 describe('makePrivateDirectory', () => {
+  it('creates parents too, for the owner only, and takes what is there already', async () => {
+    const path = join(await tempDirectory(), 'a', 'b', 'c');
+    await Promise.all([makePrivateDirectory(path), makePrivateDirectory(path)]);
+    await makePrivateDirectory(path);
+    expect((await stat(path)).mode & 0o777).toBe(0o700);
+    expect((await stat(join(path, '..'))).mode & 0o777).toBe(0o700);
+  });
+
+  it.skipIf(process.platform !== 'linux')('gives up where nothing can be created (Linux: below /proc)', async () => {
+    await expectAppError(
+      makePrivateDirectory('/proc/writ/x'),
+      'unavailable',
+      /Cannot create the directory \/proc\/writ\/x: /,
+    );
+  });
+
   it('says which directory it cannot create and why', async () => {
     const file = join(await tempDirectory(), 'file');
     await writeFile(file, '');
