@@ -7,10 +7,11 @@ export interface Row {
   readonly path: string;
   readonly figure: number;
   readonly unit: string;
-  readonly reference: string;
-  readonly referenceFigure: number;
+  /** Absent where nothing simpler does the same work: an amount of memory. */
+  readonly reference?: string;
+  readonly referenceFigure?: number;
   /** figure / reference for rates, reference / figure for times: greater is better in both. */
-  readonly ratio: number;
+  readonly ratio?: number;
   /** What the design asks for, where it names a number. */
   readonly target?: string;
 }
@@ -24,6 +25,11 @@ export function rate(path: string, figure: number, unit: string, reference: Refe
 /** For something that takes so long. */
 export function time(path: string, figure: number, unit: string, reference: Reference, target?: string): Row {
   return row(path, figure, unit, reference, reference.figure / figure, target);
+}
+
+/** For an amount that has no counterpart. */
+export function alone(path: string, figure: number, unit: string, target?: string): Row {
+  return { path, figure, unit, ...(target === undefined ? {} : { target }) };
 }
 
 /** Something as simple as possible that does the unavoidable part of the same work on the same machine. */
@@ -44,9 +50,9 @@ export function table(rows: readonly Row[]): string {
     ...rows.map((r) => [
       r.path,
       `${shown(r.figure)} ${r.unit}`,
-      r.reference,
-      `${shown(r.referenceFigure)} ${r.unit}`,
-      shown(r.ratio),
+      r.reference ?? '',
+      r.referenceFigure === undefined ? '' : `${shown(r.referenceFigure)} ${r.unit}`,
+      r.ratio === undefined ? '' : shown(r.ratio),
       r.target ?? '',
     ]),
   ];
