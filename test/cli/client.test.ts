@@ -7,6 +7,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { Client, RemoteError } from '../../src/cli/client.ts';
 import { quote } from '../../src/cli/curl.ts';
 import { expectAppError } from '../support/errors.ts';
+import { itWithTools } from '../support/tools.ts';
 import { connect } from './server.ts';
 
 async function clientOf(listener: RequestListener): Promise<Client> {
@@ -73,7 +74,7 @@ describe('client', () => {
 });
 
 describe('--curl', () => {
-  it('prints a command that works in a shell and shows no token', async () => {
+  itWithTools(['sh', 'curl'], 'prints a command that works in a shell and shows no token', async () => {
     const cli = await connect();
     const { stdout, status } = await cli.run(
       '--curl',

@@ -5,6 +5,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AuditRecord } from '../../src/core/audit/event.ts';
 import type { DevMesh } from '../support/dev-mesh.ts';
 import { eventually, run, startDevMesh, writ } from '../support/dev-mesh.ts';
+import { getByCurl, getByNode } from '../support/http.ts';
+import { runningProcesses } from '../support/processes.ts';
+import { itWithTools, missingTools } from '../support/tools.ts';
 
 const web = 'spiffe://example.org/ns/shop/sa/web';
 const orders = 'spiffe://example.org/ns/shop/sa/orders';
@@ -26,11 +29,16 @@ spec:
             principals: [example.org/ns/shop/sa/web]
 `;
 
+const noCurl = missingTools('curl');
+const get = noCurl === '' ? getByCurl : getByNode;
+const title = noCurl === '' ? 'a mesh' : `a mesh [called by Node: ${noCurl}]`;
+if (noCurl !== '') process.stderr.write(`${title}\n`);
+
 /**
  * The whole of Writ as a user runs it: the control plane, three sidecars and three services, each a process of its own;
- * curl and openssl from outside. The steps build on each other.
+ * curl and openssl from outside, where they are there. The steps build on each other.
  */
-describe('a mesh', { timeout: 120_000 }, () => {
+describe(title, { timeout: 120_000 }, () => {
   let mesh: DevMesh;
 
   beforeAll(async () => {
@@ -38,8 +46,8 @@ describe('a mesh', { timeout: 120_000 }, () => {
   }, 120_000);
   afterAll(() => mesh?.dispose());
 
-  const call = (service: string, path = '/', more: readonly string[] = []) =>
-    curl([...more, '-H', `Host: ${service}.shop.mesh`, `http://127.0.0.1:${mesh.port(9111)}${path}`]);
+  const call = (service: string, path = '/', more: Readonly<Record<string, string>> = {}) =>
+    get(`http://127.0.0.1:${mesh.port(9111)}${path}`, { ...more, Host: `${service}.shop.mesh` });
 
   const search = async (query: string): Promise<AuditRecord[]> => {
     const items: AuditRecord[] = [];
@@ -124,10 +132,10 @@ describe('a mesh', { timeout: 120_000 }, () => {
   });
 
   it('05 gives web a JWT that verifies with jose for its audience, and for nothing else', async () => {
-    const fetched = await curl([`http://127.0.0.1:${mesh.port(9131)}/v1/jwt?audience=https://billing.example`]);
+    const fetched = await get(`http://127.0.0.1:${mesh.port(9131)}/v1/jwt?audience=https://billing.example`);
     expect(fetched.status).toBe(200);
     const { token } = JSON.parse(fetched.body) as { token: string };
-    const jwks = createLocalJWKSet(JSON.parse((await curl([mesh.url('/v1/jwks')])).body));
+    const jwks = createLocalJWKSet(JSON.parse((await get(mesh.url('/v1/jwks'))).body));
     const verify = (jwt: string, audience: string, currentDate = new Date()) =>
       jwtVerify(jwt, jwks, { audience, currentDate, algorithms: ['ES256'], requiredClaims: ['sub', 'exp', 'aud'] });
 
@@ -147,10 +155,10 @@ describe('a mesh', { timeout: 120_000 }, () => {
   it('06 records the subject of a JWT that a caller presents, and refuses one for another audience', async () => {
     const fetchJwt = async (audience: string) => {
       const url = `http://127.0.0.1:${mesh.port(9131)}/v1/jwt?audience=${encodeURIComponent(audience)}`;
-      return (JSON.parse((await curl([url])).body) as { token: string }).token;
+      return (JSON.parse((await get(url)).body) as { token: string }).token;
     };
-    const good = await call('orders', '/step-06-good', ['-H', `Authorization: Bearer ${await fetchJwt(orders)}`]);
-    const bad = await call('orders', '/step-06-bad', ['-H', `Authorization: Bearer ${await fetchJwt(payments)}`]);
+    const good = await call('orders', '/step-06-good', { Authorization: `Bearer ${await fetchJwt(orders)}` });
+    const bad = await call('orders', '/step-06-bad', { Authorization: `Bearer ${await fetchJwt(payments)}` });
     expect([good.status, bad.status]).toEqual([200, 401]);
     await eventually('both in the audit', 2000, async () => {
       const [accepted] = await search('path=/step-06-good');
@@ -162,49 +170,52 @@ describe('a mesh', { timeout: 120_000 }, () => {
     });
   });
 
-  it('07 serves certificates that openssl verifies: one URI SAN, an hour at most, leaf key usage', async () => {
-    const shown = await run('openssl', [
-      's_client',
-      '-connect',
-      `127.0.0.1:${mesh.port(9122)}`,
-      '-showcerts',
-      '-tls1_3',
-    ]);
-    const [leaf, ...rest] = shown.stdout.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
-    expect(rest.length, shown.stdout + shown.stderr).toBeGreaterThan(0);
-    const intermediates = join(mesh.directory, 'intermediates.pem');
-    await writeFile(intermediates, rest.join('\n'));
-    const verified = await run(
-      'openssl',
-      [
-        'verify',
-        '-x509_strict',
-        '-purpose',
-        'sslserver',
-        '-CAfile',
-        join(mesh.directory, '.writ/dev/bundle.pem'),
-        '-untrusted',
-        intermediates,
-      ],
-      { input: leaf ?? '' },
-    );
-    expect(verified.stdout + verified.stderr).toMatch(/: OK/);
-    const text = (await run('openssl', ['x509', '-noout', '-text'], { input: leaf ?? '' })).stdout;
-    expect(text.match(/URI:/g)).toHaveLength(1);
-    expect(text).toContain(`URI:${orders}`);
-    expect(text).toMatch(/X509v3 Key Usage: critical\s+Digital Signature\n/);
-    expect(text).toMatch(/CA:FALSE/);
-    expect(text).toMatch(/TLS Web Server Authentication, TLS Web Client Authentication/);
-    const [from, until] = ['Not Before', 'Not After ?'].map((name) =>
-      Date.parse(new RegExp(`${name}: (.*)`).exec(text)?.[1] ?? ''),
-    );
-    expect((until ?? 0) - (from ?? 0)).toBeLessThanOrEqual(3_610_000);
-    expect((until ?? 0) - (from ?? 0)).toBeGreaterThan(0);
-  });
+  itWithTools(
+    ['openssl'],
+    '07 serves certificates that openssl verifies: one URI SAN, an hour at most, leaf key usage',
+    async () => {
+      const shown = await run('openssl', [
+        's_client',
+        '-connect',
+        `127.0.0.1:${mesh.port(9122)}`,
+        '-showcerts',
+        '-tls1_3',
+      ]);
+      const [leaf, ...rest] = shown.stdout.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
+      expect(rest.length, shown.stdout + shown.stderr).toBeGreaterThan(0);
+      const intermediates = join(mesh.directory, 'intermediates.pem');
+      await writeFile(intermediates, rest.join('\n'));
+      const verified = await run(
+        'openssl',
+        [
+          'verify',
+          '-x509_strict',
+          '-purpose',
+          'sslserver',
+          '-CAfile',
+          join(mesh.directory, '.writ/dev/bundle.pem'),
+          '-untrusted',
+          intermediates,
+        ],
+        { input: leaf ?? '' },
+      );
+      expect(verified.stdout + verified.stderr).toMatch(/: OK/);
+      const text = (await run('openssl', ['x509', '-noout', '-text'], { input: leaf ?? '' })).stdout;
+      expect(text.match(/URI:/g)).toHaveLength(1);
+      expect(text).toContain(`URI:${orders}`);
+      expect(text).toMatch(/X509v3 Key Usage: critical\s+Digital Signature\n/);
+      expect(text).toMatch(/CA:FALSE/);
+      expect(text).toMatch(/TLS Web Server Authentication, TLS Web Client Authentication/);
+      const [from, until] = ['Not Before', 'Not After ?'].map((name) =>
+        Date.parse(new RegExp(`${name}: (.*)`).exec(text)?.[1] ?? ''),
+      );
+      expect((until ?? 0) - (from ?? 0)).toBeLessThanOrEqual(3_610_000);
+      expect((until ?? 0) - (from ?? 0)).toBeGreaterThan(0);
+    },
+  );
 
   it('08 refuses a caller without a certificate before the application sees anything', async () => {
-    const plain = await curl(['-k', `https://127.0.0.1:${mesh.port(9122)}/step-08`]);
-    expect(plain.code).not.toBe(0);
+    expect((await get(`https://127.0.0.1:${mesh.port(9122)}/step-08`)).outcome).toBe('failed');
     expect(await search('path=/step-08')).toEqual([]);
   });
 
@@ -281,39 +292,20 @@ describe('a mesh', { timeout: 120_000 }, () => {
     expect(await mesh.stop()).toBe(0);
     const ports = [8080, 8444, 9090, 9101, 9111, 9121, 9131].map((port) => mesh.port(port));
     for (const port of ports) {
-      const { code } = await curl([`http://127.0.0.1:${port}/`]);
-      expect(code, `port ${port}`).toBe(7); // connection refused
+      expect((await get(`http://127.0.0.1:${port}/`)).outcome, `port ${port}`).toBe('refused');
     }
   });
 });
 
-interface Curled {
-  readonly code: number | null;
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
-
-async function curl(args: readonly string[]): Promise<Curled> {
-  const { code, stdout } = await run('curl', ['-s', '-i', '--max-time', '10', ...args]);
-  const end = stdout.indexOf('\r\n\r\n');
-  const [first = '', ...lines] = stdout.slice(0, end).split('\r\n');
-  const headers = Object.fromEntries(
-    lines.map((line) => {
-      const colon = line.indexOf(':');
-      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
-    }),
-  );
-  return { code, status: Number(first.split(' ')[1] ?? 0), headers, body: stdout.slice(end + 4) };
-}
-
 /** Of the process that listens on this documented port with this flag, as its command line says. */
 async function pidOf(mesh: DevMesh, command: 'server' | 'sidecar', flag: string, documented: number): Promise<number> {
-  const { stdout } = await run('ps', ['-Ao', 'pid=,args=']);
   const wanted = `--${flag}=127.0.0.1:${mesh.port(documented)}`;
-  const lines = stdout.split('\n').filter((line) => line.includes(` ${command} `) && line.includes(wanted));
-  if (lines.length !== 1) throw new Error(`${lines.length} processes with ${wanted}`);
-  return Number.parseInt(lines[0] ?? '', 10);
+  const found = (await runningProcesses()).filter(
+    (each) => each.command.includes(` ${command} `) && each.command.includes(wanted),
+  );
+  const [only] = found;
+  if (only === undefined || found.length > 1) throw new Error(`${found.length} processes with ${wanted}`);
+  return only.pid;
 }
 
 const controlPlanePid = (mesh: DevMesh) => pidOf(mesh, 'server', 'rest-listen', 8080);

@@ -4,18 +4,21 @@ import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect } from 'vitest';
 import { tempDirectory } from '../support/temp.ts';
+import { itWithTools } from '../support/tools.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const guide = readFileSync(resolve(root, 'docs/operations.md'), 'utf8');
-const python = (process.env.PATH ?? '').split(':').some((folder) => exists(join(folder, 'python3')));
+
+/** What the guide's commands are, beside those that every Unix has. */
+const tools = ['bash', 'curl', 'openssl', 'python3'];
 
 /** The ports that the guide names; here each stands for one that is free. */
 const documentedPorts = [8080, 8443, 8444, 9090, 15000, 15001, 15006, 15010, 15011];
 
 describe('the operator guide', { timeout: 90_000 }, () => {
-  it.skipIf(!python)('can be followed from top to bottom (needs python3)', async () => {
+  itWithTools(tools, 'can be followed from top to bottom', async () => {
     const directory = await tempDirectory();
     const ports = await freePorts(documentedPorts);
     const own = (text: string) =>
@@ -76,13 +79,4 @@ async function freePorts(wanted: readonly number[]): Promise<Map<number, number>
   });
   await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
   return new Map(wanted.map((port, i) => [port, free[i] ?? 0]));
-}
-
-function exists(path: string): boolean {
-  try {
-    readFileSync(path);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,11 +1,12 @@
 import type { ChildProcess } from 'node:child_process';
 import { execFileSync, spawn } from 'node:child_process';
-import { accessSync, chownSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import pg from 'pg';
 import { describe } from 'vitest';
+import { isExecutable, searchPath } from './tools.ts';
 
 /**
  * A PostgreSQL server of the test's own: `initdb` in a temporary directory, reachable only through a Unix socket in it, no
@@ -129,8 +130,7 @@ function findInstallation(): Installation | string {
 }
 
 function candidates(): readonly string[] {
-  const onPath = (process.env.PATH ?? '').split(delimiter).filter((path) => path !== '');
-  return [...onPath, ...debianVersions().map((version) => `/usr/lib/postgresql/${version}/bin`)];
+  return [...searchPath(), ...debianVersions().map((version) => `/usr/lib/postgresql/${version}/bin`)];
 }
 
 /** Newest first. */
@@ -139,14 +139,5 @@ function debianVersions(): readonly string[] {
     return readdirSync('/usr/lib/postgresql').sort((a, b) => Number(b) - Number(a));
   } catch {
     return [];
-  }
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -6,22 +6,16 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DevMesh } from '../../support/dev-mesh.ts';
 import { eventually, run, startDevMesh, writ } from '../../support/dev-mesh.ts';
+import { getByNode } from '../../support/http.ts';
+import { runningProcesses } from '../../support/processes.ts';
 import { tempDirectory } from '../../support/temp.ts';
 
 const cli = resolve('src/main/cli.ts');
 
 /** Processes whose parent is `pid`, by their command line. */
 async function childrenOf(pid: number): Promise<Map<number, string>> {
-  const found = new Map<number, string>();
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    const status = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => '');
-    // The name of the command is in parentheses and may hold anything.
-    const parent = Number(status.slice(status.lastIndexOf(')') + 2).split(' ')[1]);
-    if (parent === pid)
-      found.set(Number(name), (await readFile(`/proc/${name}/cmdline`, 'utf8')).replaceAll('\0', ' '));
-  }
-  return found;
+  const children = (await runningProcesses()).filter(({ parent }) => parent === pid);
+  return new Map(children.map((child) => [child.pid, child.command]));
 }
 
 function alive(pid: number): boolean {
@@ -49,17 +43,8 @@ describe('writ dev', { timeout: 120_000 }, () => {
   let base: number;
   const stops: (() => Promise<unknown>)[] = [];
 
-  const call = async (path: string) => {
-    const out = await run('curl', [
-      '-sS',
-      '-w',
-      '%{http_code}',
-      '-H',
-      'Host: orders.shop.mesh',
-      `http://127.0.0.1:${mesh.port(9111)}${path}`,
-    ]);
-    return out.stdout.slice(-3);
-  };
+  const call = async (path: string) =>
+    (await getByNode(`http://127.0.0.1:${mesh.port(9111)}${path}`, { Host: 'orders.shop.mesh' })).status;
 
   /** Starts one on the ports of the mesh, which must have ended, and waits for its banner. */
   const start = async (cwd: string, ...argv: string[]) => {
@@ -136,7 +121,7 @@ describe('writ dev', { timeout: 120_000 }, () => {
   });
 
   it('03 shows a call as it is recorded', async () => {
-    expect(await call('/step-03')).toBe('200');
+    expect(await call('/step-03')).toBe(200);
     await mesh.printed(/shop\/web → shop\/orders +GET \/step-03 +ALLOW {2}200 {2}shop\/orders@\d+#0/);
   });
 
@@ -144,7 +129,7 @@ describe('writ dev', { timeout: 120_000 }, () => {
     const { code, stdout, stderr } = await failToStart(mesh.directory, base);
     expect([code, stdout]).toEqual([5, '']);
     expect(stderr).toMatch(/^error: `writ dev` is already running in \S+ \(process \d+\)\. [^\n]*\n$/);
-    expect(await call('/step-04')).toBe('200');
+    expect(await call('/step-04')).toBe(200);
   });
 
   it('05 on a port that is taken gives one line and starts nothing', async () => {
@@ -164,7 +149,7 @@ describe('writ dev', { timeout: 120_000 }, () => {
     for (const [pid] of victims) process.kill(pid, 'SIGKILL');
     await mesh.printed(/! The sidecar of web stopped \(signal SIGKILL\); starting it again\./);
     await mesh.printed(/! The service payments stopped \(signal SIGKILL\); starting it again\./);
-    await eventually('calls pass again', 30_000, async () => ((await call('/step-06')) === '200' ? true : undefined));
+    await eventually('calls pass again', 30_000, async () => ((await call('/step-06')) === 200 ? true : undefined));
   });
 
   it('07 leaves nothing behind when it is killed itself', async () => {
@@ -177,14 +162,14 @@ describe('writ dev', { timeout: 120_000 }, () => {
 
   it('08 starts again in the same directory, and does not bring back what the user deleted', async () => {
     const first = await startAgain();
-    expect(await call('/step-08')).toBe('200');
+    expect(await call('/step-08')).toBe(200);
     expect((await writ(mesh, ['delete', 'policy', 'shop/orders', '--yes'])).code).toBe(0);
     first.child.kill('SIGTERM');
     expect(await first.exit).toEqual([0, null]);
     const second = await startAgain();
     const { stdout } = await writ(mesh, ['get', 'policies', '-o', 'name']);
     expect(stdout).toBe('policy/shop/payments\n');
-    expect(await call('/step-08')).toBe('403');
+    expect(await call('/step-08')).toBe(403);
     const children = [...(await childrenOf(second.child.pid ?? 0)).keys()];
     second.child.kill('SIGHUP');
     expect(await second.exit).toEqual([0, null]);
