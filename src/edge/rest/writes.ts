@@ -1,3 +1,4 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../base/log.ts';
 import type { App } from './app.ts';
 
@@ -12,7 +13,7 @@ export function logWrites(app: App, logger: Logger): void {
         actor: request.caller,
         method: request.method,
         route: request.routeOptions.url,
-        object: request.params,
+        object: objectOf(request, reply),
         dryRun: isDryRun(request.query),
         ifMatch: request.headers['if-match'],
         status: reply.statusCode,
@@ -25,6 +26,18 @@ export function logWrites(app: App, logger: Logger): void {
       'admin write',
     );
   });
+}
+
+/** What was written: the parts of its path; for what was made, its id, and the entry that a join token is for. Never a token. */
+function objectOf(request: FastifyRequest, reply: FastifyReply): Record<string, unknown> {
+  const parts = typeof request.params === 'object' && request.params !== null ? { ...request.params } : {};
+  if (reply.statusCode !== 201 || request.method !== 'POST') return parts;
+  const id = /[^/]+$/.exec(String(reply.getHeader('location') ?? ''))?.[0];
+  return { ...parts, ...(id !== undefined && { id }), ...entryOf(request.body) };
+}
+
+function entryOf(body: unknown): { readonly entryId?: unknown } {
+  return typeof body === 'object' && body !== null && 'entryId' in body ? { entryId: body.entryId } : {};
 }
 
 function isDryRun(query: unknown): boolean {

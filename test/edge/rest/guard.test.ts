@@ -121,6 +121,17 @@ describe('the guard', () => {
 });
 
 describe('admin writes', () => {
+  it('of a join token are logged with its id and its entry, never with the token', async () => {
+    const world = await createWorld();
+    const payload = { spiffeId: 'spiffe://example.org/ns/shop/sa/web' };
+    const entry = (await world.request({ method: 'POST', url: '/v1/entries', payload })).json();
+    const asked = { method: 'POST', url: '/v1/join-tokens', payload: { entryId: entry.id } } as const;
+    const issued = (await world.request(asked)).json();
+    const line = world.logLines.find((each) => each.route === '/v1/join-tokens');
+    expect(line).toMatchObject({ event: 'admin.write', object: { id: issued.id, entryId: entry.id } });
+    expect(JSON.stringify(world.logLines)).not.toContain(issued.token);
+  });
+
   it('are logged with who, what, on what, and the result, refused ones too; reads are not', async () => {
     const world = await createWorld();
     await world.request({ url: '/v1/entries' });
