@@ -48,6 +48,12 @@ export class RemoteError extends AppError {
     this.status = status;
     this.requestId = problem.requestId;
   }
+
+  /** The same, where a command knows better than the server what it means to its user. */
+  as(code: ErrorCode): RemoteError {
+    const said = { code, detail: this.message, errors: this.details, requestId: this.requestId };
+    return new RemoteError(this.status, said, this.retryAfterSeconds);
+  }
 }
 
 /** `--curl`: the call was printed instead of made. */
@@ -71,6 +77,11 @@ export class Client {
     this.target = target;
     this.#fetch = deps.fetch;
     this.#showCurl = deps.showCurl;
+  }
+
+  /** The same control plane for reads that a changing call is built on: with --curl too they are made, not shown. */
+  get reader(): Client {
+    return this.#showCurl === undefined ? this : new Client(this.target, { fetch: this.#fetch });
   }
 
   /** Makes the call and reads its JSON. Throws `RemoteError`, `unavailable` or `deadline-exceeded`. */

@@ -51,8 +51,12 @@ describe('policy check', () => {
   it('an unanswerable question is an error, not a verdict', async () => {
     const cli = await connect();
     const { status, stdout, stderr } = await cli.run(...question);
-    expect([status, stdout]).toEqual([1, '']);
-    expect(stderr).toMatch(/^error: .*\n {2}.*\n {2}request id [0-9a-f-]{36}\n$/);
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(/^error: .*\n {2}request id [0-9a-f-]{36}\n$/);
+    for (const from of ['web', 'spiffe://elsewhere.example/ns/shop/sa/web', 'Shop/../web']) {
+      const asked = ['policy', 'check', '--from', from, '--to', 'shop/orders'];
+      expect((await cli.run(...asked)).status, from).toBe(2);
+    }
     expect((await cli.run('policy', 'check', '--from', 'shop/web')).status).toBe(2);
     expect((await cli.run(...question, '--path', '/', '--port', '70000')).status).toBe(2);
   });

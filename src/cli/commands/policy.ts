@@ -3,6 +3,8 @@ import { stringify } from 'yaml';
 import { AppError } from '../../base/errors.ts';
 import type { CheckAnswer } from '../api.ts';
 import { shortName } from '../api.ts';
+import type { Client } from '../client.ts';
+import { RemoteError } from '../client.ts';
 import { openSession } from '../options.ts';
 import { parseFormat } from '../output.ts';
 import type { Style } from '../style.ts';
@@ -23,7 +25,9 @@ export function addPolicy(program: Command, world: World, denied: () => void): v
   const policy = program.command('policy').description('Ask what policy would decide.');
   policy
     .command('check')
-    .description('Would this call be allowed, and by which rule? Exit status 0: allowed, 1: denied.')
+    .description(
+      'Would this call be allowed, and by which rule? Exit status 0: allowed, 1: denied, 2: the question has no answer.',
+    )
     .requiredOption('--from <workload>', 'caller: NAMESPACE/SERVICE or SPIFFE ID')
     .requiredOption('--to <workload>', 'called workload')
     .option('--method <method>', 'HTTP method; without method and path: plain TCP')
@@ -40,12 +44,22 @@ export function addPolicy(program: Command, world: World, denied: () => void): v
         ...(options.port !== undefined && { port: parsePort(options.port) }),
       };
       const { client, style } = await openSession(command, world);
-      const { body } = await client.call<CheckAnswer>({ method: 'POST', path: '/v1/policies:check', json });
+      const body = await ask(client, json);
       if (format === 'json') world.stdout(`${JSON.stringify(body, null, 2)}\n`);
       else if (format === 'yaml') world.stdout(stringify(body));
       else world.stdout(explain(body, style));
       if (body.decision === 'deny') denied();
     });
+}
+
+/** The answer. Throws `usage` for a question that has none: with the exit status of its own code it would pass for a denial. */
+async function ask(client: Client, json: object): Promise<CheckAnswer> {
+  try {
+    return (await client.call<CheckAnswer>({ method: 'POST', path: '/v1/policies:check', json })).body;
+  } catch (error) {
+    if (!(error instanceof RemoteError) || error.code !== 'invalid-document') throw error;
+    throw error.as('usage');
+  }
 }
 
 /** The verdict, the deciding rule, its source line, and what every other rule lacked. */
