@@ -120,8 +120,11 @@ export async function targetOf(found: Found, allowPlaintext: boolean): Promise<T
 }
 
 function parseUrl(addr: string): URL {
-  const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(addr) ? addr : `http://${addr}`;
-  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const hasScheme = /^[a-z][a-z0-9+.-]*:\/\//i.test(addr);
+  // A bare word is rather a slip than a host: without a scheme, a port must show that an address is meant.
+  const meant = hasScheme || /:\d+\/?$/.test(addr);
+  const text = hasScheme ? addr : `http://${addr}`;
+  const url = meant && URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
     throw new AppError('usage', `The address ${JSON.stringify(addr)} is not a URL such as http://127.0.0.1:8443.`);
   }

@@ -25,6 +25,6 @@ export async function toSpiffeId(client: Client, text: string): Promise<string> 
   if (!namespace || !service || more.length > 0) {
     throw new AppError('usage', `${JSON.stringify(text)} is neither NAMESPACE/SERVICE nor a SPIFFE ID.`);
   }
-  const { body } = await serverInfo(client);
+  const { body } = await serverInfo(client.reader);
   return workloadId(body.trustDomain, namespace, service).uri;
 }

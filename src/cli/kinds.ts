@@ -51,6 +51,13 @@ const policy: Kind<PolicyObject> = {
   pathOf: (reference) => {
     const [namespace, name, ...more] = reference.split('/');
     if (!namespace || !name || more.length > 0) return undefined;
+    // In a URL these are no names but steps: the path would become that of another resource.
+    if ([namespace, name].some((part) => part === '.' || part === '..')) {
+      throw new AppError(
+        'usage',
+        `${JSON.stringify(reference)} names no policy: "." and ".." are no names. Give ${policy.reference}.`,
+      );
+    }
     return `/v1/policies/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
   },
   deletePath: (p) => `/v1/policies/${encodeURIComponent(p.metadata.namespace)}/${encodeURIComponent(p.metadata.name)}`,

@@ -5,8 +5,11 @@ import { safe } from './style.ts';
 
 /** An error for a person: what, why and how to mend it stand in its message; then every finding; then the request id. */
 export function reportError(error: AppError, style: Style): string {
-  const lines = [`${style.red('error:')} ${safe(error.message)}`];
-  for (const finding of error.details) lines.push(`  ${reportFinding(finding)}`);
+  const [first, ...others] = error.details;
+  // Where one finding is all there is to say, the server's message is that finding: told once, with its place if it has one.
+  const single = others.length === 0 && first?.message === error.message ? first : undefined;
+  const lines = [`${style.red('error:')} ${single === undefined ? safe(error.message) : reportFinding(single)}`];
+  for (const finding of single === undefined ? error.details : []) lines.push(`  ${reportFinding(finding)}`);
   if (error.retryAfterSeconds !== undefined) lines.push(`  Try again in ${error.retryAfterSeconds} s.`);
   if (error instanceof RemoteError && error.requestId !== undefined) {
     lines.push(style.dim(`  request id ${safe(error.requestId)}`));

@@ -1,9 +1,10 @@
 import { Command, CommanderError } from 'commander';
 import type { Schema } from '../base/config.ts';
 import { configReference } from '../base/config.ts';
-import { toAppError } from '../base/errors.ts';
+import { AppError, toAppError } from '../base/errors.ts';
 import { exitCode } from '../wire/errors.ts';
 import { CurlShown } from './client.ts';
+import type { GlobalOptions } from './options.ts';
 import { addGlobalOptions } from './options.ts';
 import { reportError } from './report.ts';
 import { styleFor } from './style.ts';
@@ -55,6 +56,7 @@ async function buildProgram(
 ): Promise<Command> {
   const program = new Command('writ')
     .description('A zero-trust service-mesh control plane.')
+    .version(`writ    ${world.version}`, '--version', 'print the version of this program')
     .exitOverride()
     .configureOutput({ writeOut: (text) => world.stdout(text), writeErr: (text) => world.stderr(text) })
     .configureHelp({ showGlobalOptions: true })
@@ -97,7 +99,15 @@ function addService(program: Command, service: ServiceCommand): void {
     command.option('--config <path>', 'YAML file with these settings (WRIT_CONFIG)');
     command.addHelpText('after', sourcesHelp(service.schema));
   }
-  command.action(async () => service.run(command.opts()));
+  command.action(async () => {
+    if (command.optsWithGlobals<GlobalOptions>().curl === true) {
+      throw new AppError(
+        'usage',
+        `--curl shows calls to the control plane, and \`writ ${service.name}\` is not one. Leave --curl out.`,
+      );
+    }
+    await service.run(command.opts());
+  });
 }
 
 function sourcesHelp(schema: Schema): string {

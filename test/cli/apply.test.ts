@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { policyText } from '../edge/rest/world.ts';
 import { connect } from './server.ts';
@@ -108,6 +110,22 @@ describe('apply', () => {
     expect(stdout).toContain(cli.tokenFile);
     expect(stdout).not.toContain(cli.rest.token);
     expect((await cli.rest.policies.list({ limit: 10 })).items).toEqual([]);
+  });
+
+  it('with --curl names what is there: nothing for a new policy, its revision for another; the calls work', async () => {
+    const cli = await connect();
+    await cli.file('a.yaml', policyText('a'));
+    await cli.run('apply', '-f', 'a.yaml');
+    await cli.file('a.yaml', `${policyText('a', { path: '/other' })}---\n${policyText('b')}`);
+    const { stdout } = await cli.run('--curl', 'apply', '-f', 'a.yaml');
+    const [existing, added] = stdout.split(/^(?=printf)/m);
+    expect(existing).toContain(`-H 'if-match: "1"'`);
+    expect(existing).not.toContain('if-none-match');
+    expect(added).toContain(`-H 'if-none-match: *'`);
+    expect(added).not.toContain('if-match');
+    await promisify(execFile)('sh', ['-c', stdout]);
+    expect((await cli.rest.policies.get('shop', 'a')).source).toContain('/other');
+    expect((await cli.rest.policies.get('shop', 'b')).revision).toBe(3);
   });
 
   it.each([

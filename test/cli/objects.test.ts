@@ -100,6 +100,13 @@ describe('get', () => {
     ]);
   });
 
+  it('tells one finding of the server once', async () => {
+    const cli = await connect();
+    const { status, stderr } = await cli.run('entry', 'create', 'shop/web', '--x509-ttl', '1s');
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^error: .*x509TtlSeconds.*\n {2}request id \S+\n$/);
+  });
+
   it('makes text of others harmless for the terminal', async () => {
     const cli = await connect();
     cli.rest.proxies.push(proxy({ state: 'rejected', lastError: 'oh\u001b[2J\u202eno\n' }));
@@ -122,6 +129,10 @@ describe('get', () => {
       'There is no kind "polices"; there are policies, entries, proxies, join-tokens. Did you mean policies?',
     ],
     [['get', 'policies', '-o', 'xml'], '-o must be table, json, yaml, name, not "xml".'],
+    [['get', 'policy', '../entries'], '"../entries" names no policy: "." and ".." are no names. Give NAMESPACE/NAME.'],
+    [['get', 'policy', 'shop/.'], '"." and ".." are no names'],
+    [['delete', 'policy', 'shop/..', '--yes'], '"." and ".." are no names'],
+    [['get', 'policies', '--addr', 'nonsense'], 'The address "nonsense" is not a URL such as http://127.0.0.1:8443.'],
     [['get'], "missing required argument 'kind'"],
     [['gte', 'policies'], "unknown command 'gte'"],
     [['get', 'policies', '--colour'], "unknown option '--colour'"],
@@ -170,6 +181,18 @@ describe('delete', () => {
     expect((await cli.run('get', 'entries', '-o', 'name')).stdout).toBe('');
   });
 
+  it('with --curl prints the call that deletes the revision that is there, asks nothing and deletes nothing', async () => {
+    const cli = await connect();
+    await cli.file('p.yaml', policyText('a'));
+    await cli.run('apply', '-f', 'p.yaml');
+    const { status, stdout } = await cli.run('--curl', 'delete', 'policy', 'shop/a');
+    expect(status).toBe(0);
+    expect(stdout).toContain(`-X DELETE`);
+    expect(stdout).toContain(`-H 'if-match: "1"'`);
+    expect(cli.questions).toEqual([]);
+    expect((await cli.rest.policies.list({ limit: 1 })).items).toHaveLength(1);
+  });
+
   it('deletes only the revision that was looked at', async () => {
     const racing = { armed: false };
     const cli = await connect({
@@ -213,8 +236,19 @@ describe('join-token create', () => {
     expect(await readFile(join(cli.cwd, 'join'), 'utf8')).toMatch(/^\S{20,}\n$/);
     const again = await cli.run('join-token', 'create', 'shop/web', '--out', 'join');
     expect(again.status).toBe(2);
-    expect(again.stderr).toContain('EEXIST');
+    expect(again.stderr).toBe(
+      `error: ${join(cli.cwd, 'join')} exists already, and a token is never written over a file. Name another with --out, or delete that one.\n`,
+    );
     expect((await cli.run('get', 'join-tokens', '-o', 'name')).stdout.trim().split('\n')).toHaveLength(1);
+  });
+
+  it('with --curl prints the call that makes the token, and makes no file', async () => {
+    const cli = await connect();
+    await cli.run('entry', 'create', 'shop/web');
+    const { status, stdout } = await cli.run('--curl', 'join-token', 'create', 'shop/web', '--out', 'join');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/-X POST .*entryId.*\/v1\/join-tokens/);
+    await expect(stat(join(cli.cwd, 'join'))).rejects.toThrow('ENOENT');
   });
 
   it.each([

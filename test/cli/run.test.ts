@@ -58,7 +58,33 @@ describe('services', () => {
   });
 });
 
+describe('--curl', () => {
+  it.each([[['server', '--curl']], [['--curl', 'server']]])('%j is wrong usage: a service is no call', async (argv) => {
+    let ran = false;
+    const cli = await terminalWith(async () => {
+      ran = true;
+    });
+    const { status, stderr } = await cli.run(...argv);
+    expect([status, ran]).toEqual([2, false]);
+    expect(stderr).toBe(
+      'error: --curl shows calls to the control plane, and `writ server` is not one. Leave --curl out.\n',
+    );
+  });
+});
+
 describe('errors', () => {
+  it('with one finding that says the same are told once, with the place if there is one', async () => {
+    for (const [place, line] of [
+      [{}, 'error: It is wrong.\n'],
+      [{ file: 'a.yaml', line: 2, column: 3 }, 'error: a.yaml:2:3: It is wrong.\n'],
+    ] as const) {
+      const cli = await terminalWith(async () => {
+        throw new AppError('usage', 'It is wrong.', { details: [{ code: 'a', message: 'It is wrong.', ...place }] });
+      });
+      expect((await cli.run('server')).stderr).toBe(line);
+    }
+  });
+
   it('are told with every finding, and their code is the exit status', async () => {
     const details = [
       { code: 'a', message: 'is wrong', file: 'writ.yaml', line: 2, column: 3 },
@@ -109,7 +135,20 @@ describe('colour', () => {
   });
 });
 
+describe('help', () => {
+  it('is exit status 0 when it was asked for, and wrong usage when nothing was', async () => {
+    const cli = await createTerminal();
+    expect(await cli.run('--help')).toMatchObject({ status: 0, stderr: '' });
+    expect(await cli.run()).toMatchObject({ status: 2, stdout: '' });
+  });
+});
+
 describe('version', () => {
+  it('of this program is printed by --version', async () => {
+    const cli = await createTerminal();
+    expect(await cli.run('--version')).toEqual({ status: 0, stdout: 'writ    0.1.0\n', stderr: '' });
+  });
+
   it('works without a control plane', async () => {
     const cli = await createTerminal();
     expect(await cli.run('version', '--client')).toEqual({ status: 0, stdout: 'writ    0.1.0\n', stderr: '' });

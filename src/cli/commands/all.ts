@@ -16,7 +16,7 @@ export function addCommands(program: Command, world: World, failed: () => void):
   addCheck(program, world, failed);
   addApply(program, world);
   addGet(program, world);
-  addDelete(program, world);
+  addDelete(program, world, failed);
   addAudit(program, world);
   addPolicy(program, world, failed);
   addEntry(program, world);

@@ -7,7 +7,8 @@ import { AppError } from '../../base/errors.ts';
 import type { PolicyDocument } from '../../core/policy/parse.ts';
 import { parsePolicies } from '../../core/policy/parse.ts';
 import type { PolicyObject } from '../api.ts';
-import type { Client } from '../client.ts';
+import type { Call, Client } from '../client.ts';
+import { CurlShown } from '../client.ts';
 import { kinds } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
 import type { World } from '../world.ts';
@@ -127,33 +128,38 @@ async function put(
   document: Document,
   dryRun: boolean,
 ): Promise<'created' | 'configured' | 'unchanged'> {
-  const path = pathOf(document);
-  const current = await client.find<PolicyObject>({ method: 'GET', path });
-  if (current !== undefined && current.body.source.trim() === document.source.trim()) return 'unchanged';
-  const precondition: Record<string, string> =
-    current === undefined ? { 'if-none-match': '*' } : { 'if-match': `"${current.body.metadata.revision}"` };
-  await client.call({
-    method: 'PUT',
-    path,
-    headers: precondition,
-    yaml: document.source,
-    ...(dryRun && { query: { dryRun: true } }),
-  });
+  const current = await read(client, document);
+  if (current !== undefined && current.source.trim() === document.source.trim()) return 'unchanged';
+  await client.call(replacing(current, document, dryRun));
   return current === undefined ? 'created' : 'configured';
 }
 
-/** Whether it exists is not asked, so each call replaces what is there; a first one would need If-None-Match instead. */
+async function read(client: Client, document: Document): Promise<PolicyObject | undefined> {
+  return (await client.find<PolicyObject>({ method: 'GET', path: pathOf(document) }))?.body;
+}
+
+/** The call that puts the document in the place of `current`, and of nothing else. */
+function replacing(current: PolicyObject | undefined, document: Document, dryRun: boolean): Call {
+  const precondition: Record<string, string> =
+    current === undefined ? { 'if-none-match': '*' } : { 'if-match': `"${current.metadata.revision}"` };
+  return {
+    method: 'PUT',
+    path: pathOf(document),
+    headers: precondition,
+    yaml: document.source,
+    ...(dryRun && { query: { dryRun: true } }),
+  };
+}
+
+/** What is there is read, since the printed call must name it: a policy that is new takes another header than one that is not. */
 async function showCurl(client: Client, documents: readonly Document[], dryRun: boolean): Promise<void> {
-  for (const [i, document] of documents.entries()) {
-    const call = client.call({
-      method: 'PUT',
-      path: pathOf(document),
-      headers: { 'if-match': '*' },
-      yaml: document.source,
-      ...(dryRun && { query: { dryRun: true } }),
-    });
-    if (i === documents.length - 1) await call;
-    else await call.catch(() => undefined);
+  for (const document of documents) {
+    const current = await read(client.reader, document);
+    try {
+      await client.call(replacing(current, document, dryRun));
+    } catch (error) {
+      if (!(error instanceof CurlShown)) throw error;
+    }
   }
 }
 

@@ -4,7 +4,8 @@ import { findOne, parseKind } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
 import type { World } from '../world.ts';
 
-export function addDelete(program: Command, world: World): void {
+/** @param failed called when the user kept what was to be deleted. */
+export function addDelete(program: Command, world: World, failed: () => void): void {
   program
     .command('delete')
     .summary('Delete one object.')
@@ -24,15 +25,13 @@ export function addDelete(program: Command, world: World): void {
         throw new AppError('usage', 'Deleting needs a confirmation, and there is no terminal to ask on. Add --yes.');
       }
       const { client } = await openSession(command, world);
-      const named = kind.pathOf?.(reference);
       // What is deleted is what was looked at: the revision read here goes into If-Match.
-      if (wantsCurl(command) && named !== undefined) {
-        await client.call({ method: 'DELETE', path: named, headers: { 'if-match': '*' } });
-      }
-      const item = await findOne(client, kind, reference);
+      const item = await findOne(client.reader, kind, reference);
       const name = kind.view.name(item);
-      if (options.yes !== true && !(await confirm(world, name))) {
-        throw new AppError('invalid', `Not confirmed: ${name} was kept.`);
+      if (options.yes !== true && !wantsCurl(command) && !(await confirm(world, name))) {
+        world.stderr(`Not confirmed: ${name} was kept.\n`);
+        failed();
+        return;
       }
       const revision = kind.revision?.(item);
       await client.call({

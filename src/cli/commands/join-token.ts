@@ -7,7 +7,7 @@ import { AppError } from '../../base/errors.ts';
 import type { IssuedTokenObject } from '../api.ts';
 import { shortName } from '../api.ts';
 import { findOne, kinds } from '../kinds.ts';
-import { openSession } from '../options.ts';
+import { openSession, wantsCurl } from '../options.ts';
 import { relative } from '../table.ts';
 import type { World } from '../world.ts';
 import { ttl } from './entry.ts';
@@ -25,8 +25,8 @@ export function addJoinToken(program: Command, world: World): void {
     .action(async (reference: string, options: { ttl: string; out?: string }, command: Command) => {
       const ttlSeconds = ttl('--ttl', options.ttl);
       const { client } = await openSession(command, world);
-      const entry = await findOne(client, kinds.entry, reference);
-      const path = options.out === undefined ? undefined : resolve(world.cwd, options.out);
+      const entry = await findOne(client.reader, kinds.entry, reference);
+      const path = options.out === undefined || wantsCurl(command) ? undefined : resolve(world.cwd, options.out);
       const file = path === undefined ? undefined : await create(path);
       try {
         const { body } = await client.call<IssuedTokenObject>({
@@ -50,6 +50,13 @@ async function create(path: string) {
   try {
     return await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
   } catch (cause) {
+    if (reason(cause) === 'EEXIST') {
+      throw new AppError(
+        'usage',
+        `${path} exists already, and a token is never written over a file. Name another with --out, or delete that one.`,
+        { cause },
+      );
+    }
     throw new AppError('usage', `Cannot create ${path}: ${reason(cause)}.`, { cause });
   }
 }
