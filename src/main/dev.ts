@@ -51,11 +51,13 @@ export async function runDev(sources: Sources, world: World): Promise<void> {
       'sidecar',
       serviceNames.map((name) => sidecarSpec(name, ports, directory, client, entries[name])),
     );
-    await untilInSync(client, world);
+    const behind = await untilInSync(client, world);
 
     const style = styleFor('auto', world);
     const seconds = (world.clock.now() - startedAt) / 1000;
     const facts = { ports, traffic: options.traffic, ...(await shownPaths(directory, world)) };
+    // The mesh is shown all the same: what is wrong with a sidecar is found out best while it runs.
+    if (behind.length > 0) world.stderr(`! Not in sync yet: ${behind.join(', ')}. Logs: ${facts.logs}\n`);
     world.stdout(banner({ ...facts, seconds, version: world.version }, style));
     await showLive(client, world, style);
   } catch (error) {

@@ -79,19 +79,27 @@ export async function writeJoinToken(
 const SYNC_LIMIT_MS = 15_000;
 const SYNC_POLL_MS = 50;
 
-/** Waits until every sidecar holds the latest policy and knows all services: from then on calls get their real answer. */
+/**
+ * Waits until every sidecar holds the latest policy and knows all services: from then on calls get their real answer.
+ * Gives the services whose sidecars were not that far in time; none when told to stop.
+ */
 export async function untilInSync(
   client: Client,
   o: { readonly clock: Clock; readonly signal: AbortSignal },
-): Promise<void> {
+): Promise<readonly ServiceName[]> {
   const end = o.clock.now() + SYNC_LIMIT_MS;
-  while (!o.signal.aborted && o.clock.now() < end) {
+  while (!o.signal.aborted) {
     const { body } = await client.call<PageOf<ProxyObject>>({ method: 'GET', path: '/v1/proxies' });
     const connected = body.items.filter((proxy) => proxy.connected);
-    const known = new Set(connected.map((proxy) => proxy.spiffeId));
-    if (known.size >= serviceNames.length && connected.every((proxy) => proxy.state === 'synced')) return;
+    const behind = serviceNames.filter((name) => {
+      const spiffeId = workloadId(TRUST_DOMAIN, NAMESPACE, name).uri;
+      const own = connected.filter((proxy) => proxy.spiffeId === spiffeId);
+      return own.length === 0 || own.some((proxy) => proxy.state !== 'synced');
+    });
+    if (behind.length === 0 || o.clock.now() >= end) return behind;
     await sleep(o.clock, SYNC_POLL_MS, o.signal);
   }
+  return [];
 }
 
 async function exists(path: string): Promise<boolean> {
