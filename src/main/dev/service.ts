@@ -3,7 +3,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, request } from 'node:http';
 import { parseArgs } from 'node:util';
 import { sleep, systemClock } from '../../base/clock.ts';
-import { stopSignal, tellParent } from '../process.ts';
+import { reason } from '../../base/durable.ts';
+import { exitCode } from '../../wire/errors.ts';
+import { endWith, stopSignal, tellParent } from '../process.ts';
 
 /**
  * The demo application: plain HTTP on loopback, as applications are. It knows nothing of Writ but that other services are
@@ -99,6 +101,15 @@ async function makeTraffic(signal: AbortSignal): Promise<void> {
 const signal = stopSignal(process.send !== undefined);
 const server = createServer((incoming, response) => {
   handle(incoming, response).catch((error: unknown) => response.destroy(error instanceof Error ? error : undefined));
+});
+server.on('error', (error) => {
+  const port = `Port ${values.port}`;
+  const message =
+    reason(error) === 'EADDRINUSE'
+      ? `${port} is taken. Stop what listens there, or shift all ports: npm start -- --port-base 18080`
+      : `${port} cannot be listened on: ${reason(error)}. Shift all ports: npm start -- --port-base 18080`;
+  process.stderr.write(`error: ${message}\n`);
+  void tellParent({ type: 'failed', code: 'conflict', message }).then(() => endWith(exitCode('conflict')));
 });
 server.listen({ host: '127.0.0.1', port: Number(values.port) }, () => {
   void tellParent({ type: 'ready' });

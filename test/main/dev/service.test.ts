@@ -89,6 +89,24 @@ describe('a demo service', () => {
     expect([...hosts]).toEqual(['orders.shop.mesh', 'payments.shop.mesh']);
   });
 
+  it('tells its supervisor in one line that its port is taken', async () => {
+    const port = await outbound();
+    const child = spawn(process.execPath, [resolve('src/main/dev/service.ts'), '--name=web', `--port=${port}`], {
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    let stderr = '';
+    child.stderr?.on('data', (chunk) => {
+      stderr += String(chunk);
+    });
+    const told = once(child, 'message');
+    const closed = once(child, 'close');
+    const message = `Port ${port} is taken. Stop what listens there, or shift all ports: npm start -- --port-base 18080`;
+    expect((await told)[0]).toEqual({ type: 'failed', code: 'conflict', message });
+    expect(await closed).toEqual([5, null]);
+    expect(stderr).toBe(`error: ${message}\n`);
+  });
+
   it('ends with its supervisor', async () => {
     const child = await start('--name=payments', `--port=${await freePort()}`);
     child.disconnect();
