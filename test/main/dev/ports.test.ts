@@ -83,6 +83,14 @@ describe('options', () => {
     });
   });
 
+  it('that contradict are wrong usage: data cannot be both temporary and in a directory', async () => {
+    for (const dataDir of ['mine', '.writ/dev']) {
+      const flags = { ephemeral: true, 'data-dir': dataDir };
+      await expectAppError(() => devOptions({ flags, env: {} }), 'usage', /--ephemeral .* --data-dir .* only one/);
+    }
+    expect(devOptions({ flags: { ephemeral: true }, env: {} }).ephemeral).toBe(true);
+  });
+
   it.each([['80'], ['65535'], ['x']])('--port-base %s is wrong usage', async (base) => {
     await expectAppError(() => devOptions({ flags: { 'port-base': base }, env: {} }), 'usage');
   });
