@@ -25,6 +25,8 @@ export interface ChildDeps {
   readonly cwd: string;
   readonly logs: string;
   readonly clock: Clock;
+  /** Aborted when the supervisor is told to stop: from then on nothing is started again. */
+  readonly signal: AbortSignal;
   /** Tells the user. */
   notify(text: string): void;
 }
@@ -33,11 +35,18 @@ export interface ChildDeps {
 const STOP_GRACE_MS = 15_000;
 /** How long the first start may take until the child serves, in milliseconds. */
 const START_LIMIT_MS = 30_000;
+/**
+ * A signal to the whole group of processes may end a child before the supervisor hears of it. An end in order is looked
+ * into only after so long, in milliseconds: by then it is known whether everything was told to stop.
+ */
+const GROUP_SIGNAL_MS = 200;
 /** A child that ran so long is well; its next start comes without delay. */
 const WELL_AFTER_MS = 10_000;
 
 interface End {
   readonly how: string;
+  /** As a child ends that was told to stop. */
+  readonly inOrder: boolean;
   readonly told: ChildFailed | undefined;
 }
 
@@ -49,12 +58,15 @@ export class Child {
   readonly spec: ChildSpec;
   readonly #deps: ChildDeps;
   readonly #stop = new AbortController();
+  /** This child, or all of the demo, is to stop. */
+  readonly #ending: AbortSignal;
   #process: ChildProcess | undefined;
   #running: Promise<void> | undefined;
 
   constructor(spec: ChildSpec, deps: ChildDeps) {
     this.spec = spec;
     this.#deps = deps;
+    this.#ending = AbortSignal.any([this.#stop.signal, deps.signal]);
   }
 
   get pid(): number | undefined {
@@ -83,7 +95,9 @@ export class Child {
         cancel();
         reject(await this.#startError(end));
         return true;
-      }).catch(reject);
+      })
+        .catch(reject)
+        .finally(cancel);
     });
   }
 
@@ -104,14 +118,16 @@ export class Child {
   /** @param isFinal told about every end that was not asked for; true: do not start again */
   async #run(onReady: () => void, isFinal: (end: End) => Promise<boolean>): Promise<void> {
     const { clock, notify } = this.#deps;
-    const { signal } = this.#stop;
+    const signal = this.#ending;
     const backoff = new Backoff({ initialMs: 250, maxMs: 5_000 });
     let flags = 'w';
     while (!signal.aborted) {
       const startedAt = clock.now();
       const end = await this.#once(flags, onReady);
+      const ranMs = clock.now() - startedAt;
+      if (end.inOrder) await sleep(clock, GROUP_SIGNAL_MS, signal);
       if (signal.aborted || (await isFinal(end))) return;
-      if (clock.now() - startedAt > WELL_AFTER_MS) backoff.reset();
+      if (ranMs > WELL_AFTER_MS) backoff.reset();
       const delayMs = backoff.nextMs();
       notify(
         `${this.spec.title} stopped (${end.how}${end.told === undefined ? '' : `: ${end.told.message}`}); starting it again.`,
@@ -126,9 +142,11 @@ export class Child {
     try {
       command = await this.spec.command();
     } catch (error) {
-      return { how: 'it cannot be started now', told: failureOf(error) };
+      return { how: 'it cannot be started now', inOrder: false, told: failureOf(error) };
     }
-    return this.#stop.signal.aborted ? { how: 'stopped', told: undefined } : this.#spawn(command, flags, onReady);
+    return this.#ending.aborted
+      ? { how: 'stopped', inOrder: true, told: undefined }
+      : this.#spawn(command, flags, onReady);
   }
 
   #spawn(command: readonly string[], flags: string, onReady: () => void): Promise<End> {
@@ -148,18 +166,21 @@ export class Child {
         child.kill('SIGTERM');
         cancelKill = this.#deps.clock.after(STOP_GRACE_MS, () => child.kill('SIGKILL'));
       };
-      const end = (how: string) => {
+      const end = (how: string, inOrder: boolean) => {
         cancelKill?.();
         signal.removeEventListener('abort', terminate);
         this.#process = undefined;
-        resolve({ how, told });
+        resolve({ how, inOrder: inOrder && told === undefined, told });
       };
       child.on('message', (message) => {
         if (isReady(message)) onReady();
         else if (isFailed(message)) told = message;
       });
-      child.once('error', (error) => end(error.message));
-      child.once('exit', (code, by) => end(by === null ? `exit status ${code}` : `signal ${by}`));
+      child.once('error', (error) => end(error.message, false));
+      child.once('exit', (code, by) => {
+        if (by === null) end(`exit status ${code}`, code === 0);
+        else end(`signal ${by}`, ['SIGTERM', 'SIGINT', 'SIGHUP'].includes(by));
+      });
       signal.addEventListener('abort', terminate, { once: true });
     });
   }

@@ -28,6 +28,7 @@ export class Mesh {
         cwd: this.#world.startedIn,
         logs: this.#directory.logs,
         clock,
+        signal,
         notify: (text) => stderr(`! ${text.charAt(0).toUpperCase()}${text.slice(1)}\n`),
       });
       this.#children.push({ role, child });

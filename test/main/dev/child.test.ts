@@ -14,12 +14,14 @@ async function childOf(script: string, command?: () => Promise<readonly string[]
   const file = join(logs, 'script.mjs');
   await writeFile(file, `const ready = () => process.send({ type: 'ready' });\n${script}`);
   const notes: string[] = [];
+  const all = new AbortController();
+  const { signal } = all;
   const child = new Child(
     { name: 'it', title: 'the thing', command: command ?? (() => [file]) },
-    { env: process.env, cwd: logs, logs, clock: systemClock, notify: (text) => notes.push(text) },
+    { env: process.env, cwd: logs, logs, clock: systemClock, signal, notify: (text) => notes.push(text) },
   );
   onTestFinished(() => child.stop());
-  return { child, notes, log: join(logs, 'it.log'), file };
+  return { child, notes, all, log: join(logs, 'it.log'), file };
 }
 
 const forever = 'setInterval(() => {}, 1000);';
@@ -89,6 +91,36 @@ describe('a child', () => {
     expect((await readFile(log, 'utf8')).startsWith('start\n')).toBe(true);
   });
 
+  it('that ends in order and was not told to is started again', async () => {
+    const { child, notes } = await childOf(polite);
+    await child.start();
+    const first = child.pid;
+    process.kill(first ?? 0, 'SIGTERM');
+    await until(() => child.pid !== undefined && child.pid !== first);
+    expect(notes).toEqual(['the thing stopped (exit status 0); starting it again.']);
+  });
+
+  it('that a signal to the whole group ends just before its supervisor hears of it is neither told nor started again', async () => {
+    const { child, notes, all } = await childOf(polite);
+    await child.start();
+    process.kill(child.pid ?? 0, 'SIGTERM');
+    await until(() => child.pid === undefined);
+    all.abort();
+    await child.stop();
+    expect([child.pid, notes]).toEqual([undefined, []]);
+  });
+
+  it('that dies while everything stops is neither told nor started again', async () => {
+    const { child, notes, all } = await childOf(polite);
+    await child.start();
+    all.abort();
+    expect(alive(child.pid)).toBe(true);
+    process.kill(child.pid ?? 0, 'SIGKILL');
+    await until(() => child.pid === undefined);
+    await child.stop();
+    expect([child.pid, notes]).toEqual([undefined, []]);
+  });
+
   it('that is stopped between two starts stays stopped', async () => {
     const { child, notes } = await childOf(polite);
     await child.start();
@@ -112,7 +144,9 @@ describe('a child', () => {
     const supervisorScript = `
       import { Child } from ${source('src/main/dev/child.ts')};
       import { systemClock } from ${source('src/base/clock.ts')};
-      const deps = { env: process.env, cwd: '.', logs: ${JSON.stringify(directory)}, clock: systemClock, notify() {} };
+      const { signal } = new AbortController();
+      const logs = ${JSON.stringify(directory)};
+      const deps = { env: process.env, cwd: '.', logs, clock: systemClock, signal, notify() {} };
       const child = new Child({ name: 'c', title: 'c', command: () => [${JSON.stringify(childScript)}] }, deps);
       await child.start();
       process.send(child.pid);`;
