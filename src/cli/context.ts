@@ -56,10 +56,24 @@ async function findDev(cwd: string): Promise<Found | undefined> {
   for (let at = resolve(cwd); ; at = dirname(at)) {
     const file = join(at, DEV_FILE);
     const context = await readContext(file);
-    if (context !== undefined)
-      return { ...context, source: file, hint: '`writ dev` is not running here. Start it: npm start' };
+    if (context !== undefined) return devContext(file, context);
     if (dirname(at) === at) return undefined;
   }
+}
+
+/**
+ * Whoever fills a directory that we work in, such as a clone of theirs, can put such a file there: it may name an address of
+ * this machine only, and the token is the one beside it, never a file that it names.
+ */
+function devContext(file: string, { addr }: Context): Found {
+  if (!isLoopback(parseUrl(addr).hostname)) {
+    throw new AppError(
+      'usage',
+      `${file} names ${addr}, which is not on this machine. Remove it, or name one with --addr.`,
+    );
+  }
+  const tokenFile = join(dirname(file), 'admin-token');
+  return { addr, tokenFile, source: file, hint: '`writ dev` is not running here. Start it: npm start' };
 }
 
 /** WRIT_CONTEXT, else `writ/context.json` in XDG_CONFIG_HOME or ~/.config. */

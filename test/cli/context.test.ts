@@ -19,7 +19,11 @@ describe('which control plane', () => {
       JSON.stringify({ addr: 'http://127.0.0.1:1', tokenFile: '/dev-token', pid: 1 }),
     );
     const world = { ...cli.world, env: {} as Record<string, string>, cwd: join(cli.cwd, 'deep/er') };
-    expect(await findContext({}, world)).toMatchObject({ addr: 'http://127.0.0.1:1', tokenFile: '/dev-token' });
+    // The token beside it, whatever it says.
+    expect(await findContext({}, world)).toMatchObject({
+      addr: 'http://127.0.0.1:1',
+      tokenFile: join(dev, 'admin-token'),
+    });
 
     await cli.run('context', 'save', '--addr', 'http://127.0.0.1:2');
     expect((await findContext({}, world)).addr).toBe('http://127.0.0.1:2');
@@ -36,6 +40,17 @@ describe('which control plane', () => {
     expect((await findContext({ tokenFile: 'mine' }, cli.world)).tokenFile).toBe(join(cli.cwd, 'mine'));
   });
 
+  it('is never on another machine because a directory says so: whoever made it would get a token', async () => {
+    const cli = await createTerminal();
+    await mkdir(join(cli.cwd, '.writ/dev'), { recursive: true });
+    await cli.file('.writ/dev/dev.json', JSON.stringify({ addr: 'https://elsewhere.example', tokenFile: '/secret' }));
+    await expectAppError(
+      findContext({}, cli.world),
+      'usage',
+      /https:\/\/elsewhere\.example, which is not on this machine/,
+    );
+  });
+
   it('is told when there is none, with what to do', async () => {
     const cli = await createTerminal();
     const { status, stderr } = await cli.run('get', 'policies');
@@ -50,6 +65,7 @@ describe('which control plane', () => {
     await mkdir(join(cli.cwd, '.writ/dev'), { recursive: true });
     const addr = `http://127.0.0.1:${await closedPort()}`;
     await cli.file('.writ/dev/dev.json', JSON.stringify({ addr }));
+    await writeFile(join(cli.cwd, '.writ/dev/admin-token'), 'token', { mode: 0o600 });
     const { status, stderr } = await cli.run('get', 'policies');
     expect(status).toBe(3);
     expect(stderr).toBe(

@@ -1,5 +1,4 @@
 import type { Socket } from 'node:net';
-import { Server } from '@grpc/grpc-js';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
@@ -10,6 +9,7 @@ import { auditHandlers } from './audit-service.ts';
 import type { CallContext } from './calls.ts';
 import { SwappedCredentials } from './credentials.ts';
 import { enrollmentHandlers } from './enrollment-service.ts';
+import { hardenedServer } from './hardened-server.ts';
 import { Health } from './health-service.ts';
 import { identityHandlers } from './identity-service.ts';
 import type { GrpcLimits } from './limits.ts';
@@ -49,7 +49,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const context: CallContext = { peers, logger, stopping: stopping.signal };
   const health = new Health(serviceNames);
 
-  const server = new Server(serverOptions(limits));
+  const server = hardenedServer(serverOptions(limits));
   const shared = { clock, limits };
   server.addService(
     tolerant(enrollmentService, MAX_ATTEST_BYTES),

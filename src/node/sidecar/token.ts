@@ -27,12 +27,12 @@ export class TokenVerifier {
   }
 
   /**
-   * The bearer token in an `Authorization` value if it claims to be a JWT-SVID of this trust domain, else undefined.
+   * The token in an `Authorization` value that claims to be a JWT-SVID of this trust domain, else undefined.
    */
   find(authorization: string | undefined, trustDomain: string): string | undefined {
-    if (authorization === undefined || !/^bearer /i.test(authorization)) return undefined;
-    const token = authorization.slice('bearer '.length).trim();
-    return claimsJwtSvid(token, trustDomain) ? token : undefined;
+    if (authorization === undefined) return undefined;
+    // Whatever the scheme and however it is set apart: some application may read it more kindly than we do.
+    return authorization.split(/[\s,]+/).find((word) => claimsJwtSvid(word, trustDomain));
   }
 
   /** The subject of a good token; undefined for any other. */
