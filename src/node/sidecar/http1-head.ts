@@ -26,6 +26,7 @@ export const CLIENT_CERT_HEADER = 'x-forwarded-client-cert';
 /** RFC 9110 §7.6.1, and what only means something between two neighbours. */
 const hopByHop = new Set([
   'connection',
+  'http2-settings',
   'keep-alive',
   'proxy-connection',
   'proxy-authenticate',
@@ -102,7 +103,7 @@ export function readHttp1Head(raw: readonly string[], maxHeaders: number): Http1
         connection = connection === undefined ? value : `${connection},${value}`;
         continue;
       default:
-        if (hopByHop.has(key) || setBySidecars.has(key)) continue;
+        if (hopByHop.has(key) || setBySidecars.has(sameAs(key))) continue;
     }
     fields.push(name, value);
   }
@@ -145,7 +146,7 @@ export function responseFields(
     const value = raw[i + 1] ?? '';
     const key = name.toLowerCase();
     if (key === 'connection') connection = connection === undefined ? value : `${connection},${value}`;
-    if (hopByHop.has(key) || (fromApplication && key.startsWith('x-writ-'))) continue;
+    if (hopByHop.has(key) || (fromApplication && sameAs(key).startsWith('x-writ-'))) continue;
     if (key === 'content-length') length = Number(value);
     fields.push(name, value);
   }
@@ -168,8 +169,24 @@ export function trailerFields(raw: readonly string[]): [string, string][] {
   return out;
 }
 
-export function isForbiddenTrailer(key: string): boolean {
+export function isForbiddenTrailer(name: string): boolean {
+  const key = sameAs(name);
   return hopByHop.has(key) || setBySidecars.has(key) || neverPerHop.has(key) || key.startsWith('x-writ-');
+}
+
+/** Only sidecars say it, whichever way it is spelled. */
+export function isSetBySidecars(name: string): boolean {
+  return setBySidecars.has(sameAs(name));
+}
+
+/** In an answer, it says that a sidecar refused. */
+export function isSidecarsAnswer(name: string): boolean {
+  return sameAs(name).startsWith('x-writ-');
+}
+
+/** Applications behind CGI, WSGI and the like cannot tell `a_b` from `a-b`: both become `HTTP_A_B`. */
+function sameAs(name: string): string {
+  return name.toLowerCase().replaceAll('_', '-');
 }
 
 /** The fields that a `Connection` value names, without the words that have a meaning of their own; undefined for none. */

@@ -7,7 +7,7 @@ import { readHttp2Head } from './http2-head.ts';
 import type { Inbound, Protocol } from './inbound.ts';
 import type { Problem } from './problem.ts';
 import { respondProblem } from './problem.ts';
-import { forwardedFields, relayHttp2 } from './relay-http2.ts';
+import { forwardedFields, relayHttp2, trailersOf } from './relay-http2.ts';
 import { newTraceparent, traceIdOf } from './trace.ts';
 
 /** HTTP/2 and gRPC from other sidecars: each stream is one call. */
@@ -41,6 +41,7 @@ export function inboundHttp2(inbound: Inbound): Protocol {
     raw: readonly string[],
   ): Promise<void> {
     stream.on('error', () => undefined);
+    const trailers = trailersOf(stream);
     const caller = stream.session === undefined ? undefined : callers.get(stream.session);
     if (caller === undefined) return stream.close(constants.NGHTTP2_REFUSED_STREAM);
     if (!caller.isValid()) {
@@ -76,6 +77,7 @@ export function inboundHttp2(inbound: Inbound): Protocol {
       stream,
       headers: forwarded,
       endStream: (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0,
+      trailers,
       grpc: head.grpc,
       connect: () => application.http2(),
       toApplication: true,

@@ -5,7 +5,7 @@ import { readHttp2Head } from './http2-head.ts';
 import type { Outbound } from './outbound.ts';
 import type { LocalProtocol } from './outbound-http1.ts';
 import { respondProblem } from './problem.ts';
-import { forwardedFields, relayHttp2 } from './relay-http2.ts';
+import { forwardedFields, relayHttp2, trailersOf } from './relay-http2.ts';
 import { newTraceparent, traceIdOf } from './trace.ts';
 
 /** HTTP/2 with prior knowledge (gRPC above all) from the application, routed by :authority. */
@@ -55,6 +55,7 @@ export function outboundHttp2(outbound: Outbound, logger: Logger): LocalProtocol
       stream,
       headers: forwarded,
       endStream: (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0,
+      trailers: trailersOf(stream),
       grpc: head.grpc,
       connect: () => pool.http2(routed.service, routed.endpoints),
       toApplication: false,

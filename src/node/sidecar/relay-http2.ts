@@ -8,7 +8,7 @@ import type {
 } from 'node:http2';
 import { constants, sensitiveHeaders } from 'node:http2';
 import type { Outcome } from './enforce.ts';
-import { CLIENT_CERT_HEADER, isForbiddenTrailer } from './http1-head.ts';
+import { isForbiddenTrailer, isSetBySidecars, isSidecarsAnswer } from './http1-head.ts';
 import type { Problem } from './problem.ts';
 import { respondProblem } from './problem.ts';
 
@@ -18,6 +18,8 @@ export interface Http2Relay {
   readonly headers: OutgoingHttpHeaders;
   /** The request has no body. */
   readonly endStream: boolean;
+  /** What `trailersOf` gave when the stream was new. */
+  readonly trailers: () => OutgoingHttpHeaders;
   readonly grpc: boolean;
   /** Connects, where there is no connection yet. Rejects when nothing was sent. */
   readonly connect: () => ClientHttp2Session | Promise<ClientHttp2Session>;
@@ -31,13 +33,20 @@ const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_REFUS
   constants;
 
 /** Fields that HTTP/2 does not have (RFC 9113 §8.2.2), and that nghttp2 would refuse to send. */
-const notInHttp2 = ['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'] as const;
+const notInHttp2 = [
+  'connection',
+  'http2-settings',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+] as const;
 
 /** The fields of a request that go on: without what is per hop, and without what only sidecars set. */
 export function forwardedFields(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
   const out: OutgoingHttpHeaders = { ...headers };
   for (const name of notInHttp2) delete out[name];
-  delete out[CLIENT_CERT_HEADER];
+  for (const name of Object.keys(out)) if (isSetBySidecars(name)) delete out[name];
   delete out.host;
   delete out['proxy-authorization'];
   if (out.te !== undefined && out.te !== 'trailers') delete out.te;
@@ -45,6 +54,15 @@ export function forwardedFields(headers: IncomingHttpHeaders): OutgoingHttpHeade
   const sensitive = (headers as { [sensitiveHeaders]?: string[] })[sensitiveHeaders];
   if (sensitive !== undefined) (out as { [sensitiveHeaders]?: string[] })[sensitiveHeaders] = sensitive;
   return out;
+}
+
+/** To be called as soon as there is a stream: Node tells of trailers once, also while the decision is still being made. */
+export function trailersOf(stream: ServerHttp2Stream): () => OutgoingHttpHeaders {
+  let trailers: OutgoingHttpHeaders = {};
+  stream.once('trailers', (fields: IncomingHttpHeaders) => {
+    trailers = safeTrailers(fields);
+  });
+  return () => trailers;
 }
 
 /**
@@ -69,6 +87,12 @@ class Exchange {
 
   async start(): Promise<void> {
     const { stream } = this.#o;
+    // The caller left while the call was decided: nobody would be told of `close` any more.
+    if (isGone(stream)) {
+      stream.destroy();
+      this.#o.done({ status: 0, bytesIn: 0, bytesOut: 0 });
+      return;
+    }
     stream.once('close', () => this.#over());
     // A reset by the caller is seen by `close`.
     stream.on('error', () => undefined);
@@ -79,7 +103,10 @@ class Exchange {
     try {
       const connected = this.#o.connect();
       const session = connected instanceof Promise ? await connected : connected;
-      if (stream.destroyed) return;
+      if (isGone(stream)) {
+        stream.destroy();
+        return;
+      }
       this.#send(session);
     } catch (error) {
       this.#fail(error);
@@ -93,8 +120,12 @@ class Exchange {
     if (!endStream) this.#sendBody(upstream);
     upstream.once('response', (answer, flags) => this.#answer(answer, flags));
     upstream.on('headers', (interim: IncomingHttpHeaders) => {
-      if (stream.headersSent || stream.destroyed) return;
-      stream.additionalHeaders(interim);
+      if (stream.headersSent || isGone(stream)) return;
+      try {
+        stream.additionalHeaders(this.#interimHeaders(interim));
+      } catch (error) {
+        this.#fail(error);
+      }
     });
     let failure: unknown;
     upstream.on('error', (error) => {
@@ -105,11 +136,7 @@ class Exchange {
 
   #sendBody(upstream: ClientHttp2Stream): void {
     const { stream } = this.#o;
-    let trailers: OutgoingHttpHeaders = {};
-    stream.once('trailers', (fields: IncomingHttpHeaders) => {
-      trailers = safeTrailers(fields);
-    });
-    upstream.once('wantTrailers', () => upstream.sendTrailers(trailers));
+    upstream.once('wantTrailers', () => sendTrailers(upstream, this.#o.trailers()));
     stream.on('data', (chunk: Buffer) => {
       this.#bytesIn += chunk.length;
     });
@@ -117,25 +144,46 @@ class Exchange {
   }
 
   #answer(answer: IncomingHttpHeaders & IncomingHttpStatusHeader, flags: number): void {
-    const { stream, toApplication } = this.#o;
+    const { stream } = this.#o;
     const upstream = this.#upstream;
-    if (stream.destroyed || upstream === undefined) return;
-    const headers: OutgoingHttpHeaders = { ...answer };
-    for (const name of notInHttp2) delete headers[name];
-    if (toApplication) for (const name of Object.keys(headers)) if (name.startsWith('x-writ-')) delete headers[name];
+    // It may have failed with an interim answer.
+    if (isGone(stream) || stream.headersSent || upstream === undefined) return;
     const endStream = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
+    try {
+      stream.respond(this.#answerHeaders(answer), { endStream, waitForTrailers: !endStream });
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
     this.#status = answer[':status'] ?? 0;
-    stream.respond(headers, { endStream, waitForTrailers: !endStream });
     if (endStream) return;
     let trailers: OutgoingHttpHeaders = {};
     upstream.once('trailers', (fields: IncomingHttpHeaders) => {
       trailers = safeTrailers(fields);
     });
-    stream.once('wantTrailers', () => stream.sendTrailers(trailers));
+    stream.once('wantTrailers', () => sendTrailers(stream, trailers));
     upstream.on('data', (chunk: Buffer) => {
       this.#bytesOut += chunk.length;
     });
     upstream.pipe(stream);
+  }
+
+  #answerHeaders(answer: IncomingHttpHeaders): OutgoingHttpHeaders {
+    const headers: OutgoingHttpHeaders = { ...answer };
+    for (const name of notInHttp2) delete headers[name];
+    delete headers.te;
+    if (this.#o.toApplication) {
+      for (const name of Object.keys(headers)) if (isSidecarsAnswer(name)) delete headers[name];
+    }
+    return headers;
+  }
+
+  /** The same as for an answer, and without what would describe a body: there is none. */
+  #interimHeaders(interim: IncomingHttpHeaders): OutgoingHttpHeaders {
+    const headers = this.#answerHeaders(interim);
+    delete headers['content-length'];
+    delete headers.trailer;
+    return headers;
   }
 
   #upstreamClosed(upstream: ClientHttp2Stream, failure: unknown): void {
@@ -169,6 +217,21 @@ class Exchange {
     // Node ends the stream also when the caller has reset it, so that it finished says nothing.
     const whole = this.#brokenOff || code === NGHTTP2_NO_ERROR || upstream?.readableEnded === true;
     this.#o.done({ status: whole ? this.#status : 0, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut });
+  }
+}
+
+/** Also between the reset and its event. */
+function isGone(stream: ServerHttp2Stream): boolean {
+  return stream.destroyed || stream.closed;
+}
+
+/** Node throws what it does not like in an event, where nobody would catch it. */
+function sendTrailers(stream: ServerHttp2Stream | ClientHttp2Stream, trailers: OutgoingHttpHeaders): void {
+  if (stream.destroyed || stream.closed) return;
+  try {
+    stream.sendTrailers(trailers);
+  } catch {
+    stream.close(NGHTTP2_INTERNAL_ERROR);
   }
 }
 
