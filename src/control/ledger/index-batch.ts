@@ -2,7 +2,7 @@ import { reason } from '../../base/durable.ts';
 import { AppError } from '../../base/errors.ts';
 import { openBatch } from '../../core/audit/batch.ts';
 import { decodeEvent } from '../../core/audit/canonical.ts';
-import type { AuditEvent } from '../../core/audit/event.ts';
+import type { AuditEvent, DecisionEvent } from '../../core/audit/event.ts';
 import type { AuditCompletionsTable, AuditNotesTable, AuditRecordsTable } from '../store/audit-tables.ts';
 import type { LoggedBatch } from './ledger.ts';
 import type { EventPlace } from './rows.ts';
@@ -15,13 +15,23 @@ export interface IndexRows {
   readonly notes: AuditNotesTable[];
 }
 
+/** How far the clock of a sidecar may be ahead of the ledger's until the index takes the time of receipt instead. */
+export const MAX_AHEAD_MS = 5 * 60_000;
+
 export function noRows(): IndexRows {
   return { records: [], completions: [], notes: [] };
 }
 
-/** Adds the rows of a batch. An event that cannot be read becomes a note in its place and stops nothing. */
+export function countRows({ records, completions, notes }: IndexRows): number {
+  return records.length + completions.length + notes.length;
+}
+
+/**
+ * Adds the rows of a batch. An event that cannot be read, and a decision for another service than the one that shipped it,
+ * become notes in their place and stop nothing.
+ */
 export function addRows(rows: IndexRows, logged: LoggedBatch): void {
-  const { header, leaf, instanceId: sidecar, receivedAt } = logged;
+  const { header, leaf, instanceId: sidecar, spiffeId, receivedAt } = logged;
   const note = (at: Pick<EventPlace, 'epoch' | 'seq'>, kind: AuditNotesTable['kind'], time: number, detail: string) => {
     rows.notes.push({ sidecar, epoch: at.epoch, seq: at.seq, leaf, kind, time, detail });
   };
@@ -32,6 +42,7 @@ export function addRows(rows: IndexRows, logged: LoggedBatch): void {
     note({ epoch: header.epoch, seq: header.firstSeq }, 'unreadable', receivedAt, describe(error));
     return;
   }
+  const ahead: { readonly at: EventPlace; readonly event: DecisionEvent }[] = [];
   for (const [index, bytes] of events.entries()) {
     const at: EventPlace = { sidecar, epoch: header.epoch, seq: header.firstSeq + index, leaf, index };
     let event: AuditEvent;
@@ -42,9 +53,17 @@ export function addRows(rows: IndexRows, logged: LoggedBatch): void {
       continue;
     }
     switch (event.kind) {
-      case 'decision':
-        rows.records.push(toRecordRow(event, at));
+      case 'decision': {
+        // The event is the word of the sidecar; the identity that shipped it was verified.
+        if (event.destination !== spiffeId) {
+          note(at, 'foreign', receivedAt, describeForeign(event, spiffeId));
+          break;
+        }
+        const isAhead = event.time > receivedAt + MAX_AHEAD_MS;
+        if (isAhead) ahead.push({ at, event });
+        rows.records.push(toRecordRow(event, bytes, at, isAhead ? receivedAt : event.time));
         break;
+      }
       case 'completion':
         rows.completions.push(toCompletionRow(event, sidecar));
         break;
@@ -55,6 +74,16 @@ export function addRows(rows: IndexRows, logged: LoggedBatch): void {
         break;
     }
   }
+  // A clock that is wrong is wrong for every call: one note per batch says it.
+  const [first] = ahead;
+  if (first === undefined) return;
+  const latest = ahead.reduce((time, { event }) => Math.max(time, event.time), first.event.time);
+  const { call, time } = first.event;
+  note(first.at, 'clock', receivedAt, JSON.stringify({ call, claimed: time, latest, decisions: ahead.length }));
+}
+
+function describeForeign({ call, destination }: DecisionEvent, spiffeId: string): string {
+  return `Call ${call} claims to be for ${destination || 'nobody'}, but the sidecar that recorded it is that of ${spiffeId}.`;
 }
 
 function describe(error: unknown): string {

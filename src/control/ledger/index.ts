@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises';
 import type { Transaction } from 'kysely';
 import { Backoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -8,11 +7,12 @@ import type { Logger } from '../../base/log.ts';
 import { isAbort } from '../../base/tasks.ts';
 import type { AuditRecord } from '../../core/audit/event.ts';
 import type { AuditQuery } from '../../core/audit/query.ts';
-import type { AuditTables } from '../store/audit-tables.ts';
+import type { AuditNotesTable, AuditTables } from '../store/audit-tables.ts';
 import type { Page } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import type { IndexRows } from './index-batch.ts';
-import { addRows, noRows } from './index-batch.ts';
+import { addRows, countRows, noRows } from './index-batch.ts';
+import { chunks, insertRows } from './insert-rows.ts';
 import type { Ledger } from './ledger.ts';
 import { findCalls, findRecord, searchRecords } from './search.ts';
 import type { TailItem } from './tail.ts';
@@ -27,13 +27,27 @@ export interface AuditIndexOptions {
 
 /** Rows that share a transaction, at most by about one batch more. */
 const ROWS_PER_TRANSACTION = 4096;
-/** Rows that share a statement: SQLite takes 32,766 values in one. */
-const ROWS_PER_STATEMENT = 200;
 const CALLS_PER_STATEMENT = 500;
+
+const warnings: Readonly<Record<AuditNotesTable['kind'], string>> = {
+  gap: 'a hole in the record of a sidecar',
+  unreadable: 'a hole in the record of a sidecar',
+  foreign: 'a sidecar has recorded a call of another service; it is not shown',
+  'repeated-call': 'a sidecar has recorded a call twice, with contradictions; the first record is shown',
+  clock: 'a sidecar dates calls in the future; they are listed under the time of receipt',
+};
 
 /**
  * The searchable view of the ledger: a follower. Rows and the position in the ledger change in one transaction, so that it
  * has every event once however it ends. It can be thrown away at any time, and is then built again from the ledger.
+ *
+ * A sidecar is trusted with the calls of its own service only. What it says beyond that is in the ledger, but not among the
+ * records; it becomes a note (`audit_notes`) and a warning:
+ * - A decision whose destination is not the verified SPIFFE ID that shipped it is no record ('foreign').
+ * - Of a call that is decided more than once, the first record stays; any that is not the same event is 'repeated-call'.
+ * - A decision dated more than five minutes after it was received has the time of receipt as its time, so that it does not
+ *   stay on top of what comes later; what the sidecar claimed is in a note of kind 'clock', one per batch. Times in the past
+ *   are taken as they are: a spool may be hours old.
  */
 export class AuditIndex {
   readonly #options: AuditIndexOptions;
@@ -107,21 +121,22 @@ export class AuditIndex {
       for await (const batch of this.#options.ledger.read(this.#next)) {
         addRows(rows, batch);
         to = batch.leaf + 1;
-        if (rows.records.length + rows.completions.length >= ROWS_PER_TRANSACTION) break;
+        if (countRows(rows) >= ROWS_PER_TRANSACTION) break;
       }
       if (to === this.#next) return;
-      await this.#store(rows, to);
-      for (const { sidecar, epoch, seq, kind, detail } of rows.notes) {
-        this.#options.logger.warn({ sidecar, epoch, seq, kind, detail }, 'a hole in the record of a sidecar');
+      const added = await this.#store(rows, to);
+      for (const { sidecar, epoch, seq, leaf, kind, detail } of added.notes) {
+        this.#options.logger.warn({ sidecar, epoch, seq, leaf, kind, detail }, warnings[kind]);
       }
-      if (this.#tail.isWatched) this.#tail.publish(await this.#touched(rows));
+      if (this.#tail.isWatched) this.#tail.publish(await this.#touched(added));
     }
   }
 
-  async #store(rows: IndexRows, to: number): Promise<void> {
+  /** Returns what is new of `rows`, and what was found about them. */
+  async #store(rows: IndexRows, to: number): Promise<IndexRows> {
     const { store } = this.#options;
     const from = this.#next;
-    await store.transaction(async (trx) => {
+    const added = await store.transaction(async (trx) => {
       const moved = await trx
         .updateTable('audit_cursor')
         .set({ leaf: to })
@@ -129,9 +144,10 @@ export class AuditIndex {
         .where('leaf', '=', from)
         .executeTakeFirst();
       if (moved.numUpdatedRows !== 1n) throw new AppError('conflict', 'Somebody else is writing the audit index.');
-      await insertRows(trx, rows);
+      return insertRows(trx, rows);
     });
     this.#next = to;
+    return added;
   }
 
   /** The records that the rows concern, as they are now. */
@@ -151,35 +167,6 @@ export class AuditIndex {
   }
 }
 
-/** Duplicates are left out: the first record of a call stays. */
-async function insertRows(trx: Transaction<AuditTables>, rows: IndexRows): Promise<void> {
-  for (const some of chunks(rows.records, ROWS_PER_STATEMENT)) {
-    await trx
-      .insertInto('audit_records')
-      .values(some)
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
-    // SQLite works on this thread: others get their turn between statements.
-    await setImmediate();
-  }
-  for (const some of chunks(rows.completions, ROWS_PER_STATEMENT)) {
-    await trx
-      .insertInto('audit_completions')
-      .values(some)
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
-    await setImmediate();
-  }
-  for (const some of chunks(rows.notes, ROWS_PER_STATEMENT)) {
-    await trx
-      .insertInto('audit_notes')
-      .values(some)
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
-    await setImmediate();
-  }
-}
-
 async function readCursor(store: Store): Promise<number> {
   const row = await store.db.selectFrom('audit_cursor').select('leaf').where('id', '=', 1).executeTakeFirst();
   if (row === undefined)
@@ -192,10 +179,4 @@ async function clear(trx: Transaction<AuditTables>): Promise<void> {
   await trx.deleteFrom('audit_completions').execute();
   await trx.deleteFrom('audit_notes').execute();
   await trx.updateTable('audit_cursor').set({ leaf: 0 }).where('id', '=', 1).execute();
-}
-
-function chunks<T>(items: readonly T[], size: number): T[][] {
-  const result: T[][] = [];
-  for (let i = 0; i < items.length; i += size) result.push(items.slice(i, i + size));
-  return result;
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Selectable } from 'kysely';
 import type { AuditRecord, CompletionEvent, DecisionEvent } from '../../core/audit/event.ts';
 import { MAX_BATCH_EVENTS } from '../../core/audit/ship.ts';
@@ -16,7 +17,8 @@ export interface EventPlace {
 /** UTF-16 units of a path that are indexed: at most 600 bytes. */
 export const PATH_START_UNITS = 200;
 
-export function toRecordRow(event: DecisionEvent, at: EventPlace): AuditRecordsTable {
+/** `bytes` are those of the event; `time` is what it is listed under. */
+export function toRecordRow(event: DecisionEvent, bytes: Buffer, at: EventPlace, time: number): AuditRecordsTable {
   const path = storable(event.path);
   return {
     sidecar: at.sidecar,
@@ -25,7 +27,8 @@ export function toRecordRow(event: DecisionEvent, at: EventPlace): AuditRecordsT
     place: at.leaf * MAX_BATCH_EVENTS + at.index,
     leaf: at.leaf,
     call: event.call,
-    time: event.time,
+    event_hash: createHash('sha256').update(bytes).digest('hex'),
+    time,
     source: event.source,
     destination: event.destination,
     protocol: event.protocol,

@@ -16,7 +16,10 @@ export interface AuditCursorTable {
   leaf: number;
 }
 
-/** One row per decision. Times are milliseconds since the epoch, by the sidecar's clock. */
+/**
+ * One row per decision. Times are milliseconds since the epoch, by the sidecar's clock; one that is ahead of the ledger's
+ * clock beyond measure is the time of receipt instead.
+ */
 export interface AuditRecordsTable {
   sidecar: string;
   epoch: number;
@@ -26,6 +29,8 @@ export interface AuditRecordsTable {
   /** Number of the batch in the ledger that holds it. */
   leaf: number;
   call: string;
+  /** SHA-256 of the event's canonical bytes, lower hex: tells the same event, shipped again, from another one. */
+  event_hash: string;
   time: number;
   source: string;
   destination: string;
@@ -59,15 +64,23 @@ export interface AuditCompletionsTable {
   bytes_out: number;
 }
 
-/** What the ledger holds besides calls and heartbeats: admitted gaps, and events that cannot be read. */
+/** What the ledger holds besides calls and heartbeats, and what is wrong with calls in it. */
 export interface AuditNotesTable {
   sidecar: string;
   epoch: number;
   seq: number;
   leaf: number;
-  kind: 'gap' | 'unreadable';
-  /** When it was recorded, by the sidecar's clock; when it was received, for what cannot be read. */
+  /**
+   * - 'gap': the sidecar admits that records are missing.
+   * - 'unreadable': no event, or no batch, that this version can read.
+   * - 'foreign': a decision for another service than the one whose sidecar shipped it. It is no record.
+   * - 'repeated-call': a decision that contradicts an earlier one of the same call. The earlier one is the record.
+   * - 'clock': decisions of a batch, the first of them here, claim a time that had not come; they are listed
+   *   under that of receipt.
+   */
+  kind: 'gap' | 'unreadable' | 'foreign' | 'repeated-call' | 'clock';
+  /** As that of a record for gaps and repeated calls; when it was received, for all others. */
   time: number;
-  /** JSON of the gap event, or what is wrong. */
+  /** JSON of the gap event, or of what the sidecar's clock claimed; a sentence that says what is wrong for all others. */
   detail: string;
 }

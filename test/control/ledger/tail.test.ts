@@ -2,12 +2,18 @@ import { describe, expect, it } from 'vitest';
 import { toAuditRecord, toRecordRow } from '../../../src/control/ledger/rows.ts';
 import type { TailItem } from '../../../src/control/ledger/tail.ts';
 import { Tail } from '../../../src/control/ledger/tail.ts';
+import { encodeEvent } from '../../../src/core/audit/canonical.ts';
 import { decision } from '../../support/audit.ts';
 
 function records(from: number, to: number) {
   return Array.from({ length: to - from + 1 }, (_, i) => {
     const at = { sidecar: 's', epoch: 1, seq: from + i, leaf: 0, index: i };
-    return toAuditRecord({ ...toRecordRow(decision(), at), status: null, duration_ms: null });
+    const event = decision();
+    return toAuditRecord({
+      ...toRecordRow(event, encodeEvent(event), at, event.time),
+      status: null,
+      duration_ms: null,
+    });
   });
 }
 

@@ -20,6 +20,7 @@ export const audit: Migration = {
       place ${t.bigint} not null,
       leaf ${t.bigint} not null,
       call ${t.text} not null,
+      event_hash ${t.text} not null,
       time ${t.bigint} not null,
       source ${t.text} not null,
       destination ${t.text} not null,
@@ -38,7 +39,8 @@ export const audit: Migration = {
       certificate_serial ${t.text} not null,
       primary key (sidecar, epoch, seq)
     )${t.strict}`,
-    // A sidecar whose spool was restored from a backup may record a call again, in a new epoch: it is shown once.
+    // A sidecar whose spool was restored from a backup may record a call again, in a new epoch: it is shown once. One that
+    // says something else of the call, as its hash tells, becomes a note.
     `create unique index audit_records_by_call on audit_records (sidecar, call)`,
     `create index audit_records_by_time on audit_records (time, place)`,
     `create index audit_records_by_source on audit_records (source, time, place)`,
@@ -59,15 +61,16 @@ export const audit: Migration = {
       primary key (sidecar, call)
     )${t.strict}`,
 
+    // One event may deserve notes of several kinds.
     `create table audit_notes (
       sidecar ${t.text} not null,
       epoch ${t.bigint} not null,
       seq ${t.bigint} not null,
       leaf ${t.bigint} not null,
-      kind ${t.text} not null check (kind in ('gap', 'unreadable')),
+      kind ${t.text} not null check (kind in ('gap', 'unreadable', 'foreign', 'repeated-call', 'clock')),
       time ${t.bigint} not null,
       detail ${t.text} not null,
-      primary key (sidecar, epoch, seq)
+      primary key (sidecar, epoch, seq, kind)
     )${t.strict}`,
   ],
 };
