@@ -8,6 +8,7 @@ export interface PolicyObject {
     readonly name: string;
     readonly namespace: string;
     readonly revision: number;
+    readonly createdAt: string;
     readonly updatedAt: string;
     readonly updatedBy: string;
   };

@@ -33,5 +33,9 @@ export const callColumns: readonly Column<AuditRecord>[] = [
   { head: 'DECISION', cell: (r) => r.decision },
   { head: 'STATUS', cell: (r) => (r.status === null || r.status === 0 ? '' : String(r.status)) },
   { head: 'RULE', cell: ruleOf },
+  { head: 'REASON', wide: true, cell: (r) => r.reason },
+  { head: 'PORT', wide: true, cell: (r) => String(r.operation.port) },
+  { head: 'TRACE', wide: true, cell: (r) => r.traceId },
+  { head: 'TOKEN-SUBJECT', wide: true, cell: (r) => r.tokenSubject },
   { head: 'ID', cell: (r) => r.id },
 ];

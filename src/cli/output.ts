@@ -4,7 +4,7 @@ import type { Column } from './table.ts';
 import { table } from './table.ts';
 import type { World } from './world.ts';
 
-export const formats = ['table', 'json', 'yaml', 'name'] as const;
+export const formats = ['table', 'wide', 'json', 'yaml', 'name'] as const;
 export type Format = (typeof formats)[number];
 
 export function parseFormat(text: string): Format {
@@ -27,9 +27,12 @@ export interface View<T> {
 export function printList<T>(world: World, format: Format, view: View<T>, items: readonly T[]): void {
   switch (format) {
     case 'table':
+    case 'wide': {
+      const columns = view.columns.filter((column) => format === 'wide' || column.wide !== true);
       if (items.length === 0) world.stderr('Nothing found.\n');
-      else world.stdout(table(view.columns, items, world.clock.now()));
+      else world.stdout(table(columns, items, world.clock.now()));
       return;
+    }
     case 'json':
       world.stdout(`${JSON.stringify({ items }, null, 2)}\n`);
       return;

@@ -3,7 +3,10 @@ import { RemoteError } from './client.ts';
 import type { Style } from './style.ts';
 import { safe } from './style.ts';
 
-/** An error for a person: what, why and how to mend it stand in its message; then every finding; then the request id. */
+/**
+ * An error for a person: what, why and how to mend it stand in its message; then every finding; the request id; and where to
+ * read on. A wrong command line has its help instead.
+ */
 export function reportError(error: AppError, style: Style): string {
   const [first, ...others] = error.details;
   // Where one finding is all there is to say, the server's message is that finding: told once, with its place if it has one.
@@ -14,6 +17,7 @@ export function reportError(error: AppError, style: Style): string {
   if (error instanceof RemoteError && error.requestId !== undefined) {
     lines.push(style.dim(`  request id ${safe(error.requestId)}`));
   }
+  if (error.code !== 'usage') lines.push(style.dim(`  more: docs/errors.md#${error.code}`));
   return `${lines.join('\n')}\n`;
 }
 

@@ -3,6 +3,8 @@ import { safe } from './style.ts';
 /** A column: its head in upper case, and the cell for an item. */
 export interface Column<T> {
   readonly head: string;
+  /** Shown with `-o wide` only. */
+  readonly wide?: boolean;
   cell(item: T, now: number): string;
 }
 

@@ -96,7 +96,7 @@ describe('get', () => {
     const missing = await cli.run('get', 'entry', 'shop/nobody');
     expect([missing.status, missing.stderr]).toEqual([
       1,
-      'error: There is no entry "shop/nobody"; it is named by ID or NAMESPACE/SERVICE.\n',
+      'error: There is no entry "shop/nobody"; it is named by ID or NAMESPACE/SERVICE.\n  more: docs/errors.md#not-found\n',
     ]);
   });
 
@@ -104,7 +104,9 @@ describe('get', () => {
     const cli = await connect();
     const { status, stderr } = await cli.run('entry', 'create', 'shop/web', '--x509-ttl', '1s');
     expect(status).toBe(1);
-    expect(stderr).toMatch(/^error: .*x509TtlSeconds.*\n {2}request id \S+\n$/);
+    expect(stderr).toMatch(
+      /^error: .*x509TtlSeconds.*\n {2}request id \S+\n {2}more: docs\/errors\.md#invalid-document\n$/,
+    );
   });
 
   it('makes text of others harmless for the terminal', async () => {
@@ -115,12 +117,23 @@ describe('get', () => {
     expect(stdout.split('\n')).toHaveLength(3);
   });
 
+  it('shows more columns with -o wide', async () => {
+    const cli = await connect();
+    cli.rest.proxies.push(proxy());
+    expect((await cli.run('get', 'proxies')).stdout).not.toContain('SPIFFE-ID');
+    expect((await cli.run('get', 'proxies', '-o', 'wide')).stdout).toMatch(
+      /ERROR +SPIFFE-ID\n.* spiffe:\/\/example\.org\//,
+    );
+  });
+
   it('says which of several sidecars of a workload can be meant', async () => {
     const cli = await connect();
     cli.rest.proxies.push(proxy(), proxy({ instanceId: 'i-2' }));
     const { status, stderr } = await cli.run('get', 'proxy', 'shop/web');
     expect(status).toBe(5);
-    expect(stderr).toBe('error: shop/web means 2 proxies: i-1, i-2. Name one of them.\n');
+    expect(stderr).toBe(
+      'error: shop/web means 2 proxies: i-1, i-2. Name one of them.\n  more: docs/errors.md#conflict\n',
+    );
   });
 
   it.each([
@@ -128,7 +141,7 @@ describe('get', () => {
       ['get', 'polices'],
       'There is no kind "polices"; there are policies, entries, proxies, join-tokens. Did you mean policies?',
     ],
-    [['get', 'policies', '-o', 'xml'], '-o must be table, json, yaml, name, not "xml".'],
+    [['get', 'policies', '-o', 'xml'], '-o must be table, wide, json, yaml, name, not "xml".'],
     [['get', 'policy', '../entries'], '"../entries" names no policy: "." and ".." are no names. Give NAMESPACE/NAME.'],
     [['get', 'policy', 'shop/.'], '"." and ".." are no names'],
     [['delete', 'policy', 'shop/..', '--yes'], '"." and ".." are no names'],

@@ -42,7 +42,7 @@ export function addAudit(program: Command, world: World): void {
   filters(audit.command('search'))
     .description('Search recorded calls, newest first.')
     .option('--limit <number>', 'most calls to show', '50')
-    .option('-o, --output <format>', 'table, json, yaml or name', 'table')
+    .option('-o, --output <format>', 'table, wide, json, yaml or name', 'table')
     .action(async (options: FilterOptions & { output: string; limit: string }, command: Command) => {
       const format = parseFormat(options.output);
       const limit = parseLimit(options.limit);

@@ -26,7 +26,7 @@ export function addEntry(program: Command, world: World): void {
     .option('--selector <text>', 'selector that attestation must prove; repeatable', collect, [])
     .option('--x509-ttl <duration>', 'longest lifetime of its certificates, such as 30m')
     .option('--jwt-ttl <duration>', 'longest lifetime of its tokens')
-    .option('-o, --output <format>', 'table, json, yaml or name', 'table')
+    .option('-o, --output <format>', 'table, wide, json, yaml or name', 'table')
     .action(async (workload: string, options: CreateOptions, command: Command) => {
       const format = parseFormat(options.output);
       const labels = parseLabels(options.label);
@@ -51,7 +51,7 @@ export function addEntry(program: Command, world: World): void {
     .command('list')
     .description('The same as: writ get entries')
     .option('-n, --namespace <name>', 'only those of this namespace')
-    .option('-o, --output <format>', 'table, json, yaml or name', 'table')
+    .option('-o, --output <format>', 'table, wide, json, yaml or name', 'table')
     .action(async (options: { namespace?: string; output: string }, command: Command) => {
       const format = parseFormat(options.output);
       const { client } = await openSession(command, world);

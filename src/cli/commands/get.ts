@@ -12,7 +12,7 @@ export function addGet(program: Command, world: World): void {
     .description(`Show objects. KIND is one of ${kindNames.join(', ')}.`)
     .argument('<kind>')
     .argument('[reference]', 'NAMESPACE/NAME or id of one object')
-    .option('-o, --output <format>', 'table, json, yaml or name', 'table')
+    .option('-o, --output <format>', 'table, wide, json, yaml or name', 'table')
     .option('-n, --namespace <name>', 'only those of this namespace')
     .action(async (kindName: string, reference: string | undefined, options: GetOptions, command: Command) => {
       const kind = parseKind(kindName);
