@@ -4,8 +4,8 @@ import type { Style } from './style.ts';
 import { safe } from './style.ts';
 
 /**
- * An error for a person: what, why and how to mend it stand in its message; then every finding; the request id; and where to
- * read on. A wrong command line has its help instead.
+ * An error for a person: what, why and how to mend it stand in its message; then every finding; and for what the server
+ * refused, the request id and where to read on.
  */
 export function reportError(error: AppError, style: Style): string {
   const [first, ...others] = error.details;
@@ -16,8 +16,8 @@ export function reportError(error: AppError, style: Style): string {
   if (error.retryAfterSeconds !== undefined) lines.push(`  Try again in ${error.retryAfterSeconds} s.`);
   if (error instanceof RemoteError && error.requestId !== undefined) {
     lines.push(style.dim(`  request id ${safe(error.requestId)}`));
+    lines.push(style.dim(`  more: docs/errors.md#${error.code}`));
   }
-  if (error.code !== 'usage') lines.push(style.dim(`  more: docs/errors.md#${error.code}`));
   return `${lines.join('\n')}\n`;
 }
 

@@ -69,7 +69,7 @@ describe('which control plane', () => {
     const { status, stderr } = await cli.run('get', 'policies');
     expect(status).toBe(3);
     expect(stderr).toBe(
-      `error: Cannot reach the control plane at ${addr}: nothing listens there. \`writ dev\` is not running here. Start it: npm start\n  more: docs/errors.md#unavailable\n`,
+      `error: Cannot reach the control plane at ${addr}: nothing listens there. \`writ dev\` is not running here. Start it: npm start\n`,
     );
   });
 

@@ -96,7 +96,7 @@ describe('get', () => {
     const missing = await cli.run('get', 'entry', 'shop/nobody');
     expect([missing.status, missing.stderr]).toEqual([
       1,
-      'error: There is no entry "shop/nobody"; it is named by ID or NAMESPACE/SERVICE.\n  more: docs/errors.md#not-found\n',
+      'error: There is no entry "shop/nobody"; it is named by ID or NAMESPACE/SERVICE.\n',
     ]);
   });
 
@@ -131,9 +131,7 @@ describe('get', () => {
     cli.rest.proxies.push(proxy(), proxy({ instanceId: 'i-2' }));
     const { status, stderr } = await cli.run('get', 'proxy', 'shop/web');
     expect(status).toBe(5);
-    expect(stderr).toBe(
-      'error: shop/web means 2 proxies: i-1, i-2. Name one of them.\n  more: docs/errors.md#conflict\n',
-    );
+    expect(stderr).toBe('error: shop/web means 2 proxies: i-1, i-2. Name one of them.\n');
   });
 
   it.each([

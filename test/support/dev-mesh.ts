@@ -83,10 +83,14 @@ export interface Finished {
 export function run(
   command: string,
   args: readonly string[],
-  o: { cwd?: string; input?: string } = {},
+  o: { cwd?: string; input?: string; env?: Readonly<Record<string, string>> } = {},
 ): Promise<Finished> {
   return new Promise((done, fail) => {
-    const child = spawn(command, args, { cwd: o.cwd, env: { ...process.env, NO_COLOR: '1' }, timeout: 60_000 });
+    const child = spawn(command, args, {
+      cwd: o.cwd,
+      env: { ...process.env, NO_COLOR: '1', ...o.env },
+      timeout: 60_000,
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

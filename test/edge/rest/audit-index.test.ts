@@ -54,7 +54,7 @@ async function createIndexedWorld() {
       leaf,
       instanceId: 'inst-1',
       spiffeId: 'spiffe://example.org/ns/shop/sa/orders',
-      receivedAt: 0,
+      receivedAt: clock.now(),
       header,
       batch,
     });
