@@ -158,6 +158,12 @@ export function responseFields(
   return { fields, length };
 }
 
+/** Fields of an interim answer (1xx) that go on: it has no body that they could describe. */
+export function interimFields(raw: readonly string[], fromApplication: boolean): string[] {
+  const { fields } = responseFields(raw, fromApplication);
+  return fields.filter((_, i) => (fields[i - (i % 2)] ?? '').toLowerCase() !== 'content-length');
+}
+
 /** Trailer fields may not change how a message is framed, routed or authenticated (RFC 9110 §6.5.1). */
 export function trailerFields(raw: readonly string[]): [string, string][] {
   const out: [string, string][] = [];

@@ -7,6 +7,7 @@ import type { Call, Verdict } from './enforce.ts';
 import type { Http1Head, Malformed } from './http1-head.ts';
 import { CLIENT_CERT_HEADER, isSafeMethod, readHttp1Head } from './http1-head.ts';
 import type { Inbound, Protocol } from './inbound.ts';
+import { OpenCalls } from './open-calls.ts';
 import type { Problem } from './problem.ts';
 import { rawProblem, sendProblem } from './problem.ts';
 import { relayHttp1 } from './relay-http1.ts';
@@ -15,8 +16,7 @@ import { isWebSocket, relayUpgrade } from './upgrade.ts';
 
 interface Connection {
   readonly caller: Caller;
-  /** Requests that are not answered yet. */
-  calls: number;
+  readonly calls: OpenCalls;
   /** Nothing that follows an ambiguous request is believed to be a request. */
   poisoned: boolean;
 }
@@ -75,10 +75,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
     const connection = connections.get(req.socket);
     if (connection === undefined) return void res.destroy();
     if (connection.poisoned) return;
-    connection.calls += 1;
-    res.once('close', () => {
-      connection.calls -= 1;
-    });
+    connection.calls.add(res);
     const { caller } = connection;
     if (!caller.isValid()) return void sendProblem(res, invalid, { connection: 'close' });
     const head = readHttp1Head(req.rawHeaders, limits.maxHeaders);
@@ -116,15 +113,17 @@ export function inboundHttp1(inbound: Inbound): Protocol {
     socket.on('error', () => undefined);
     const connection = connections.get(socket);
     if (connection === undefined || connection.poisoned) return void socket.destroy();
-    // From here on it is a tunnel, which ends by itself or with its caller's validity.
-    connection.calls += 1;
-    const { caller } = connection;
-    if (!caller.isValid()) return end(socket, invalid);
+    const { caller, calls } = connection;
+    const overtakes = calls.count > 0 ? 'it changes the protocol while an earlier call is open' : undefined;
+    const refused = (problem: Problem) =>
+      overtakes === undefined ? end(socket, problem) : calls.whenNone(() => end(socket, problem));
+    if (!caller.isValid()) return refused(invalid);
+    if (overtakes === undefined) calls.hold();
     const head = readHttp1Head(req.rawHeaders, limits.maxHeaders);
     const trace = traceOf(head, random);
-    const verdict = await enforcer.admit(callOf(caller, req, head, trace.id));
+    const verdict = await enforcer.admit(callOf(caller, req, head, trace.id, overtakes));
     if (!verdict.admitted) {
-      end(socket, verdict.problem);
+      refused(verdict.problem);
       return enforcer.complete(verdict, { status: verdict.problem.status, bytesIn: 0, bytesOut: 0 });
     }
     if (!head.ok) throw new Error('a malformed request was admitted');
@@ -143,9 +142,15 @@ export function inboundHttp1(inbound: Inbound): Protocol {
     });
   }
 
-  function callOf(caller: Caller, req: IncomingMessage, head: Http1Head | Malformed, traceId: string): Call {
+  function callOf(
+    caller: Caller,
+    req: IncomingMessage,
+    head: Http1Head | Malformed,
+    traceId: string,
+    why?: string,
+  ): Call {
     const method = req.method ?? '';
-    let malformed = head.ok ? undefined : head.why;
+    let malformed = head.ok ? why : head.why;
     if (!isSafeMethod(method)) malformed ??= 'its method';
     // Whoever speaks HTTP/1.0 is not a sidecar, and its framing has traps of its own.
     if (req.httpVersion !== '1.1') malformed ??= 'it is not HTTP/1.1';
@@ -189,19 +194,19 @@ export function inboundHttp1(inbound: Inbound): Protocol {
   return {
     serve(caller) {
       const { socket } = caller;
-      connections.set(socket, { caller, calls: 0, poisoned: false });
+      connections.set(socket, { caller, calls: new OpenCalls(), poisoned: false });
       socket.once('close', () => connections.delete(socket));
       server.emit('connection', socket);
     },
     recheck() {
       // Busy ones are refused with their next request.
       for (const { caller, calls } of connections.values())
-        if (calls === 0 && !caller.isValid()) caller.socket.destroy();
+        if (calls.count === 0 && !caller.isValid()) caller.socket.destroy();
     },
     drain() {
       draining = true;
       // The others end with the answer they are waiting for.
-      for (const { caller, calls } of connections.values()) if (calls === 0) caller.socket.destroy();
+      for (const { caller, calls } of connections.values()) if (calls.count === 0) caller.socket.destroy();
       server.close();
     },
   };

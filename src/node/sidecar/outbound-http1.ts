@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { Logger } from '../../base/log.ts';
 import type { Http1Head } from './http1-head.ts';
 import { isAuthority, readHttp1Head } from './http1-head.ts';
+import { OpenCalls } from './open-calls.ts';
 import type { Outbound } from './outbound.ts';
 import type { Problem } from './problem.ts';
 import { rawProblem, sendProblem } from './problem.ts';
@@ -20,6 +21,7 @@ export interface LocalProtocol {
 /** HTTP/1.1 from the application: routed by Host, by an absolute target (as to a proxy), or, for TCP, by CONNECT. */
 export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol {
   const { router, pool, limits, random, onFailure } = outbound;
+  const connections = new WeakMap<Socket, OpenCalls>();
   let draining = false;
   const server = createServer({
     maxHeaderSize: limits.maxHeaderBytes,
@@ -52,6 +54,7 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
   });
 
   function onRequest(req: IncomingMessage, res: ServerResponse): void {
+    connections.get(req.socket)?.add(res);
     const asked = ask(req);
     if (!asked.ok) {
       refuse(req, res, asked.problem);
@@ -83,6 +86,7 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
 
   function onUpgrade(req: IncomingMessage, socket: Socket, first: Buffer): void {
     socket.on('error', () => undefined);
+    if (refusedToOvertake(socket)) return;
     const asked = ask(req);
     if (!asked.ok) {
       end(socket, asked.problem);
@@ -116,6 +120,7 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
   /** A tunnel to a TCP endpoint: the application's bytes in mTLS (RFC 9110 §9.3.6). */
   async function onConnect(req: IncomingMessage, socket: Socket, first: Buffer): Promise<void> {
     socket.on('error', () => undefined);
+    if (refusedToOvertake(socket)) return;
     const routed = router.route(req.url ?? '', 'tcp');
     if (!routed.ok) return end(socket, routed.problem);
     let callee: Socket;
@@ -127,6 +132,13 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
     if (socket.destroyed) return void callee.destroy();
     socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
     tunnel(socket, callee, { idleMs: limits.tunnelIdleMs, firstIn: first }, () => undefined);
+  }
+
+  function refusedToOvertake(socket: Socket): boolean {
+    const calls = connections.get(socket);
+    if (calls === undefined || calls.count === 0) return false;
+    calls.whenNone(() => end(socket, { ...malformed, detail: 'An earlier call is open on this connection.' }));
+    return true;
   }
 
   function traceparentOf(head: Http1Head): string {
@@ -152,6 +164,7 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
 
   return {
     serve(socket) {
+      connections.set(socket, new OpenCalls());
       server.emit('connection', socket);
     },
     drain() {

@@ -1,8 +1,8 @@
-import type { Agent, ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { Agent, ClientRequest, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { request } from 'node:http';
 import type { Outcome } from './enforce.ts';
 import type { Http1Head } from './http1-head.ts';
-import { responseFields, trailerFields } from './http1-head.ts';
+import { interimFields, responseFields, trailerFields } from './http1-head.ts';
 import type { Problem } from './problem.ts';
 import { sendProblem } from './problem.ts';
 
@@ -53,6 +53,7 @@ class Exchange {
   #attempt = 0;
   #retriedIdle = false;
   #answered = false;
+  #isOver = false;
   #brokenOff = false;
   #bytesIn = 0;
   #bytesOut = 0;
@@ -63,7 +64,13 @@ class Exchange {
   }
 
   start(): void {
-    this.#o.res.once('close', () => this.#over());
+    const { req, res } = this.#o;
+    // The caller left while the call was decided: nothing would tell us so any more.
+    if (res.destroyed || req.socket.destroyed) {
+      this.#over();
+      return;
+    }
+    res.once('close', () => this.#over());
     this.#send();
   }
 
@@ -92,9 +99,10 @@ class Exchange {
     upstream.once('response', (answer) => this.#answer(answer));
     upstream.on('error', (error) => this.#onError(error, upstream, connected));
     upstream.on('information', (info) => {
-      if (info.statusCode === 100) this.#o.res.writeContinue();
-      else if (info.statusCode > 101) this.#o.res.writeInformation(info.statusCode, info.headers);
+      this.#interim(info.statusCode, info.rawHeaders);
     });
+    // Ended without an answer and without an error: an unasked-for 101, for one.
+    upstream.once('close', () => this.#onError(new Error('closed without an answer'), upstream, true));
   }
 
   #fields(): string[] {
@@ -125,9 +133,25 @@ class Exchange {
     req.on('error', () => undefined);
   }
 
+  #interim(status: number, raw: readonly string[]): void {
+    const { res, toApplication } = this.#o;
+    if (this.#isOver || res.destroyed || res.headersSent || status === 101) return;
+    try {
+      if (status === 100) res.writeContinue();
+      // The types of Node know only the object form.
+      else res.writeInformation(status, interimFields(raw, toApplication) as unknown as OutgoingHttpHeaders);
+    } catch {
+      // The call does not depend on it.
+    }
+  }
+
   #answer(answer: IncomingMessage): void {
     const { req, res, head, toApplication, closing, onFailure } = this.#o;
-    if (res.destroyed) return;
+    if (this.#isOver || res.destroyed) {
+      // Left unread, it would keep its connection for ever.
+      answer.destroy();
+      return;
+    }
     this.#answered = true;
     const status = answer.statusCode ?? 502;
     const { fields, length } = responseFields(answer.rawHeaders, toApplication);
@@ -161,7 +185,7 @@ class Exchange {
   }
 
   #onError(error: Error, upstream: ClientRequest, connected: boolean): void {
-    if (upstream !== this.#upstream || this.#o.res.destroyed) return;
+    if (upstream !== this.#upstream || this.#isOver || this.#o.res.destroyed) return;
     if (this.#answered) {
       // An answer that ended is not harmed by what happens to the rest of the request.
       if (!this.#o.res.writableEnded) this.#breakOff();
@@ -208,9 +232,12 @@ class Exchange {
   }
 
   #over(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
     const { res } = this.#o;
     const whole = res.writableFinished;
-    if (!whole) this.#upstream?.destroy();
+    // Also where the answer came before the request was whole: the rest of it will never come.
+    if (!whole || this.#upstream?.writableFinished === false) this.#upstream?.destroy();
     const status = whole || this.#brokenOff ? res.statusCode : 0;
     this.#o.done({ status, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut });
   }

@@ -37,6 +37,12 @@ export function tunnel(
   };
   caller.on('error', cut);
   callee.on('error', cut);
+  if (caller.destroyed || callee.destroyed) {
+    // Its `close` may have been before we listened.
+    cut();
+    done({ bytesIn: 0, bytesOut: 0 });
+    return;
+  }
   caller.once('close', () => closed(callee));
   callee.once('close', () => closed(caller));
   caller.setTimeout(o.idleMs, cut);

@@ -41,6 +41,12 @@ export function relayUpgrade(o: UpgradeRelay): void {
     settled = true;
     o.done(outcome);
   };
+  // The caller left while the call was decided: its `close` was before we listened.
+  if (socket.destroyed) {
+    finish({ status: 0, bytesIn: 0, bytesOut: 0 });
+    return;
+  }
+  let answered = false;
   const upstream = request({
     agent: o.to.agent,
     host: o.to.host,
@@ -56,8 +62,9 @@ export function relayUpgrade(o: UpgradeRelay): void {
   socket.once('close', left);
   upstream.once('upgrade', (answer, callee: Socket, firstOut) => {
     socket.off('close', left);
+    answered = true;
     const { fields } = responseFields(answer.rawHeaders, o.toApplication);
-    const lines = [`HTTP/1.1 101 ${answer.statusMessage ?? ''}`, 'Connection: Upgrade', 'Upgrade: websocket'];
+    const lines = ['HTTP/1.1 101 Switching Protocols', 'Connection: Upgrade', 'Upgrade: websocket'];
     for (let i = 0; i + 1 < fields.length; i += 2) lines.push(`${fields[i]}: ${fields[i + 1]}`);
     socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
     tunnel(socket, callee, { idleMs: o.idleMs, firstIn: o.first, firstOut }, (bytes) =>
@@ -68,11 +75,19 @@ export function relayUpgrade(o: UpgradeRelay): void {
     socket.off('close', left);
     // Not upgraded: an ordinary answer, after which the connection ends, since its parser has let go of it.
     const res = new ServerResponse(o.req);
-    res.assignSocket(socket);
     res.shouldKeepAlive = false;
-    res.once('finish', () => socket.end());
     const { fields } = responseFields(answer.rawHeaders, o.toApplication);
-    res.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', fields);
+    try {
+      res.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', fields);
+    } catch (error) {
+      // A status or a reason that HTTP does not have.
+      fail(error);
+      answer.destroy();
+      return;
+    }
+    answered = true;
+    res.assignSocket(socket);
+    res.once('finish', () => socket.end());
     let bytesOut = 0;
     answer.on('data', (chunk: Buffer) => {
       bytesOut += chunk.length;
@@ -84,12 +99,20 @@ export function relayUpgrade(o: UpgradeRelay): void {
       finish({ status: res.writableFinished ? res.statusCode : 0, bytesIn: 0, bytesOut });
     });
   });
-  upstream.on('error', (error) => {
+  const fail = (error: unknown) => {
+    if (settled) return;
     socket.off('close', left);
+    if (answered) {
+      // A second answer would become part of the first one.
+      socket.destroy();
+      finish({ status: 0, bytesIn: 0, bytesOut: 0 });
+      return;
+    }
     const problem = o.onFailure(error);
     if (socket.writable) socket.end(rawProblem(problem));
     else socket.destroy();
     finish({ status: problem.status, bytesIn: 0, bytesOut: 0 });
-  });
+  };
+  upstream.on('error', fail);
   upstream.end();
 }
