@@ -36,7 +36,7 @@ describe('the binary', () => {
       env: { npm_lifecycle_event: 'writ', INIT_CWD: join(cwd, 'sub') },
     });
     // The file was found and read; only the control plane is missing.
-    expect(stderr).toMatch(/^error: Cannot reach the control plane at http:\/\/127\.0\.0\.1:1/);
+    expect(stderr).toMatch(/^error: policy\/shop\/orders \(p\.yaml:1\): Cannot reach the control plane/);
   });
 
   it('does not mind a reader that has seen enough', async () => {
