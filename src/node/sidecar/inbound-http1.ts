@@ -187,8 +187,11 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       malformed: why,
     });
     if (verdict.admitted) return void socket.destroy();
-    end(socket, verdict.problem);
-    enforcer.complete(verdict, { status: verdict.problem.status, bytesIn: 0, bytesOut: 0 });
+    const { problem } = verdict;
+    // After what the parser could not read, the call it belonged to may never be over; CONNECT is a call of its own.
+    if (method === '') end(socket, problem);
+    else connection.calls.whenNone(() => end(socket, problem));
+    enforcer.complete(verdict, { status: problem.status, bytesIn: 0, bytesOut: 0 });
   }
 
   return {

@@ -60,14 +60,17 @@ test.each(['inbound', 'outbound'] as const)(
   },
 );
 
-test('CONNECT while an earlier call is open does not overtake its answer', async () => {
-  const pair = await start((_, socket) => setTimeout(() => socket.write(answer200), 100));
-  const text = await rawExchange(
-    await dial(pair.outbound.port),
-    `${get('/slow')}CONNECT orders.shop.mesh:80 HTTP/1.1\r\n${HOST}\r\n`,
-  );
-  expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 400']);
-});
+test.each(['inbound', 'outbound'] as const)(
+  'CONNECT does not overtake the answer to an earlier call (%s)',
+  async (side) => {
+    const pair = await start((_, socket) => setTimeout(() => socket.write(answer200), 100));
+    const text = await rawExchange(
+      side === 'inbound' ? await caller(pair) : await dial(pair.outbound.port),
+      `${get('/slow')}CONNECT orders.shop.mesh:80 HTTP/1.1\r\n${HOST}\r\n`,
+    );
+    expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 400']);
+  },
+);
 
 test.each([
   ['a status that HTTP does not have', 'HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n'],
