@@ -10,6 +10,7 @@ import { Enrollment } from '../control/authority/enrollment.ts';
 import { Entries } from '../control/authority/entries.ts';
 import { SealedFileKeyStore } from '../control/authority/key-store.ts';
 import { Identities } from '../control/authority/renewal.ts';
+import { bindRoot } from '../control/authority/root-binding.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
 import { Publisher } from '../control/policies/publisher.ts';
@@ -81,12 +82,13 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
       rootSeconds: config.lifetimes.root,
     },
   });
-  // What sidecars pin: public, and handed to them by whoever sets them up.
-  await writeFileDurably(join(dataDir, 'bundle.pem'), bundlePem(authority.bundle.current), { mode: 0o644 });
   logger.info({ trustDomain, rootFingerprint: authority.rootFingerprint }, 'the authority is open');
 
   const store = await openStore(await resolveStore(config.store), { clock, logger });
   life.defer('the store', () => store.close());
+  await bindRoot(store, authority.rootFingerprint);
+  // What sidecars pin: public, and handed to them by whoever sets them up.
+  await writeFileDurably(join(dataDir, 'bundle.pem'), bundlePem(authority.bundle.current), { mode: 0o644 });
   const tokens = await AdminTokens.open({ file: join(dataDir, 'admin-token') });
   const entries = new Entries({ store, trustDomain, clock });
   const joinTokens = new JoinTokens({ store, clock });
