@@ -74,6 +74,9 @@ function toKnown(error: unknown, request: FastifyRequest): AppError | HttpError 
       return new AppError('too-large', 'The body is larger than 1 MiB, the most that is read.');
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new HttpError(415, `This resource does not take a body of this Content-Type${accepted(request)}.`);
+    // Only QUERY comes here, before it is known that no resource takes it.
+    case 'FST_ERR_ROUTE_MISSING_CONTENT_TYPE':
+      return new HttpError(405, 'This method is not possible here.');
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
       return new AppError('invalid', 'The body is empty; it must be a JSON object.');
     case 'FST_ERR_CTP_INVALID_JSON_BODY':

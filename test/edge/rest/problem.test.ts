@@ -24,6 +24,7 @@ describe('a failed request', () => {
     const world = await createWorld();
     const response = await world.request({ method: 'PROPFIND' as 'GET', url: '/v1/entries' });
     expectProblem(response, 405, 'invalid');
+    expectProblem(await world.request({ method: 'QUERY' as 'GET', url: '/v1/entries' }), 405, 'invalid');
   });
 
   it('is a problem when its JSON is malformed, empty, or poisons prototypes', async () => {
