@@ -92,11 +92,6 @@ export function decodeEvent(bytes: Uint8Array): AuditEvent {
   return Object.freeze(canonical) as unknown as AuditEvent;
 }
 
-/** A text as it is recorded: at most `MAX_RECORDED_TEXT` UTF-16 units, a longer one cut and ended with '…'. */
-export function recorded(text: string): string {
-  return callerTextField(MAX_RECORDED_TEXT).record(text) as string;
-}
-
 function tableOf(kind: string): readonly (readonly [string, Field<unknown>])[] {
   const table = tables.get(kind);
   if (table === undefined) throw invalid('its kind is unknown');

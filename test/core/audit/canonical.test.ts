@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
-import { decodeEvent, encodeEvent, MAX_EVENT_BYTES, recorded } from '../../../src/core/audit/canonical.ts';
+import { decodeEvent, encodeEvent, MAX_EVENT_BYTES } from '../../../src/core/audit/canonical.ts';
 import type { AuditEvent } from '../../../src/core/audit/event.ts';
 import { MAX_RECORDED_TEXT } from '../../../src/core/audit/event.ts';
 import { decisionReasons } from '../../../src/core/policy/model.ts';
@@ -208,6 +208,10 @@ describe('decoding an event', () => {
 
 describe('a recorded text', () => {
   it('is left as it is up to the limit, and is never cut within a character', () => {
+    const recorded = (path: string) => {
+      const event = decodeEvent(encodeEvent({ ...golden, path }));
+      return event.kind === 'decision' ? event.path : '';
+    };
     expect(recorded('x'.repeat(MAX_RECORDED_TEXT))).toHaveLength(MAX_RECORDED_TEXT);
     expect(recorded('x'.repeat(MAX_RECORDED_TEXT + 1))).toBe(`${'x'.repeat(MAX_RECORDED_TEXT - 1)}…`);
     const cut = recorded(`${'x'.repeat(MAX_RECORDED_TEXT - 2)}😀 and more`);
