@@ -9,6 +9,10 @@
 export const errorCodes = [
   /** The request itself is wrong; sending it again will not help. */
   'invalid',
+  /** A page was asked for with a cursor that this listing, with these filters, did not give out. */
+  'invalid-cursor',
+  /** A page was asked for with a cursor that is too old: the listing must be read from its start. */
+  'cursor-expired',
   /** A document (policy, configuration) has findings; `details` lists them all with line and column. */
   'invalid-document',
   /** The caller did not prove who it is. */
@@ -22,6 +26,10 @@ export const errorCodes = [
   'precondition-failed',
   /** The caller must name the revision it changes (If-Match). */
   'precondition-required',
+  /** An Idempotency-Key was used before, with another request or with another token. */
+  'idempotency-mismatch',
+  /** A request with the same Idempotency-Key is still being carried out. */
+  'idempotency-in-flight',
   'too-large',
   /** A rate or quota is used up; `retryAfterSeconds` says when to come back. */
   'exhausted',

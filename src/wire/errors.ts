@@ -45,6 +45,8 @@ const s = grpcStatus;
 
 export const errorTable: Readonly<Record<ErrorCode, ErrorMeaning>> = {
   invalid: { grpc: s.INVALID_ARGUMENT, http: 400, exit: 2, title: 'Invalid request' },
+  'invalid-cursor': { grpc: s.INVALID_ARGUMENT, http: 400, exit: 2, title: 'Invalid cursor' },
+  'cursor-expired': { grpc: s.OUT_OF_RANGE, http: 410, exit: 5, title: 'Cursor expired' },
   'invalid-document': { grpc: s.INVALID_ARGUMENT, http: 422, exit: 1, title: 'Invalid document' },
   unauthenticated: { grpc: s.UNAUTHENTICATED, http: 401, exit: 4, title: 'Not authenticated' },
   forbidden: { grpc: s.PERMISSION_DENIED, http: 403, exit: 4, title: 'Forbidden' },
@@ -52,6 +54,13 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorMeaning>> = {
   conflict: { grpc: s.ALREADY_EXISTS, http: 409, exit: 5, title: 'Conflict' },
   'precondition-failed': { grpc: s.FAILED_PRECONDITION, http: 412, exit: 5, title: 'Precondition failed' },
   'precondition-required': { grpc: s.FAILED_PRECONDITION, http: 428, exit: 5, title: 'Precondition required' },
+  'idempotency-mismatch': {
+    grpc: s.FAILED_PRECONDITION,
+    http: 422,
+    exit: 5,
+    title: 'Idempotency key of another request',
+  },
+  'idempotency-in-flight': { grpc: s.ABORTED, http: 409, exit: 5, title: 'Request still in flight' },
   'too-large': { grpc: s.RESOURCE_EXHAUSTED, http: 413, exit: 1, title: 'Too large' },
   exhausted: { grpc: s.RESOURCE_EXHAUSTED, http: 429, exit: 1, title: 'Too many requests' },
   'join-token-refused': { grpc: s.PERMISSION_DENIED, http: 403, exit: 4, title: 'Join token refused' },
@@ -80,6 +89,7 @@ export function isErrorCode(value: unknown): value is ErrorCode {
 
 /** An RFC 9457 problem, without what only the HTTP server knows (`instance`, `requestId`). */
 export interface Problem {
+  /** A reference to be resolved against the URI of the request (RFC 9457 §3.1.1): the page of the server that explains the code. */
   readonly type: string;
   readonly title: string;
   readonly status: number;
@@ -94,7 +104,7 @@ export interface Problem {
 export function problem(error: AppError): Problem {
   const { http, title } = errorTable[error.code];
   return {
-    type: `urn:writ:error:${error.code}`,
+    type: `/docs/errors#${error.code}`,
     title,
     status: http,
     detail: error.message,

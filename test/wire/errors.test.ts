@@ -103,7 +103,7 @@ describe('problem', () => {
       retryAfterSeconds: 2,
     });
     expect(problem(error)).toEqual({
-      type: 'urn:writ:error:exhausted',
+      type: '/docs/errors#exhausted',
       title: 'Too many requests',
       status: 429,
       detail: 'Too many attempts. Try again later.',

@@ -67,7 +67,7 @@ export async function openStore(options: StoreOptions, deps: StoreDeps): Promise
   const db = connect(options, deps);
   try {
     await prepareSchema(schemaContext(db, options, deps));
-    const cursors = new Cursors(await loadCursorKey(db, deps));
+    const cursors = new Cursors(await loadCursorKey(db, deps), deps.clock);
     const feed = await startFeed(db, options, deps);
     return new SqlStore({ kind: options.kind, db, cursors, feed, wait: deps.wait ?? realWait });
   } catch (error) {

@@ -60,11 +60,14 @@ export function toPageCursor(query: AuditQuery, inner: string): string {
   return `${query.since ?? ''}.${query.until ?? ''}.${inner}`;
 }
 
-/** Throws `invalid`. */
+/** Throws `invalid-cursor`. */
 export function readPageCursor(cursor: string): { readonly period: Period; readonly inner: string } {
   const [, since, until, inner] = /^(-?\d{1,16})?\.(-?\d{1,16})?\.(.+)$/.exec(cursor) ?? [];
   if (inner === undefined)
-    throw new AppError('invalid', 'The cursor is not one that this search returned. Start again without a cursor.');
+    throw new AppError(
+      'invalid-cursor',
+      'The cursor is not one that this search returned. Start again without a cursor.',
+    );
   const toNumber = (text: string | undefined) => (text === undefined ? undefined : Number(text));
   return { period: { since: toNumber(since), until: toNumber(until) }, inner };
 }

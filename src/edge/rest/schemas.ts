@@ -12,7 +12,8 @@ export const limit = Type.Optional(
   Type.Integer({ minimum: 1, maximum: MAX_LIMIT, default: DEFAULT_LIMIT, description: 'Most items in one answer.' }),
 );
 export const cursor = Type.Optional(
-  Type.String({ minLength: 1, maxLength: 2048, description: '`nextCursor` of the answer before.' }),
+  // Without limits of its own: whatever is no cursor of ours is `invalid-cursor`.
+  Type.String({ description: '`nextCursor` of the answer before, with the same filters. Good for 24 hours.' }),
 );
 export const dryRun = Type.Optional(
   Type.Boolean({ default: false, description: 'Check everything, change nothing, answer with what would be.' }),
@@ -64,7 +65,9 @@ export const preconditions = Type.Object({
 
 export const Problem = Type.Object(
   {
-    type: Type.String({ description: '`urn:writ:error:<code>`, or `about:blank` for what only HTTP knows.' }),
+    type: Type.String({
+      description: '`/docs/errors#<code>`: what the code means; `about:blank` for what only HTTP knows.',
+    }),
     title: Type.String(),
     status: Type.Integer(),
     detail: Type.String({ description: 'What went wrong, why, and how to mend it.' }),

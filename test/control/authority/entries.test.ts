@@ -155,8 +155,8 @@ describeEachStore('Entries', (stores) => {
     const { entries } = await setUp(stores);
     for (const name of ['a', 'b']) await entries.create({ spiffeId: `spiffe://example.org/ns/shop/sa/${name}` });
     const { nextCursor } = await entries.list({ limit: 1 });
-    await expectAppError(entries.list({ namespace: 'shop', cursor: nextCursor }), 'invalid', /cursor/);
-    await expectAppError(entries.list({ cursor: 'made-up' }), 'invalid', /cursor/);
+    await expectAppError(entries.list({ namespace: 'shop', cursor: nextCursor }), 'invalid-cursor', /cursor/);
+    await expectAppError(entries.list({ cursor: 'made-up' }), 'invalid-cursor', /cursor/);
     await expectAppError(entries.list({ limit: 0 }), 'invalid', /limit/);
   });
 });

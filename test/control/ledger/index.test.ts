@@ -263,10 +263,10 @@ describeEachStore('the audit index', (bench) => {
     const { nextCursor } = await index.search({ limit: 1 });
     await expectAppError(
       index.search({ limit: 1, cursor: nextCursor, decision: 'deny' }),
-      'invalid',
+      'invalid-cursor',
       /^The cursor is not one/,
     );
-    await expectAppError(index.search({ cursor: 'AAAA' }), 'invalid', /^The cursor is not one/);
+    await expectAppError(index.search({ cursor: 'AAAA' }), 'invalid-cursor', /^The cursor is not one/);
     for (const id of [
       '',
       'x',

@@ -217,7 +217,7 @@ describeEachStore('The policy store', (stores) => {
     expect(shop.items.map((item) => item.name)).toEqual(['a']);
     const rest = await policies.list({ namespace: 'shop', cursor: shop.nextCursor });
     expect(rest.items.map((item) => item.name)).toEqual(['b']);
-    await expectAppError(policies.list({ namespace: 'bank', cursor: shop.nextCursor }), 'invalid', /cursor/);
+    await expectAppError(policies.list({ namespace: 'bank', cursor: shop.nextCursor }), 'invalid-cursor', /cursor/);
   });
 
   it('has everything in force again after a restart', async () => {

@@ -154,7 +154,11 @@ describeEachStore('A store', (stores) => {
     const [one, two] = [await stores.open(database), await stores.open(database)];
     expect(two.cursors.open('things', one.cursors.seal('things', ['a', 1]))).toEqual(['a', 1]);
     const other = await stores.open();
-    await expectAppError(() => other.cursors.open('things', one.cursors.seal('things', ['a', 1])), 'invalid', /cursor/);
+    await expectAppError(
+      () => other.cursors.open('things', one.cursors.seal('things', ['a', 1])),
+      'invalid-cursor',
+      /cursor/,
+    );
   });
 
   it('can be closed twice, and then refuses work', async () => {

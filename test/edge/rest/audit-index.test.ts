@@ -114,7 +114,7 @@ describe('over the real index', () => {
       `since=1h&cursor=x`,
       'cursor=..x',
     ])
-      expectProblem(await world.request({ url: `/v1/audit/events?${query}` }), 400, 'invalid');
+      expectProblem(await world.request({ url: `/v1/audit/events?${query}` }), 400, 'invalid-cursor');
   });
 
   it('an event is found by its id, completed, and by filters', async () => {

@@ -88,7 +88,7 @@ describe('entries', () => {
     expect(second).toMatchObject({ items: [{ spiffeId: 'spiffe://example.org/ns/shop/sa/c' }], nextCursor: null });
     const one = await list(`spiffeId=${encodeURIComponent('spiffe://example.org/ns/bank/sa/a')}`);
     expect(one.items).toHaveLength(1);
-    expectProblem(await world.request({ url: `/v1/entries?cursor=${first.nextCursor}` }), 400, 'invalid');
+    expectProblem(await world.request({ url: `/v1/entries?cursor=${first.nextCursor}` }), 400, 'invalid-cursor');
   });
 
   it('are not found by an id that is unknown, and refused by one that is none', async () => {

@@ -223,7 +223,7 @@ describe('GET policies', () => {
       items: [],
       nextCursor: null,
     });
-    expectProblem(await world.request({ url: '/v1/policies?cursor=forged' }), 400, 'invalid');
+    expectProblem(await world.request({ url: '/v1/policies?cursor=forged' }), 400, 'invalid-cursor');
   });
 
   it('lists only to who has not the latest revision', async () => {
