@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { protoDirectory, protoFiles } from './proto-files.ts';
+import { allProtoFiles, protoDirectory } from './proto-files.ts';
 
 /**
  * Writes the TypeScript types of our protocol messages into `src/wire/gen`: `npm run gen`, after every change to `proto/`.
@@ -40,14 +40,15 @@ async function runGenerator(outDirectory: string): Promise<void> {
     '--targetFileExtension=.ts',
     `--includeDirs=${protoDirectory}`,
     `--outDir=${outDirectory}`,
-    ...protoFiles,
+    ...allProtoFiles,
   ]);
 }
 
-/** One file per message, enum and service; not those at the top, which only gather them per .proto file. */
+/** One file per message, enum and service; not those that only gather them per .proto file. */
 async function messageFiles(directory: string): Promise<string[]> {
+  const gathering = allProtoFiles.map((path) => basename(path).replace(/\.proto$/, '.ts'));
   const paths = await readdir(directory, { recursive: true });
-  return paths.filter((path) => path.endsWith('.ts') && dirname(path) !== '.').sort();
+  return paths.filter((path) => path.endsWith('.ts') && !gathering.includes(path)).sort();
 }
 
 /** The generator notes the path of each .proto file as seen from where it ran, which differs between machines. */

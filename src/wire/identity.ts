@@ -20,6 +20,7 @@ import type {
 
 /** Certificates in a chain, and roots in a bundle. */
 const MAX_CERTIFICATES = 64;
+const MAX_TAINTED = 256;
 const MAX_JWKS_LENGTH = 256 * 1024;
 
 /** An X.509-SVID as it is handed over. The receiver verifies the chain; here only its form is checked. */
@@ -76,6 +77,7 @@ export function toTrustBundle(bundle: TrustBundle): ProtoTrustBundle {
     roots: [...bundle.roots],
     jwks: canonicalJson(bundle.jwks),
     sequence: field.toU64(bundle.sequence),
+    tainted: [...(bundle.tainted ?? [])],
   };
 }
 
@@ -87,6 +89,11 @@ export function fromTrustBundle(message: ProtoTrustBundleOutput | null | undefin
     roots: field.list(bundle.roots, `${path}.roots`, fromDer, { min: 1, max: MAX_CERTIFICATES }),
     jwks: fromJwks(field.text(bundle.jwks, `${path}.jwks`, MAX_JWKS_LENGTH), `${path}.jwks`),
     sequence: field.u64(bundle.sequence, `${path}.sequence`),
+    ...(bundle.tainted.length > 0 && {
+      tainted: field.list(bundle.tainted, `${path}.tainted`, (value, at) => field.text(value, at, 128), {
+        max: MAX_TAINTED,
+      }),
+    }),
   });
 }
 

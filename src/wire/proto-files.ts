@@ -11,6 +11,12 @@ export const protoFiles = [
   'grpc/health/v1/health.proto',
 ] as const;
 
+/** What agents serve to workloads beside it; loaded by whoever speaks it. */
+export const workloadApiFiles = ['spiffe/workloadapi.proto'] as const;
+
+/** Everything that types are generated for. */
+export const allProtoFiles = [...protoFiles, ...workloadApiFiles] as const;
+
 /**
  * Where the .proto files are: in `proto/` of the nearest directory above this file that has them, so that it is found from
  * a clone (`src/wire`) as from the published package (`dist/wire` or `dist/src/wire`).

@@ -10,10 +10,15 @@ export interface TrustBundle {
   readonly trustDomain: string;
   /** X.509 roots, DER. */
   readonly roots: readonly Buffer[];
-  /** Public keys that verify JWT-SVIDs. */
+  /** Public keys that verify JWT-SVIDs (`use` 'jwt-svid') and WIT-SVIDs ('wit-svid'). */
   readonly jwks: JSONWebKeySet;
   /** Grows with every change. */
   readonly sequence: number;
+  /**
+   * Authorities that may be in wrong hands: fingerprints of roots and key ids. They still verify; whoever holds an identity
+   * from one asks for another at once. Absent for none.
+   */
+  readonly tainted?: readonly string[];
 }
 
 /** How often consumers of the SPIFFE bundle should ask again, in seconds (SPIFFE_Trust_Domain_and_Bundle.md §4.1.2). */

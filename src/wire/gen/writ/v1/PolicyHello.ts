@@ -6,10 +6,12 @@ export interface PolicyHello {
   'inbound'?: (_writ_v1_InboundEndpoint)[];
   'version'?: (string);
   'haveHash'?: (Buffer | Uint8Array | string);
+  'features'?: (string)[];
 }
 
 export interface PolicyHello__Output {
   'inbound': (_writ_v1_InboundEndpoint__Output)[];
   'version': (string);
   'haveHash': (Buffer);
+  'features': (string)[];
 }

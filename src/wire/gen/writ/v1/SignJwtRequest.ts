@@ -2,8 +2,12 @@
 
 export interface SignJwtRequest {
   'audience'?: (string)[];
+  'entryId'?: (string);
+  'variables'?: ({[key: string]: string});
 }
 
 export interface SignJwtRequest__Output {
   'audience': (string)[];
+  'entryId': (string);
+  'variables': ({[key: string]: string});
 }

@@ -8,10 +8,12 @@ export interface SnapshotContent {
   'policies'?: (_writ_v1_AuthorizationPolicy)[];
   'services'?: (_writ_v1_Service)[];
   'bundle'?: (_writ_v1_TrustBundle | null);
+  'federated'?: (_writ_v1_TrustBundle)[];
 }
 
 export interface SnapshotContent__Output {
   'policies': (_writ_v1_AuthorizationPolicy__Output)[];
   'services': (_writ_v1_Service__Output)[];
   'bundle': (_writ_v1_TrustBundle__Output | null);
+  'federated': (_writ_v1_TrustBundle__Output)[];
 }

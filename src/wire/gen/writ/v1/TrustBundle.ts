@@ -7,6 +7,7 @@ export interface TrustBundle {
   'roots'?: (Buffer | Uint8Array | string)[];
   'jwks'?: (string);
   'sequence'?: (number | string | Long);
+  'tainted'?: (string)[];
 }
 
 export interface TrustBundle__Output {
@@ -14,4 +15,5 @@ export interface TrustBundle__Output {
   'roots': (Buffer)[];
   'jwks': (string);
   'sequence': (string);
+  'tainted': (string)[];
 }

@@ -1,0 +1,9 @@
+// Generated from workloadapi.proto by `npm run gen`. Do not edit.
+
+export interface WITSVIDRequest {
+  'spiffeId'?: (string);
+}
+
+export interface WITSVIDRequest__Output {
+  'spiffeId': (string);
+}
