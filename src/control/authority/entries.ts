@@ -5,8 +5,12 @@ import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../base/random.ts';
 import { compareText } from '../store/compare.ts';
 import { isDuplicate } from '../store/failures.ts';
-import type { Page, PageRequest } from '../store/page.ts';
+import { matchesLabels, parseLabelSelector } from '../store/label-selector.ts';
+import type { PageRequest, RevisedPage } from '../store/page.ts';
 import { pageLimit } from '../store/page.ts';
+import type { WriteOptions } from '../store/rehearse.ts';
+import { writer } from '../store/rehearse.ts';
+import { scanPage } from '../store/scan.ts';
 import type { Store } from '../store/store.ts';
 import type { EntriesTable, Tables } from '../store/tables.ts';
 import type { EntryInput, EntrySpec } from './entry-input.ts';
@@ -37,6 +41,8 @@ export type IfMatch = number | '*' | undefined;
 export interface EntryFilter extends PageRequest {
   readonly namespace?: string | undefined;
   readonly spiffeId?: string | undefined;
+  /** As Kubernetes writes it (`store/label-selector.ts`). */
+  readonly labelSelector?: string | undefined;
 }
 
 export interface EntriesOptions {
@@ -64,14 +70,15 @@ export class Entries {
   }
 
   /** Throws `invalid` (with all that is wrong) and `conflict` when the SPIFFE ID has an entry already. */
-  async create(input: EntryInput): Promise<Entry> {
+  async create(input: EntryInput, options: WriteOptions = {}): Promise<Entry> {
     const spec = checkEntryInput(input, this.#trustDomain);
     const id = uuidv7(this.#clock, this.#random);
+    const store = writer(this.#store, options);
     try {
-      return await this.#store.transaction(async (trx) => {
+      return await store.transaction(async (trx) => {
         await refuseSecond(trx, spec);
         const now = this.#clock.now();
-        const revision = await this.#store.nextRevision(trx);
+        const revision = await store.nextRevision(trx);
         const row = { id, ...columnsOf(spec), revision, created_at: now, updated_at: now };
         await trx.insertInto('entries').values(row).execute();
         return toEntry(row);
@@ -86,9 +93,10 @@ export class Entries {
    * Replaces selectors, labels and lifetimes; what `input` leaves out goes back to its default. The SPIFFE ID stays.
    * The same content again changes nothing. Throws `not-found`, `precondition-failed`, `invalid`.
    */
-  async update(id: string, input: EntryInput, ifMatch: IfMatch): Promise<Entry> {
+  async update(id: string, input: EntryInput, ifMatch: IfMatch, options: WriteOptions = {}): Promise<Entry> {
     const spec = checkEntryInput(input, this.#trustDomain);
-    return await this.#store.transaction(async (trx) => {
+    const store = writer(this.#store, options);
+    return await store.transaction(async (trx) => {
       const before = await readRow(trx, id);
       checkMatch(before, ifMatch);
       if (spec.id.uri !== before.spiffe_id) {
@@ -99,7 +107,7 @@ export class Entries {
       }
       const content = columnsOf(spec);
       if (isSame(before, content)) return toEntry(before);
-      const revision = await this.#store.nextRevision(trx);
+      const revision = await store.nextRevision(trx);
       const change = { ...content, revision, updated_at: this.#clock.now() };
       await trx.updateTable('entries').set(change).where('id', '=', id).execute();
       return toEntry({ ...before, ...change });
@@ -111,33 +119,43 @@ export class Entries {
     return toEntry(await readRow(this.#store.db, id));
   }
 
-  /** Oldest first. Throws `invalid` for a bad limit or cursor. */
-  async list(filter: EntryFilter = {}): Promise<Page<Entry>> {
+  /** Oldest first. Throws `invalid` for a bad limit or selector, `invalid-cursor`, `cursor-expired`. */
+  async list(filter: EntryFilter = {}): Promise<RevisedPage<Entry>> {
     const limit = pageLimit(filter.limit);
-    const scope = `entries ${JSON.stringify([filter.namespace ?? null, filter.spiffeId ?? null])}`;
-    const [after] = this.#store.cursors.open(scope, filter.cursor) ?? [];
-    let query = this.#store.db.selectFrom('entries').selectAll();
-    if (filter.namespace !== undefined) query = query.where('namespace', '=', filter.namespace);
-    if (filter.spiffeId !== undefined) query = query.where('spiffe_id', '=', filter.spiffeId);
-    if (after !== undefined) query = query.where('id', '>', String(after));
-    const rows = await query
-      .orderBy('id')
-      .limit(limit + 1)
-      .execute();
-    const page = this.#store.cursors.page(scope, rows, limit, (row) => [row.id]);
-    return { items: page.items.map(toEntry), nextCursor: page.nextCursor };
+    const selector = filter.labelSelector === undefined ? undefined : parseLabelSelector(filter.labelSelector);
+    // Read before the rows, which are at least as new.
+    const revision = this.#store.revision.current;
+    const page = await scanPage<EntryRow>({
+      cursors: this.#store.cursors,
+      scope: `entries ${JSON.stringify([filter.namespace ?? null, filter.spiffeId ?? null, selector ?? null])}`,
+      limit,
+      cursor: filter.cursor,
+      read: ([after] = [], count) => {
+        let query = this.#store.db.selectFrom('entries').selectAll();
+        if (filter.namespace !== undefined) query = query.where('namespace', '=', filter.namespace);
+        if (filter.spiffeId !== undefined) query = query.where('spiffe_id', '=', filter.spiffeId);
+        if (after !== undefined) query = query.where('id', '>', String(after));
+        return query.orderBy('id').limit(count).execute();
+      },
+      keysOf: (row) => [row.id],
+      matches: selector && ((row) => matchesLabels(selector, JSON.parse(row.labels) as Record<string, string>)),
+    });
+    return { items: page.items.map(toEntry), nextCursor: page.nextCursor, revision };
   }
 
   /**
    * From now on this identity is not renewed, and its join tokens are worth nothing. Certificates that are out stay valid
-   * until they expire. Throws `not-found`, `precondition-failed`.
+   * until they expire. Returns what it was. Throws `not-found`, `precondition-failed`.
    */
-  async delete(id: string, ifMatch: IfMatch): Promise<void> {
-    await this.#store.transaction(async (trx) => {
-      checkMatch(await readRow(trx, id), ifMatch);
+  async delete(id: string, ifMatch: IfMatch, options: WriteOptions = {}): Promise<Entry> {
+    const store = writer(this.#store, options);
+    return await store.transaction(async (trx) => {
+      const row = await readRow(trx, id);
+      checkMatch(row, ifMatch);
       await trx.deleteFrom('entries').where('id', '=', id).execute();
       // Whoever follows the feed learns that something went.
-      await this.#store.nextRevision(trx);
+      await store.nextRevision(trx);
+      return toEntry(row);
     });
   }
 

@@ -8,7 +8,7 @@ import { isAbort } from '../../base/tasks.ts';
 import type { AuditRecord } from '../../core/audit/event.ts';
 import type { AuditQuery } from '../../core/audit/query.ts';
 import type { AuditNotesTable, AuditTables } from '../store/audit-tables.ts';
-import type { Page } from '../store/page.ts';
+import type { RevisedPage } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import type { IndexRows } from './index-batch.ts';
 import { addRows, countRows, noRows } from './index-batch.ts';
@@ -94,9 +94,11 @@ export class AuditIndex {
     }
   }
 
-  /** Newest first. Throws `invalid` for a limit out of range and for a cursor of another search. */
-  search(query: AuditQuery): Promise<Page<AuditRecord>> {
-    return searchRecords(this.#options.store.db, this.#options.store.cursors, query);
+  /** Newest first. Throws `invalid` for a limit out of range, `invalid-cursor` for one of another search, `cursor-expired`. */
+  async search(query: AuditQuery): Promise<RevisedPage<AuditRecord>> {
+    const { db, cursors, revision } = this.#options.store;
+    const seen = revision.current;
+    return { ...(await searchRecords(db, cursors, query)), revision: seen };
   }
 
   /** Throws `not-found`. */

@@ -4,12 +4,17 @@ import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { Policy } from '../../core/policy/model.ts';
-import type { Page, PageRequest } from '../store/page.ts';
+import { matchesLabels, parseLabelSelector } from '../store/label-selector.ts';
+import type { PageRequest, RevisedPage } from '../store/page.ts';
 import { pageLimit } from '../store/page.ts';
+import type { WriteOptions, Writer } from '../store/rehearse.ts';
+import { writer } from '../store/rehearse.ts';
+import { scanPage } from '../store/scan.ts';
 import type { Store } from '../store/store.ts';
 import type { PoliciesTable, Tables } from '../store/tables.ts';
 import type { PolicySet } from './current.ts';
 import { CurrentPolicies } from './current.ts';
+import { labelsOf } from './labels.ts';
 import type { ParsedSource } from './source.ts';
 import { parseOne, parseStored } from './source.ts';
 
@@ -24,6 +29,8 @@ export interface StoredPolicy {
   readonly policy: Policy;
   /** The document as its author wrote it. */
   readonly source: string;
+  /** Its own labels (`metadata.labels`): for lists, not for decisions. */
+  readonly labels: Readonly<Record<string, string>>;
   /** Line of each rule in `source`, from 1. */
   readonly ruleLines: readonly number[];
   readonly createdAt: number;
@@ -31,7 +38,7 @@ export interface StoredPolicy {
   readonly updatedBy: string;
 }
 
-export interface PutPolicy {
+export interface PutPolicy extends WriteOptions {
   /** One document, YAML or JSON. */
   readonly source: string;
   /** Who puts it, for the history. */
@@ -45,7 +52,7 @@ export interface PutPolicy {
   readonly name?: string | undefined;
 }
 
-export interface DeletePolicy {
+export interface DeletePolicy extends WriteOptions {
   readonly namespace: string;
   readonly name: string;
   readonly author: string;
@@ -55,6 +62,8 @@ export interface DeletePolicy {
 
 export interface PolicyFilter extends PageRequest {
   readonly namespace?: string | undefined;
+  /** As Kubernetes writes it (`store/label-selector.ts`); of the labels of the policies themselves. */
+  readonly labelSelector?: string | undefined;
 }
 
 export interface PolicyStoreOptions {
@@ -96,13 +105,14 @@ export class PolicyStore {
     const parsed = parseOne(input.source);
     checkNames(input, parsed.policy);
     const author = checkAuthor(input.author);
-    return await this.#store.transaction(async (trx) => {
+    const store = writer(this.#store, input);
+    return await store.transaction(async (trx) => {
       const before = await readRow(trx, parsed.policy);
       checkPut(input, parsed, before);
       if (before !== undefined && before.source === parsed.source) {
         return { policy: toStored(before, parsed), created: false };
       }
-      const row = await this.#write(trx, parsed, author, before);
+      const row = await this.#write(store, trx, { parsed, author, before });
       return { policy: toStored(row, parsed), created: before === undefined };
     });
   }
@@ -114,41 +124,46 @@ export class PolicyStore {
     return this.#parseRow(row);
   }
 
-  /** By namespace and name. `revision` is that of `current`. Throws `invalid` for a bad limit or cursor. */
-  async list(filter: PolicyFilter = {}): Promise<Page<StoredPolicy> & { readonly revision: number }> {
+  /** By namespace and name. `revision` is that of `current`. Throws `invalid` for a bad limit or selector, `invalid-cursor`, `cursor-expired`. */
+  async list(filter: PolicyFilter = {}): Promise<RevisedPage<StoredPolicy>> {
     const limit = pageLimit(filter.limit);
-    const scope = `policies ${JSON.stringify(filter.namespace ?? null)}`;
-    const [namespace, name] = this.#store.cursors.open(scope, filter.cursor) ?? [];
+    const selector = filter.labelSelector === undefined ? undefined : parseLabelSelector(filter.labelSelector);
     const { revision } = this.current.current;
-    let query = this.#store.db.selectFrom('policies').selectAll();
-    if (filter.namespace !== undefined) query = query.where('namespace', '=', filter.namespace);
-    if (namespace !== undefined) {
-      query = query.where((eb) =>
-        eb.or([
-          eb('namespace', '>', String(namespace)),
-          eb.and([eb('namespace', '=', String(namespace)), eb('name', '>', String(name))]),
-        ]),
-      );
-    }
-    const rows = await query
-      .orderBy('namespace')
-      .orderBy('name')
-      .limit(limit + 1)
-      .execute();
-    const page = this.#store.cursors.page(scope, rows, limit, (row) => [row.namespace, row.name]);
+    const page = await scanPage<PolicyRow>({
+      cursors: this.#store.cursors,
+      scope: `policies ${JSON.stringify([filter.namespace ?? null, selector ?? null])}`,
+      limit,
+      cursor: filter.cursor,
+      read: ([namespace, name] = [], count) => {
+        let query = this.#store.db.selectFrom('policies').selectAll();
+        if (filter.namespace !== undefined) query = query.where('namespace', '=', filter.namespace);
+        if (namespace !== undefined) {
+          query = query.where((eb) =>
+            eb.or([
+              eb('namespace', '>', String(namespace)),
+              eb.and([eb('namespace', '=', String(namespace)), eb('name', '>', String(name))]),
+            ]),
+          );
+        }
+        return query.orderBy('namespace').orderBy('name').limit(count).execute();
+      },
+      keysOf: (row) => [row.namespace, row.name],
+      matches: selector && ((row) => matchesLabels(selector, JSON.parse(row.labels) as Record<string, string>)),
+    });
     return { items: page.items.map((row) => this.#parseRow(row)), nextCursor: page.nextCursor, revision };
   }
 
   /** Returns the revision as of which it is gone. Throws `not-found`, `precondition-failed`. */
   async delete(input: DeletePolicy): Promise<{ readonly revision: number }> {
     const author = checkAuthor(input.author);
-    return await this.#store.transaction(async (trx) => {
+    const store = writer(this.#store, input);
+    return await store.transaction(async (trx) => {
       const before = await readRow(trx, input);
       if (before === undefined) throw notFound(input);
       if (!matches(before, input.ifMatch ?? '*')) throw changed(before, input.ifMatch);
       const { namespace, name } = before;
       await trx.deleteFrom('policies').where('namespace', '=', namespace).where('name', '=', name).execute();
-      const revision = await this.#store.nextRevision(trx);
+      const revision = await store.nextRevision(trx);
       await trx
         .insertInto('policy_revisions')
         .values({ revision, namespace, name, operation: 'delete', source: null, author, time: this.#clock.now() })
@@ -162,16 +177,20 @@ export class PolicyStore {
   }
 
   async #write(
+    store: Writer,
     trx: Transaction<Tables>,
-    parsed: ParsedSource,
-    author: string,
-    before: PolicyRow | undefined,
+    {
+      parsed,
+      author,
+      before,
+    }: { readonly parsed: ParsedSource; readonly author: string; readonly before: PolicyRow | undefined },
   ): Promise<PolicyRow> {
     const { namespace, name } = parsed.policy;
     const { source } = parsed;
     const time = this.#clock.now();
-    const revision = await this.#store.nextRevision(trx);
-    const change = { revision, source, updated_at: time, updated_by: author };
+    const revision = await store.nextRevision(trx);
+    const labels = JSON.stringify(labelsOf(source));
+    const change = { revision, source, labels, updated_at: time, updated_by: author };
     const row = { namespace, name, created_at: before?.created_at ?? time, ...change };
     await trx
       .insertInto('policies')
@@ -209,6 +228,7 @@ function toStored(row: PolicyRow, parsed: ParsedSource): StoredPolicy {
     revision: row.revision,
     policy: Object.freeze({ ...parsed.policy, revision: row.revision }),
     source: row.source,
+    labels: Object.freeze(JSON.parse(row.labels) as Record<string, string>),
     ruleLines: parsed.ruleLines,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

@@ -1,6 +1,7 @@
 import type { Migration } from './migration.ts';
 import { initial } from './migrations/0001-initial.ts';
 import { audit } from './migrations/0002-audit.ts';
+import { idempotency } from './migrations/0003-idempotency.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
-export const migrations: readonly Migration[] = [initial, audit];
+export const migrations: readonly Migration[] = [initial, audit, idempotency];

@@ -1,3 +1,4 @@
+import type { ColumnType } from 'kysely';
 import type { AuditTables } from './audit-tables.ts';
 
 /**
@@ -13,6 +14,7 @@ export interface Tables extends AuditTables {
   readonly entries: EntriesTable;
   readonly join_tokens: JoinTokensTable;
   readonly proxies: ProxiesTable;
+  readonly idempotency_keys: IdempotencyKeysTable;
 }
 
 export interface MetaTable {
@@ -40,6 +42,8 @@ export interface PoliciesTable {
   created_at: number;
   updated_at: number;
   updated_by: string;
+  /** JSON. */
+  labels: ColumnType<string, string | undefined, string>;
 }
 
 /** Every change to a policy, for ever; `source` is null for a deletion. */
@@ -87,4 +91,21 @@ export interface ProxiesTable {
   last_seen: number;
   /** Store revision of its last change; being seen is none. */
   revision: number;
+}
+
+/** One row per Idempotency-Key of a caller. Without the caller's token, nothing in it tells what was asked or answered. */
+export interface IdempotencyKeysTable {
+  caller: string;
+  /** SHA-256, lower hex. */
+  key_hash: string;
+  request_mac: string;
+  /** What the keys of this row are derived with, together with the caller's token. */
+  salt: string;
+  /** Who carries the request out. */
+  claim: string;
+  /** Until then nobody else may. */
+  claimed_until: number;
+  /** Sealed; null while it is being carried out. */
+  answer: string | null;
+  expires_at: number;
 }

@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto';
+import type { Transaction } from 'kysely';
 import type { Clock } from '../../../base/clock.ts';
 import { AppError } from '../../../base/errors.ts';
 import type { RandomBytes } from '../../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../../base/random.ts';
-import type { Page, PageRequest } from '../../store/page.ts';
+import type { PageRequest, RevisedPage } from '../../store/page.ts';
 import { pageLimit } from '../../store/page.ts';
+import type { WriteOptions } from '../../store/rehearse.ts';
+import { writer } from '../../store/rehearse.ts';
 import type { Store } from '../../store/store.ts';
+import type { Tables } from '../../store/tables.ts';
 import type { Entry } from '../entries.ts';
 import { toEntry } from '../entries.ts';
 
@@ -23,6 +27,17 @@ export interface JoinToken {
 export interface CreatedJoinToken extends JoinToken {
   /** `wjt_` and 43 characters of base64url. A secret; it cannot be shown again. */
   readonly token: string;
+}
+
+export interface CreateJoinToken {
+  readonly entryId: string;
+  /** 1 to 86,400. Default 600. */
+  readonly ttlSeconds?: number | undefined;
+}
+
+export interface CreateOptions extends WriteOptions {
+  /** Stores something together with the token, or neither. */
+  readonly alongside?: ((trx: Transaction<Tables>, made: CreatedJoinToken) => Promise<void>) | undefined;
 }
 
 export interface JoinTokensOptions {
@@ -52,14 +67,8 @@ export class JoinTokens {
     this.#random = options.random ?? secureRandom;
   }
 
-  /**
-   * @param input.ttlSeconds 1 to 86,400. Default 600.
-   * @throws AppError `invalid`, or `not-found` when there is no such entry
-   */
-  async create(input: {
-    readonly entryId: string;
-    readonly ttlSeconds?: number | undefined;
-  }): Promise<CreatedJoinToken> {
+  /** Throws `invalid`, or `not-found` when there is no such entry. The token of a dry run is worth nothing. */
+  async create(input: CreateJoinToken, options: CreateOptions = {}): Promise<CreatedJoinToken> {
     const ttlSeconds = input.ttlSeconds ?? DEFAULT_TTL_SECONDS;
     if (!Number.isInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > MAX_TTL_SECONDS) {
       throw new AppError('invalid', `ttlSeconds must be a whole number from 1 to ${MAX_TTL_SECONDS}.`);
@@ -74,7 +83,8 @@ export class JoinTokens {
       expires_at: now + ttlSeconds * 1000,
       used_at: null,
     };
-    await this.#store.transaction(async (trx) => {
+    const made = Object.freeze({ ...toJoinToken(row), token });
+    await writer(this.#store, options).transaction(async (trx) => {
       const entry = await trx.selectFrom('entries').select('id').where('id', '=', input.entryId).executeTakeFirst();
       if (entry === undefined) throw new AppError('not-found', 'There is no entry with this id to join as.');
       await trx
@@ -82,32 +92,33 @@ export class JoinTokens {
         .where('expires_at', '<', now - KEEP_MS)
         .execute();
       await trx.insertInto('join_tokens').values(row).execute();
+      await options.alongside?.(trx, made);
     });
-    return Object.freeze({ ...toJoinToken(row), token });
+    return made;
   }
 
-  /** Oldest first. Throws `invalid` for a bad limit or cursor. */
-  async list(request: PageRequest = {}): Promise<Page<JoinToken>> {
+  /** Oldest first. Throws `invalid` for a bad limit, `invalid-cursor`, `cursor-expired`. */
+  async list(request: PageRequest = {}): Promise<RevisedPage<JoinToken>> {
     const limit = pageLimit(request.limit);
+    const revision = this.#store.revision.current;
     const [after] = this.#store.cursors.open('join-tokens', request.cursor) ?? [];
-    let query = this.#store.db
-      .selectFrom('join_tokens')
-      .select(['id', 'entry_id', 'created_at', 'expires_at', 'used_at']);
+    let query = this.#store.db.selectFrom('join_tokens').select(columns);
     if (after !== undefined) query = query.where('id', '>', String(after));
     const rows = await query
       .orderBy('id')
       .limit(limit + 1)
       .execute();
     const page = this.#store.cursors.page('join-tokens', rows, limit, (row) => [row.id]);
-    return { items: page.items.map(toJoinToken), nextCursor: page.nextCursor };
+    return { items: page.items.map(toJoinToken), nextCursor: page.nextCursor, revision };
   }
 
-  /** The token is worth nothing any more. Throws `not-found`. */
-  async delete(id: string): Promise<void> {
-    const deleted = await this.#store.transaction((trx) =>
-      trx.deleteFrom('join_tokens').where('id', '=', id).returning('id').executeTakeFirst(),
+  /** The token is worth nothing any more. Returns what it was. Throws `not-found`. */
+  async delete(id: string, options: WriteOptions = {}): Promise<JoinToken> {
+    const deleted = await writer(this.#store, options).transaction((trx) =>
+      trx.deleteFrom('join_tokens').where('id', '=', id).returning(columns).executeTakeFirst(),
     );
     if (deleted === undefined) throw new AppError('not-found', 'There is no join token with this id.');
+    return toJoinToken(deleted);
   }
 
   /**
@@ -135,6 +146,9 @@ export class JoinTokens {
     });
   }
 }
+
+/** All but the hash of the token. */
+const columns = ['id', 'entry_id', 'created_at', 'expires_at', 'used_at'] as const;
 
 interface JoinTokenRow {
   readonly id: string;
