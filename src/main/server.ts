@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { makePrivateDirectory, writeFileDurably } from '../base/durable.ts';
 import type { Logger } from '../base/log.ts';
 import { Lifetime, runTasks } from '../base/tasks.ts';
+import { IdempotencyKeys } from '../control/access/idempotency.ts';
 import { AdminTokens } from '../control/access/tokens.ts';
 import { JoinTokens } from '../control/authority/attest/join-token.ts';
 import { Authority } from '../control/authority/authority.ts';
@@ -92,6 +93,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   const tokens = await AdminTokens.open({ file: join(dataDir, 'admin-token') });
   const entries = new Entries({ store, trustDomain, clock });
   const joinTokens = new JoinTokens({ store, clock });
+  const idempotency = new IdempotencyKeys({ store, clock });
 
   const policies = await PolicyStore.open({ store, clock, logger });
   life.defer('the policies', () => policies.close());
@@ -111,7 +113,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   const ledger = await Ledger.open({ directory: join(dataDir, 'ledger'), clock, logger });
   life.defer('the ledger', () => ledger.close());
   const index = await AuditIndex.open({ store, ledger, clock, logger });
-  return { authority, store, tokens, entries, joinTokens, policies, proxies, publisher, ledger, index };
+  return { authority, store, tokens, idempotency, entries, joinTokens, policies, proxies, publisher, ledger, index };
 }
 
 async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, state: State): Promise<void> {
@@ -138,6 +140,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       policies: state.policies,
       entries,
       joinTokens,
+      idempotency: state.idempotency,
       proxies,
       audit: index,
       bundle: authority.bundle,

@@ -5,7 +5,7 @@ import type { AuditIndex } from '../../control/ledger/index.ts';
 import type { App } from './app.ts';
 import { auditFilters, readPageCursor, toAuditQuery, toPageCursor } from './audit-query.ts';
 import { AuditEventSchema, toAuditEvent } from './audit-schema.ts';
-import { closed, cursor, DEFAULT_LIMIT, limit, nullable } from './schemas.ts';
+import { closed, cursor, DEFAULT_LIMIT, limit, nullable, revision } from './schemas.ts';
 import type { EventStreams } from './sse.ts';
 
 export interface AuditDeps {
@@ -25,7 +25,10 @@ export function audit(app: App, deps: AuditDeps): void {
         tags: ['audit'],
         querystring: Type.Object({ ...auditFilters, limit, cursor }, closed),
         response: {
-          200: Type.Object({ items: Type.Array(AuditEventSchema), nextCursor: nullable(Type.String()) }, closed),
+          200: Type.Object(
+            { items: Type.Array(AuditEventSchema), nextCursor: nullable(Type.String()), revision },
+            closed,
+          ),
         },
       },
     },
@@ -35,7 +38,7 @@ export function audit(app: App, deps: AuditDeps): void {
       const query = toAuditQuery(filters, deps.clock.now(), from?.period);
       const page = await deps.audit.search({ ...query, limit: most ?? DEFAULT_LIMIT, cursor: from?.inner });
       const nextCursor = page.nextCursor === null ? null : toPageCursor(query, page.nextCursor);
-      return { items: page.items.map(toAuditEvent), nextCursor };
+      return { items: page.items.map(toAuditEvent), nextCursor, revision: page.revision };
     },
   );
 

@@ -3,13 +3,16 @@ import { Type } from 'typebox';
 import { AppError } from '../../base/errors.ts';
 import type { Entries, Entry } from '../../control/authority/entries.ts';
 import type { App } from './app.ts';
+import { NO_ID, warnings, warningsOfReplacing } from './dry-run.ts';
 import { isUnchanged, readIfMatch, toEtag } from './etag.ts';
 import {
   closed,
   cursor,
   DEFAULT_LIMIT,
+  dryRun,
   empty,
   id,
+  labelSelector,
   limit,
   namespaceName,
   nullable,
@@ -58,12 +61,14 @@ const EntryOutput = Type.Object(
     revision,
     createdAt: time,
     updatedAt: time,
+    warnings,
   },
   closed,
 );
 
 const params = Type.Object({ id }, closed);
 const none = Type.Object({}, closed);
+const ofWrite = Type.Object({ dryRun }, closed);
 
 export type EntriesPort = Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete'>;
 
@@ -77,21 +82,24 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
         summary: 'Who may have which identity.',
         tags: ['entries'],
         querystring: Type.Object(
-          { namespace: Type.Optional(namespaceName), spiffeId: Type.Optional(spiffeId), limit, cursor },
+          { namespace: Type.Optional(namespaceName), spiffeId: Type.Optional(spiffeId), labelSelector, limit, cursor },
           closed,
         ),
-        response: { 200: Type.Object({ items: Type.Array(EntryOutput), nextCursor: nullable(Type.String()) }, closed) },
+        response: {
+          200: Type.Object({ items: Type.Array(EntryOutput), nextCursor: nullable(Type.String()), revision }, closed),
+        },
       },
     },
     async (request) => {
-      const { namespace, spiffeId: wanted, limit: most, cursor: from } = request.query;
+      const { namespace, spiffeId: wanted, labelSelector: selector, limit: most, cursor: from } = request.query;
       const page = await deps.entries.list({
         limit: most ?? DEFAULT_LIMIT,
         ...(from !== undefined && { cursor: from }),
         ...(namespace !== undefined && { namespace }),
         ...(wanted !== undefined && { spiffeId: wanted }),
+        ...(selector !== undefined && { labelSelector: selector }),
       });
-      return { items: page.items.map(toOutput), nextCursor: page.nextCursor };
+      return { items: page.items.map(toOutput), nextCursor: page.nextCursor, revision: page.revision };
     },
   );
 
@@ -102,13 +110,15 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
         operationId: 'createEntry',
         summary: 'Register an identity.',
         tags: ['entries'],
-        querystring: none,
+        querystring: ofWrite,
         body: EntryInput,
         response: { 201: EntryOutput },
       },
     },
     async (request, reply) => {
-      const entry = await ofBody(deps.entries.create(toInput(request.body)));
+      const { dryRun: isDry } = request.query;
+      const entry = await ofBody(deps.entries.create(toInput(request.body), { dryRun: isDry }));
+      if (isDry === true) return reply.code(201).send({ ...toOutput(entry), id: NO_ID, warnings: [] });
       reply.code(201).header('location', `/v1/entries/${entry.id}`).header('etag', toEtag(entry.revision));
       return toOutput(entry);
     },
@@ -142,7 +152,7 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
         summary: 'Replace an entry.',
         tags: ['entries'],
         params,
-        querystring: none,
+        querystring: ofWrite,
         headers: preconditions,
         body: EntryInput,
         response: { 200: EntryOutput },
@@ -150,7 +160,10 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
     },
     async (request, reply) => {
       const ifMatch = requireIfMatch(request.headers['if-match']);
-      const entry = await ofBody(deps.entries.update(request.params.id, toInput(request.body), ifMatch));
+      const { dryRun: isDry } = request.query;
+      const input = toInput(request.body);
+      const entry = await ofBody(deps.entries.update(request.params.id, input, ifMatch, { dryRun: isDry }));
+      if (isDry === true) return { ...toOutput(entry), warnings: warningsOfReplacing(entry.revision) };
       reply.header('etag', toEtag(entry.revision));
       return toOutput(entry);
     },
@@ -164,17 +177,27 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
         summary: 'Withdraw an entry: its workload gets no further certificate.',
         tags: ['entries'],
         params,
-        querystring: none,
+        querystring: ofWrite,
         headers: preconditions,
-        response: { 204: empty },
+        response: { 200: { ...EntryOutput, description: 'Dry run: what would go.' }, 204: empty },
       },
     },
     async (request, reply) => {
-      await deps.entries.delete(request.params.id, requireIfMatch(request.headers['if-match']));
+      const { dryRun: isDry } = request.query;
+      const ifMatch = requireIfMatch(request.headers['if-match']);
+      const entry = await deps.entries.delete(request.params.id, ifMatch, { dryRun: isDry });
+      if (isDry === true) return reply.code(200).send({ ...toOutput(entry), warnings: [identityEnds] });
       return reply.code(204).send(undefined);
     },
   );
 }
+
+const identityEnds = {
+  code: 'identity-ends',
+  detail:
+    'Its workload gets no further certificate or token, and its join tokens are worth nothing. Certificates that are out ' +
+    'stay valid until they expire.',
+};
 
 function requireIfMatch(header: string | undefined): number | '*' {
   const ifMatch = readIfMatch(header);

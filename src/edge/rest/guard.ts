@@ -42,7 +42,7 @@ export function guard(app: App, options: GuardOptions): void {
 
 /** RFC 6750. One message for every failure: it does not say which part was wrong. */
 async function authenticate(header: string | undefined, tokens: GuardOptions['tokens']): Promise<string> {
-  const presented = /^Bearer +([\x21-\x7e]{1,512})$/i.exec(header ?? '')?.[1];
+  const presented = presentedToken(header);
   const who = presented === undefined ? undefined : await tokens.authenticate(presented);
   if (who === undefined)
     throw new AppError(
@@ -62,6 +62,11 @@ function checkHost(header: string | undefined, port: number): void {
   );
   if (header === undefined || !hosts.includes(header.toLowerCase()))
     throw new AppError('forbidden', `The Host header is not one of this server's: ${hosts.join(', ')}.`);
+}
+
+/** RFC 6750 §2.1. A secret: it goes nowhere but into a comparison or a derivation. */
+export function presentedToken(header: string | undefined): string | undefined {
+  return /^Bearer +([\x21-\x7e]{1,512})$/i.exec(header ?? '')?.[1];
 }
 
 export function isLoopback(host: string): boolean {

@@ -1,25 +1,42 @@
+import type { Static } from 'typebox';
 import { Type } from 'typebox';
-import type { JoinTokens } from '../../control/authority/attest/join-token.ts';
+import type {
+  CreatedJoinToken,
+  JoinTokens,
+  JoinToken as StoredToken,
+} from '../../control/authority/attest/join-token.ts';
 import type { App } from './app.ts';
-import { closed, cursor, DEFAULT_LIMIT, empty, id, limit, nullable, time } from './schemas.ts';
+import { NO_ID, warnings } from './dry-run.ts';
+import type { Answer, IdempotencyPort } from './idempotency.ts';
+import { idempotencyKey, onceForKey } from './idempotency.ts';
+import { closed, cursor, DEFAULT_LIMIT, dryRun, empty, id, limit, nullable, revision, time } from './schemas.ts';
 import { toTime, toTimeOrNull } from './time.ts';
 
 const IssuedToken = Type.Object(
   {
     id,
-    token: Type.String({ description: 'Shown this once; only its hash is kept.' }),
+    token: nullable(
+      Type.String({ description: 'Shown in this answer only; its hash is kept. null in a dry run, which makes none.' }),
+    ),
     entryId: id,
     expiresAt: time,
+    warnings,
   },
   closed,
 );
 
-const JoinToken = Type.Object({ id, entryId: id, createdAt: time, expiresAt: time, usedAt: nullable(time) }, closed);
+const JoinToken = Type.Object(
+  { id, entryId: id, createdAt: time, expiresAt: time, usedAt: nullable(time), warnings },
+  closed,
+);
 
 /** POST, GET /v1/join-tokens; DELETE /v1/join-tokens/{id} */
 export function joinTokens(
   app: App,
-  deps: { readonly joinTokens: Pick<JoinTokens, 'create' | 'list' | 'delete'> },
+  deps: {
+    readonly joinTokens: Pick<JoinTokens, 'create' | 'list' | 'delete'>;
+    readonly idempotency: IdempotencyPort;
+  },
 ): void {
   app.post(
     '/v1/join-tokens',
@@ -28,7 +45,8 @@ export function joinTokens(
         operationId: 'createJoinToken',
         summary: 'A token with which one sidecar enrolls once, as the identity of an entry.',
         tags: ['join-tokens'],
-        querystring: Type.Object({}, closed),
+        querystring: Type.Object({ dryRun }, closed),
+        headers: idempotencyKey,
         body: Type.Object(
           {
             entryId: id,
@@ -43,9 +61,15 @@ export function joinTokens(
     },
     async (request, reply) => {
       const { entryId, ttlSeconds } = request.body;
-      const issued = await deps.joinTokens.create({ entryId, ...(ttlSeconds !== undefined && { ttlSeconds }) });
-      reply.code(201).header('location', `/v1/join-tokens/${issued.id}`);
-      return { id: issued.id, token: issued.token, entryId: issued.entryId, expiresAt: toTime(issued.expiresAt) };
+      const input = { entryId, ttlSeconds };
+      if (request.query.dryRun === true) {
+        const would = await deps.joinTokens.create(input, { dryRun: true });
+        return reply.code(201).send({ ...toIssued(would), id: NO_ID, token: null, warnings: [] });
+      }
+      return await onceForKey(deps.idempotency, request, reply, {
+        run: (alongside) => deps.joinTokens.create(input, { alongside }),
+        toAnswer: toCreated,
+      });
     },
   );
 
@@ -57,7 +81,9 @@ export function joinTokens(
         summary: 'Join tokens, without the tokens themselves.',
         tags: ['join-tokens'],
         querystring: Type.Object({ limit, cursor }, closed),
-        response: { 200: Type.Object({ items: Type.Array(JoinToken), nextCursor: nullable(Type.String()) }, closed) },
+        response: {
+          200: Type.Object({ items: Type.Array(JoinToken), nextCursor: nullable(Type.String()), revision }, closed),
+        },
       },
     },
     async (request) => {
@@ -66,14 +92,9 @@ export function joinTokens(
         cursor: request.query.cursor,
       });
       return {
-        items: page.items.map((token) => ({
-          id: token.id,
-          entryId: token.entryId,
-          createdAt: toTime(token.createdAt),
-          expiresAt: toTime(token.expiresAt),
-          usedAt: toTimeOrNull(token.usedAt),
-        })),
+        items: page.items.map(toOutput),
         nextCursor: page.nextCursor,
+        revision: page.revision,
       };
     },
   );
@@ -86,13 +107,33 @@ export function joinTokens(
         summary: 'Withdraw a join token.',
         tags: ['join-tokens'],
         params: Type.Object({ id }, closed),
-        querystring: Type.Object({}, closed),
-        response: { 204: empty },
+        querystring: Type.Object({ dryRun }, closed),
+        response: { 200: { ...JoinToken, description: 'Dry run: what would go.' }, 204: empty },
       },
     },
     async (request, reply) => {
-      await deps.joinTokens.delete(request.params.id);
+      const { dryRun: isDry } = request.query;
+      const deleted = await deps.joinTokens.delete(request.params.id, { dryRun: isDry });
+      if (isDry === true) return reply.code(200).send({ ...toOutput(deleted), warnings: [] });
       return reply.code(204).send(undefined);
     },
   );
+}
+
+function toCreated(made: CreatedJoinToken): Answer<Static<typeof IssuedToken>> {
+  return { status: 201, headers: { location: `/v1/join-tokens/${made.id}` }, body: toIssued(made) };
+}
+
+function toIssued(made: CreatedJoinToken) {
+  return { id: made.id, token: made.token, entryId: made.entryId, expiresAt: toTime(made.expiresAt) };
+}
+
+function toOutput(token: StoredToken) {
+  return {
+    id: token.id,
+    entryId: token.entryId,
+    createdAt: toTime(token.createdAt),
+    expiresAt: toTime(token.expiresAt),
+    usedAt: toTimeOrNull(token.usedAt),
+  };
 }

@@ -1,9 +1,9 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { AppError } from '../../base/errors.ts';
-import type { PolicyStore, StoredPolicy } from '../../control/policies/store.ts';
-import { parsePolicies } from '../../core/policy/parse.ts';
+import type { PolicyStore } from '../../control/policies/store.ts';
 import type { App } from './app.ts';
+import { warningsOfReplacing } from './dry-run.ts';
 import { isUnchanged, readCreateOnly, readIfMatch, toEtag } from './etag.ts';
 import { accepts } from './negotiate.ts';
 import type { Envelope } from './policy-document.ts';
@@ -13,6 +13,7 @@ import {
   cursor,
   DEFAULT_LIMIT,
   dryRun,
+  labelSelector,
   limit,
   namespaceName,
   nullable,
@@ -29,7 +30,7 @@ const YAML = 'application/yaml';
 export type PoliciesPort = Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'current'>;
 
 /** GET /v1/policies; GET, PUT, DELETE /v1/policies/{namespace}/{name} */
-export function policies(app: App, deps: { readonly policies: PoliciesPort; readonly now: () => number }): void {
+export function policies(app: App, deps: { readonly policies: PoliciesPort }): void {
   app.get(
     '/v1/policies',
     {
@@ -37,7 +38,7 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort; read
         operationId: 'listPolicies',
         summary: 'All policies, or those of a namespace.',
         tags: ['policies'],
-        querystring: Type.Object({ namespace: Type.Optional(namespaceName), limit, cursor }, closed),
+        querystring: Type.Object({ namespace: Type.Optional(namespaceName), labelSelector, limit, cursor }, closed),
         response: {
           200: Type.Object(
             { items: Type.Array(PolicyEnvelope), nextCursor: nullable(Type.String()), revision },
@@ -48,7 +49,7 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort; read
       },
     },
     async (request, reply) => {
-      const { namespace, limit: most, cursor: from } = request.query;
+      const { namespace, labelSelector: selector, limit: most, cursor: from } = request.query;
       // Read before the rows, which are at least as new: who holds this tag has missed nothing up to it.
       const { revision: seen } = deps.policies.current.current;
       reply.header('etag', toEtag(seen));
@@ -57,6 +58,7 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort; read
         limit: most ?? DEFAULT_LIMIT,
         ...(from !== undefined && { cursor: from }),
         ...(namespace !== undefined && { namespace }),
+        ...(selector !== undefined && { labelSelector: selector }),
       });
       return { items: page.items.map(toEnvelope), nextCursor: page.nextCursor, revision: page.revision };
     },
@@ -102,25 +104,28 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort; read
         params,
         querystring: Type.Object({ dryRun }, closed),
         headers: preconditions,
-        response: { 200: Type.Object({ revision }, { ...closed, description: 'The revision that made it so.' }) },
+        response: {
+          200: Type.Union([Type.Object({ revision }, closed), PolicyEnvelope], {
+            description: 'The revision that made it so. Dry run: what would go.',
+          }),
+        },
       },
     },
     async (request) => {
       const { namespace, name } = request.params;
       const ifMatch = readIfMatch(request.headers['if-match']);
-      if (request.query.dryRun === true) {
-        const stored = await deps.policies.get(namespace, name);
-        checkIfMatch(stored, ifMatch);
-        return { revision: stored.revision };
-      }
       if (ifMatch === undefined) throw preconditionRequired();
-      return deps.policies.delete({ namespace, name, author: author(request.caller), ifMatch });
+      const change = { namespace, name, author: author(request.caller), ifMatch };
+      if (request.query.dryRun !== true) return deps.policies.delete(change);
+      const stored = await deps.policies.get(namespace, name);
+      await deps.policies.delete({ ...change, dryRun: true });
+      return { ...toEnvelope(stored), warnings: [effects[stored.policy.action]] };
     },
   );
 }
 
 /** In a scope of its own: here, and only here, a body is text in YAML or JSON, and is kept as it was written. */
-function putPolicy(app: App, deps: { readonly policies: PoliciesPort; readonly now: () => number }): void {
+function putPolicy(app: App, deps: { readonly policies: PoliciesPort }): void {
   app.register(async (plain) => {
     const scope = plain.withTypeProvider<TypeBoxTypeProvider>();
     scope.removeAllContentTypeParsers();
@@ -157,12 +162,12 @@ function putPolicy(app: App, deps: { readonly policies: PoliciesPort; readonly n
           ifMatch: readIfMatch(request.headers['if-match']),
           ifNoneMatch: readCreateOnly(request.headers['if-none-match']),
         };
-        if (request.query.dryRun === true) {
-          const { would, created } = await dryRunPut(deps, change);
+        const { dryRun: isDry } = request.query;
+        const { policy, created } = await deps.policies.put({ ...change, dryRun: isDry });
+        if (isDry === true) {
+          const would = { ...toEnvelope(policy), warnings: warningsOfReplacing(policy.revision) };
           return reply.code(created ? 201 : 200).send(would);
         }
-        const { ifMatch, ...rest } = change;
-        const { policy, created } = await deps.policies.put({ ...rest, ...(ifMatch !== undefined && { ifMatch }) });
         reply.code(created ? 201 : 200).header('etag', toEtag(policy.revision));
         if (created) reply.header('location', `/v1/policies/${policy.namespace}/${policy.name}`);
         return toEnvelope(policy);
@@ -171,65 +176,14 @@ function putPolicy(app: App, deps: { readonly policies: PoliciesPort; readonly n
   });
 }
 
-interface Change {
-  readonly source: string;
-  readonly author: string;
-  readonly namespace: string;
-  readonly name: string;
-  readonly ifMatch: number | '*' | undefined;
-  readonly ifNoneMatch: boolean;
-}
-
-/** The checks of a put without the put. Revision 0 stands for the one that it would get. */
-async function dryRunPut(
-  deps: { readonly policies: PoliciesPort; readonly now: () => number },
-  change: Change,
-): Promise<{ would: Envelope; created: boolean }> {
-  const [document, ...others] = parsePolicies(change.source);
-  if (document === undefined || others.length > 0)
-    throw new AppError('invalid-document', 'The body must hold exactly one policy.');
-  const { namespace, name } = document.policy;
-  if (namespace !== change.namespace || name !== change.name)
-    throw new AppError(
-      'invalid',
-      `The document is ${namespace}/${name}, the path says ${change.namespace}/${change.name}.`,
-    );
-  const stored = await find(deps.policies, namespace, name);
-  if (stored !== undefined && change.ifNoneMatch)
-    throw new AppError('precondition-failed', `${namespace}/${name} exists already, at revision ${stored.revision}.`);
-  if (stored === undefined && change.ifMatch !== undefined)
-    throw new AppError('precondition-failed', `${namespace}/${name} does not exist, so If-Match cannot be met.`);
-  if (stored !== undefined) checkIfMatch(stored, change.ifMatch);
-  const now = deps.now();
-  const would = {
-    namespace,
-    name,
-    revision: 0,
-    source: document.source,
-    createdAt: stored?.createdAt ?? now,
-    updatedAt: now,
-    updatedBy: change.author,
-  };
-  return { would: toEnvelope(would), created: stored === undefined };
-}
-
-async function find(store: PoliciesPort, namespace: string, name: string): Promise<StoredPolicy | undefined> {
-  try {
-    return await store.get(namespace, name);
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'not-found') return undefined;
-    throw error;
-  }
-}
-
-function checkIfMatch(stored: StoredPolicy, ifMatch: number | '*' | undefined): void {
-  if (ifMatch === undefined) throw preconditionRequired();
-  if (ifMatch !== '*' && ifMatch !== stored.revision)
-    throw new AppError(
-      'precondition-failed',
-      `${stored.namespace}/${stored.name} is at revision ${stored.revision}, not ${ifMatch}. Read it again and repeat the change.`,
-    );
-}
+/** Of deleting a policy. */
+const effects = {
+  ALLOW: { code: 'access-ends', detail: 'Calls that only this policy allows are denied from then on.' },
+  DENY: {
+    code: 'access-opens',
+    detail: 'Calls that only this policy denies are allowed wherever another policy allows them.',
+  },
+} as const;
 
 function preconditionRequired(): AppError {
   return new AppError(

@@ -2,6 +2,7 @@ import { Type } from 'typebox';
 import { parseAllDocuments } from 'yaml';
 import { AppError } from '../../base/errors.ts';
 import type { StoredPolicy } from '../../control/policies/store.ts';
+import { warnings } from './dry-run.ts';
 import { namespaceName, objectName, oneOf, revision, time } from './schemas.ts';
 import { toTime } from './time.ts';
 
@@ -39,11 +40,13 @@ export const PolicyEnvelope = Type.Object({
       createdAt: time,
       updatedAt: time,
       updatedBy: Type.String(),
+      labels: Type.Record(Type.String(), Type.String(), { description: 'Its own; by these `labelSelector` chooses.' }),
     },
     { additionalProperties: false },
   ),
   spec: PolicySpec,
   source: Type.String({ description: 'The text as it was written, comments included, without blank lines around it.' }),
+  warnings,
 });
 
 export interface Envelope {
@@ -56,6 +59,7 @@ export interface Envelope {
     readonly createdAt: string;
     readonly updatedAt: string;
     readonly updatedBy: string;
+    readonly labels: Readonly<Record<string, string>>;
   };
   readonly spec: object;
   readonly source: string;
@@ -74,6 +78,7 @@ export function toEnvelope(stored: Omit<StoredPolicy, 'policy' | 'ruleLines'>): 
       createdAt: toTime(stored.createdAt),
       updatedAt: toTime(stored.updatedAt),
       updatedBy: stored.updatedBy,
+      labels: { ...stored.labels },
     },
     spec,
     source: stored.source,

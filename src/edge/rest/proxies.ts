@@ -25,7 +25,10 @@ const ProxyOutput = Type.Object(
 );
 
 /** GET /v1/proxies */
-export function proxies(app: App, deps: { readonly proxies: Pick<Proxies, 'list'> }): void {
+export function proxies(
+  app: App,
+  deps: { readonly proxies: Pick<Proxies, 'list'>; readonly revision: () => number },
+): void {
   app.get(
     '/v1/proxies',
     {
@@ -34,10 +37,10 @@ export function proxies(app: App, deps: { readonly proxies: Pick<Proxies, 'list'
         summary: 'Sidecars, and which policy revision each has acknowledged.',
         tags: ['proxies'],
         querystring: Type.Object({}, closed),
-        response: { 200: Type.Object({ items: Type.Array(ProxyOutput), nextCursor: Type.Null() }, closed) },
+        response: { 200: Type.Object({ items: Type.Array(ProxyOutput), nextCursor: Type.Null(), revision }, closed) },
       },
     },
-    async () => ({ items: deps.proxies.list().map(toProxy), nextCursor: null }),
+    async () => ({ items: deps.proxies.list().map(toProxy), nextCursor: null, revision: deps.revision() }),
   );
 }
 

@@ -19,6 +19,15 @@ export const dryRun = Type.Optional(
   Type.Boolean({ default: false, description: 'Check everything, change nothing, answer with what would be.' }),
 );
 
+/** Parsed by control, which names the position of what is wrong. */
+export const labelSelector = Type.Optional(
+  Type.String({
+    minLength: 1,
+    maxLength: 1024,
+    description: 'Labels as Kubernetes selects them: `app=web,tier!=cache,owner,!legacy,stage in (test,live)`.',
+  }),
+);
+
 /** A DNS label, as Kubernetes names namespaces. */
 export const namespaceName = Type.String({
   pattern: '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$',

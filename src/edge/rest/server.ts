@@ -4,6 +4,7 @@ import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
+import type { IdempotencyKeys } from '../../control/access/idempotency.ts';
 import type { AdminTokens } from '../../control/access/tokens.ts';
 import type { JoinTokens } from '../../control/authority/attest/join-token.ts';
 import type { Entries } from '../../control/authority/entries.ts';
@@ -33,6 +34,8 @@ export interface RestDeps {
   readonly policies: Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'current'>;
   readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId'>;
   readonly joinTokens: Pick<JoinTokens, 'create' | 'list' | 'delete'>;
+  /** What requests with an Idempotency-Key were answered. */
+  readonly idempotency: Pick<IdempotencyKeys, 'begin'>;
   readonly proxies: Pick<Proxies, 'list'>;
   readonly audit: Pick<AuditIndex, 'search' | 'get' | 'tail'>;
   readonly bundle: Watch<TrustBundle>;
@@ -92,7 +95,7 @@ export async function createRoutes(
   guard(app, { host: options.host, port, tokens: deps.tokens, stopping: options.stopping });
   logWrites(app, deps.logger);
   await describe(app, deps.info.version);
-  policies(app, { policies: deps.policies, now: () => deps.clock.now() });
+  policies(app, { policies: deps.policies });
   policyCheck(app, {
     policies: deps.policies,
     entries: deps.entries,
@@ -100,8 +103,8 @@ export async function createRoutes(
     rootNamespace: deps.rootNamespace ?? 'writ-system',
   });
   entries(app, { entries: deps.entries });
-  joinTokens(app, { joinTokens: deps.joinTokens });
-  proxies(app, { proxies: deps.proxies });
+  joinTokens(app, { joinTokens: deps.joinTokens, idempotency: deps.idempotency });
+  proxies(app, { proxies: deps.proxies, revision: () => deps.policies.current.current.revision });
   audit(app, { audit: deps.audit, clock: deps.clock, streams });
   bundle(app, { bundle: deps.bundle });
   info(app, { info: deps.info, bundle: deps.bundle });

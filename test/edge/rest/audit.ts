@@ -28,7 +28,7 @@ export class ScriptedAudit {
     const limit = query.limit ?? 50;
     const found = this.records.filter((record) => matches(record, query));
     const items = found.slice(start, start + limit);
-    return { items, nextCursor: found.length > start + limit ? String(start + limit) : null };
+    return { items, nextCursor: found.length > start + limit ? String(start + limit) : null, revision: 0 };
   }
 
   async get(id: string): Promise<AuditRecord> {

@@ -129,6 +129,7 @@ describe('join tokens', () => {
         },
       ],
       nextCursor: null,
+      revision: 1,
     });
     expect(list.payload).not.toContain(issued.token);
   });

@@ -249,7 +249,10 @@ describe('DELETE a policy', () => {
       world.request({ method: 'DELETE', url: `${url}${query}`, headers });
     expectProblem(await remove({}), 428, 'precondition-required');
     expectProblem(await remove({ 'if-match': '"999"' }), 412, 'precondition-failed');
-    expect((await remove({ 'if-match': '*' }, '?dryRun=true')).json()).toEqual({ revision });
+    expect((await remove({ 'if-match': '*' }, '?dryRun=true')).json()).toMatchObject({
+      metadata: { revision },
+      warnings: [{ code: 'access-ends' }],
+    });
     expectProblem(await remove({}, '?dryRun=true'), 428, 'precondition-required');
     expect((await world.request({ url })).statusCode).toBe(200);
     const gone = await remove({ 'if-match': `"${revision}"` });

@@ -41,6 +41,7 @@ describe('GET /v1/proxies', () => {
         },
       ],
       nextCursor: null,
+      revision: 0,
     });
   });
 });

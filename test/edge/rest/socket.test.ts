@@ -138,7 +138,7 @@ describe('over a real socket', () => {
 
   it('stopping lets a running request finish, and cuts one that goes on too long', async () => {
     const world = await createWorld();
-    const pending: ((value: { items: []; nextCursor: null }) => void)[] = [];
+    const pending: ((value: { items: []; nextCursor: null; revision: number }) => void)[] = [];
     world.audit.search = () => new Promise((resolve) => pending.push(resolve));
     const server = await world.listen();
     const ask = () => fetch(`${server.url}/v1/audit/events`, { headers: { authorization: `Bearer ${world.token}` } });
@@ -147,7 +147,7 @@ describe('over a real socket', () => {
     hanging.catch(() => undefined);
     while (pending.length < 2) await new Promise((resolve) => setImmediate(resolve));
     const closed = server.close();
-    pending[0]?.({ items: [], nextCursor: null });
+    pending[0]?.({ items: [], nextCursor: null, revision: 0 });
     expect((await finishing).status).toBe(200);
     await world.clock.advance(5_000);
     await expect(hanging).rejects.toThrow();

@@ -6,6 +6,7 @@ import { expect, onTestFinished } from 'vitest';
 import type { Logger } from '../../../src/base/log.ts';
 import type { RandomBytes } from '../../../src/base/random.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
+import { IdempotencyKeys } from '../../../src/control/access/idempotency.ts';
 import { AdminTokens } from '../../../src/control/access/tokens.ts';
 import { JoinTokens } from '../../../src/control/authority/attest/join-token.ts';
 import { Entries } from '../../../src/control/authority/entries.ts';
@@ -55,6 +56,7 @@ export async function createWorld(
   const policies = await PolicyStore.open({ store, clock, logger });
   const entries = new Entries({ store, trustDomain: TRUST_DOMAIN, clock, random });
   const joinTokens = new JoinTokens({ store, clock, random });
+  const idempotency = new IdempotencyKeys({ store, clock, random });
   const tokenFile = join(directory, 'admin-token');
   const token = `writ_${Buffer.alloc(32, 0xb6).toString('base64url')}`;
   const tokens = await AdminTokens.open({ file: tokenFile, random: (length) => Buffer.alloc(length, 0xb6) });
@@ -65,6 +67,7 @@ export async function createWorld(
     policies,
     entries,
     joinTokens,
+    idempotency,
     proxies: { list: () => proxies },
     audit,
     bundle,
