@@ -71,6 +71,7 @@ export function addRows(rows: IndexRows, logged: LoggedBatch): void {
         note(at, 'gap', event.time, JSON.stringify(event));
         break;
       case 'heartbeat':
+      case 'identity':
         break;
     }
   }

@@ -1,9 +1,18 @@
 import { AppError } from '../../base/errors.ts';
 import { decisionReasons } from '../policy/model.ts';
 import type { AuditEvent } from './event.ts';
-import { MAX_RECORDED_TEXT } from './event.ts';
+import { identityActions, identityOutcomes, MAX_RECORDED_TEXT } from './event.ts';
 import type { Field } from './field.ts';
-import { asciiField, callerTextField, countField, hexField, measuredField, oneOfField, traceField } from './field.ts';
+import {
+  asciiField,
+  callerTextField,
+  countField,
+  hexField,
+  measuredField,
+  oneOfField,
+  textListField,
+  traceField,
+} from './field.ts';
 
 /**
  * The bytes of an event: what is hashed, signed and stored. Compact JSON with the fields of the table below in that order,
@@ -15,6 +24,9 @@ export const MAX_EVENT_BYTES = 96 * 1024;
 
 /** 9999-12-31T23:59:59.999Z: whatever is shown as a date must be one. */
 const MAX_TIME = 253_402_300_799_999;
+
+/** Longest id, serial number, name or address, in UTF-16 units. */
+const MAX_SHORT_TEXT = 128;
 
 /** Everything known about the fields of each kind. Their order is the order of the bytes. */
 const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, { kind: K }>> } = {
@@ -51,6 +63,23 @@ const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, {
     epoch: countField(),
     fromSeq: countField(),
   },
+  identity: {
+    time: measuredField(MAX_TIME),
+    action: oneOfField(identityActions),
+    outcome: oneOfField(identityOutcomes),
+    // Texts, not checked SPIFFE IDs: a refusal must be recorded whatever the caller claimed to be.
+    subject: callerTextField(MAX_RECORDED_TEXT),
+    actor: callerTextField(MAX_RECORDED_TEXT),
+    entry: callerTextField(MAX_SHORT_TEXT),
+    instance: callerTextField(MAX_SHORT_TEXT),
+    serial: callerTextField(MAX_SHORT_TEXT),
+    method: callerTextField(MAX_SHORT_TEXT),
+    selectors: textListField({ maxItems: 64, maxUnits: 512, maxTotalUnits: 5120 }),
+    audience: textListField({ maxItems: 32, maxUnits: 512, maxTotalUnits: 2048 }),
+    expiresAt: measuredField(MAX_TIME),
+    reason: callerTextField(1024),
+    source: callerTextField(MAX_SHORT_TEXT),
+  },
 };
 
 type Fields<E> = { readonly [F in Exclude<keyof E, 'kind'>]-?: Field<E[F]> };
@@ -85,7 +114,7 @@ export function decodeEvent(bytes: Uint8Array): AuditEvent {
   for (const [name, field] of tableOf(kind)) {
     const value = Object.hasOwn(parsed, name) ? parsed[name] : undefined;
     if (!field.accepts(value)) throw invalid(`the field ${name} is missing or out of range`);
-    canonical[name] = value;
+    canonical[name] = Array.isArray(value) ? Object.freeze(value) : value;
   }
   // One spelling per event: no other order, spacing, escapes, unknown or repeated keys, or broken UTF-8.
   if (!Buffer.from(JSON.stringify(canonical), 'utf8').equals(buffer)) throw invalid('it is not in canonical form');

@@ -1,12 +1,13 @@
 import type { DecisionReason } from '../policy/model.ts';
 
 /**
- * What a sidecar records. A call is one `decision`, written before the call is forwarded or refused, and one `completion`
- * when it is over. `call` joins the two.
+ * What is recorded. By sidecars: a call is one `decision`, written before the call is forwarded or refused, and one
+ * `completion` when it is over. `call` joins the two. By the control plane: one `identity` per thing that was done with
+ * identities, written before anybody gets it.
  *
  * Every string that came from a caller (method, host, path, trace) is attacker-controlled and capped when recorded.
  */
-export type AuditEvent = DecisionEvent | CompletionEvent | HeartbeatEvent | GapEvent;
+export type AuditEvent = DecisionEvent | CompletionEvent | HeartbeatEvent | GapEvent | IdentityEvent;
 
 export interface DecisionEvent {
   readonly kind: 'decision';
@@ -66,6 +67,73 @@ export interface GapEvent {
   readonly fromSeq: number;
 }
 
+/** What can be done with identities. Closed: a new action is a new row here, and readers that do not know it note the event as unreadable. */
+export const identityActions = [
+  /** A node or workload has proved what it is, or has failed to. */
+  'attestation',
+  'x509-svid',
+  'jwt-svid',
+  'wit-svid',
+  /** An identity was renewed by its holder. */
+  'renewal',
+  'node.ban',
+  'node.unban',
+  'node.evict',
+  'authority.prepare',
+  'authority.activate',
+  'authority.taint',
+  'authority.revoke',
+  'authority.retire',
+  'federation.put',
+  'federation.delete',
+  'entry.create',
+  'entry.update',
+  'entry.delete',
+] as const;
+export type IdentityAction = (typeof identityActions)[number];
+
+export const identityOutcomes = ['granted', 'refused'] as const;
+export type IdentityOutcome = (typeof identityOutcomes)[number];
+
+/**
+ * Recorded by the control plane: who got which identity, who was refused, and what was done to keys, entries and nodes. No
+ * field ever holds a token, a key or a certificate; texts longer than their limit are cut and end in '…'. What does not
+ * apply is empty, or 0.
+ *
+ * A kind of its own with fields that are checked one by one, instead of a general 'admin' kind with a bag of details: canonical
+ * bytes need every field to have one spelling, a limit and a meaning, and each question of a search needs a column. Below the
+ * kinds everything is general: whatever else the control plane records (calls of its API, configuration) is one more row in
+ * the table of `canonical.ts`, goes through the same `EventProducer`, and gets a table of the index.
+ */
+export interface IdentityEvent {
+  readonly kind: 'identity';
+  /** Milliseconds since the epoch, by the control plane's clock. */
+  readonly time: number;
+  readonly action: IdentityAction;
+  readonly outcome: IdentityOutcome;
+  /** SPIFFE ID that it is about: of who gets the identity, or would have. */
+  readonly subject: string;
+  /** SPIFFE ID of the caller or agent, `control-plane`, or the name of the admin. */
+  readonly actor: string;
+  /** Id of the entry. */
+  readonly entry: string;
+  /** Instance id in the certificate. */
+  readonly instance: string;
+  /** Serial number of the certificate (lower hex), `jti` of the token, or id of the authority. */
+  readonly serial: string;
+  /** Of attestation. */
+  readonly method: string;
+  readonly selectors: readonly string[];
+  /** Of a JWT-SVID. */
+  readonly audience: readonly string[];
+  /** Of what was issued: milliseconds since the epoch. */
+  readonly expiresAt: number;
+  /** Of a refusal: `<code>: <message>`. */
+  readonly reason: string;
+  /** Network address of the caller. */
+  readonly source: string;
+}
+
 /** Longest recorded value of a string that a caller chose, in UTF-16 units; longer ones are cut and end in '…'. */
 export const MAX_RECORDED_TEXT = 2048;
 
@@ -103,4 +171,19 @@ export interface AuditRecord {
   readonly sequence: number;
   /** Where its batch stands in the ledger: durable, with its leaf number in the order of arrival. */
   readonly proof: { readonly state: 'pending' | 'sealed'; readonly leaf: number | null };
+}
+
+/** What the ledger shows for one identity event. This is the object that REST serves. */
+export interface IdentityRecord extends Omit<IdentityEvent, 'kind' | 'time' | 'expiresAt'> {
+  /** `<instance id of the control plane>.<epoch>.<sequence>`. */
+  readonly id: string;
+  /** RFC 3339, UTC, milliseconds. */
+  readonly time: string;
+  /** RFC 3339; null where nothing was issued. */
+  readonly expiresAt: string | null;
+  /** Instance id of the control plane that recorded it: a new one per start. */
+  readonly recorder: string;
+  readonly epoch: number;
+  readonly sequence: number;
+  readonly proof: AuditRecord['proof'];
 }

@@ -66,6 +66,48 @@ export function callerTextField(maxUnits: number): Field<string> {
   };
 }
 
+/**
+ * A list of texts: each is cut to `maxUnits` UTF-16 units, and together they have `maxTotalUnits`. Of a longer list the first
+ * are recorded, and a last text that says how many there were besides.
+ */
+export function textListField(o: {
+  readonly maxItems: number;
+  readonly maxUnits: number;
+  readonly maxTotalUnits: number;
+}): Field<readonly string[]> {
+  const text = callerTextField(o.maxUnits);
+  const fits = (list: readonly string[]) => list.length <= o.maxItems && unitsOf(list) <= o.maxTotalUnits;
+  return {
+    record(value) {
+      if (!isTextList(value)) return value;
+      const cut = value.map((item) => text.record(item) as string);
+      if (fits(cut)) return cut;
+      const kept: string[] = [];
+      let units = MAX_REST_UNITS;
+      for (const item of cut) {
+        units += item.length;
+        if (units > o.maxTotalUnits || kept.length === o.maxItems - 1) break;
+        kept.push(item);
+      }
+      return [...kept, `… and ${cut.length - kept.length} more`];
+    },
+    accepts: (value): value is readonly string[] =>
+      isTextList(value) && fits(value) && value.every((item) => text.accepts(item)),
+  };
+}
+
+/** Of the text that says how many are left out. */
+const MAX_REST_UNITS = 24;
+
+function isTextList(value: unknown): value is readonly string[] {
+  // No holes: they would be read as `null`.
+  return Array.isArray(value) && Array.from(value).every((item) => typeof item === 'string');
+}
+
+function unitsOf(list: readonly string[]): number {
+  return list.reduce((sum, item) => sum + item.length, 0);
+}
+
 export function oneOfField<const T extends string>(values: readonly T[]): Field<T> {
   return { record: asIs, accepts: (value): value is T => (values as readonly unknown[]).includes(value) };
 }
