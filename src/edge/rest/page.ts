@@ -12,6 +12,9 @@ const files = [
   { path: '/page.js', file: 'page.js', type: 'text/javascript; charset=utf-8' },
   { path: '/view.js', file: 'view.js', type: 'text/javascript; charset=utf-8' },
   { path: '/events.js', file: 'events.js', type: 'text/javascript; charset=utf-8' },
+  { path: '/favicon.svg', file: 'favicon.svg', type: 'image/svg+xml' },
+  // What browsers ask for unasked, on every page without an icon of its own.
+  { path: '/favicon.ico', file: 'favicon.svg', type: 'image/svg+xml' },
 ] as const;
 
 /** GET / and its files: a plain page over the same API. Public; all that it shows, it fetches with the token that its user pastes. */

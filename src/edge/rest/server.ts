@@ -17,6 +17,7 @@ import { createApp } from './app.ts';
 import { audit } from './audit.ts';
 import { bundle } from './bundle.ts';
 import { Connections } from './connections.ts';
+import { docs } from './docs.ts';
 import { entries } from './entries.ts';
 import { guard } from './guard.ts';
 import type { ServerInfo } from './info.ts';
@@ -109,6 +110,7 @@ export async function createRoutes(
   bundle(app, { bundle: deps.bundle });
   info(app, { info: deps.info, bundle: deps.bundle });
   openapi(app);
+  await docs(app);
   await page(app, deps.info, options.host);
   await app.ready();
   return { app, port };

@@ -17,7 +17,11 @@ describe('GET /v1/audit/events', () => {
       limit: '7',
       cursor: '..0',
     });
-    expect((await world.request({ url: `/v1/audit/events?${query}` })).json()).toEqual({ items: [], nextCursor: null, revision: 0 });
+    expect((await world.request({ url: `/v1/audit/events?${query}` })).json()).toEqual({
+      items: [],
+      nextCursor: null,
+      revision: 0,
+    });
     expect(world.audit.lastQuery).toEqual({
       source: 'spiffe://example.org/ns/shop/sa/web',
       destination: 'spiffe://example.org/ns/shop/sa/orders',
