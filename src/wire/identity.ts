@@ -2,7 +2,6 @@ import type { JSONWebKeySet } from 'jose';
 import type { TrustBundle } from '../core/identity/bundle.ts';
 import { MAX_CERTIFICATE_BYTES } from '../core/identity/certificate.ts';
 import { MAX_CSR_BYTES } from '../core/identity/csr.ts';
-import { checkAudience } from '../core/identity/jwt-svid.ts';
 import * as field from './fields.ts';
 import type {
   Certificate as ProtoCertificate,
@@ -11,8 +10,6 @@ import type {
 import type { Entry as ProtoEntry, Entry__Output as ProtoEntryOutput } from './gen/writ/v1/Entry.ts';
 import type { RenewRequest, RenewRequest__Output } from './gen/writ/v1/RenewRequest.ts';
 import type { RenewResponse, RenewResponse__Output } from './gen/writ/v1/RenewResponse.ts';
-import type { SignJwtRequest, SignJwtRequest__Output } from './gen/writ/v1/SignJwtRequest.ts';
-import type { SignJwtResponse, SignJwtResponse__Output } from './gen/writ/v1/SignJwtResponse.ts';
 import type {
   TrustBundle as ProtoTrustBundle,
   TrustBundle__Output as ProtoTrustBundleOutput,
@@ -41,7 +38,7 @@ export interface EntryView {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** A JWT-SVID as it is handed over. */
+/** A JWT-SVID or WIT-SVID as it is handed over. */
 export interface IssuedToken {
   readonly token: string;
   readonly spiffeId: string;
@@ -124,39 +121,6 @@ export function toRenewResponse(certificate: IssuedCertificate): RenewResponse {
 
 export function fromRenewResponse(message: RenewResponse__Output): IssuedCertificate {
   return fromCertificate(message.certificate, 'certificate');
-}
-
-export function toSignJwtRequest(audience: string): SignJwtRequest {
-  return { audience: [audience] };
-}
-
-/** Exactly one audience: a token for several could be replayed by each of them at the others. */
-export function fromSignJwtRequest(message: SignJwtRequest__Output): { readonly audience: string } {
-  const [first] = field.list(message.audience, 'audience', (value, path) => field.text(value, path), {
-    min: 1,
-    max: 1,
-  });
-  const audience = field.required(first, 'audience');
-  checkAudience(audience);
-  return { audience };
-}
-
-export function toSignJwtResponse(issued: IssuedToken): SignJwtResponse {
-  return {
-    token: issued.token,
-    spiffeId: issued.spiffeId,
-    issuedAt: field.toTime(issued.issuedAt),
-    expiresAt: field.toTime(issued.expiresAt),
-  };
-}
-
-export function fromSignJwtResponse(message: SignJwtResponse__Output): IssuedToken {
-  return Object.freeze({
-    token: field.text(message.token, 'token', 16 * 1024),
-    spiffeId: field.spiffeId(message.spiffeId, 'spiffe_id'),
-    issuedAt: field.time(message.issuedAt, 'issued_at'),
-    expiresAt: field.time(message.expiresAt, 'expires_at'),
-  });
 }
 
 function fromDer(value: Buffer, path: string): Buffer {

@@ -14,8 +14,15 @@ export const protoFiles = [
 /** What agents serve to workloads beside it; loaded by whoever speaks it. */
 export const workloadApiFiles = ['spiffe/workloadapi.proto'] as const;
 
+/** What agents serve to Envoy there, and what its secrets are made of. */
+export const secretDiscoveryFiles = [
+  'envoy/service/secret/v3/sds.proto',
+  'envoy/extensions/transport_sockets/tls/v3/secret.proto',
+  'envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.proto',
+] as const;
+
 /** Everything that types are generated for. */
-export const allProtoFiles = [...protoFiles, ...workloadApiFiles] as const;
+export const allProtoFiles = [...protoFiles, ...workloadApiFiles, ...secretDiscoveryFiles] as const;
 
 /**
  * Where the .proto files are: in `proto/` of the nearest directory above this file that has them, so that it is found from

@@ -12,7 +12,7 @@ import { startGrpcServer } from '../../../src/edge/grpc/server.ts';
 import type { ServerIdentity, Services } from '../../../src/edge/grpc/services.ts';
 import { fromServiceError } from '../../../src/wire/errors.ts';
 import { KEEPALIVE_TIME_MS, MAX_SNAPSHOT_BYTES } from '../../../src/wire/limits.ts';
-import type { ClientConstructor } from '../../../src/wire/loader.ts';
+import type { ClientConstructor } from '../../../src/wire/protocol.ts';
 import { FakeClock } from '../../support/clock.ts';
 import type { IssuedSvid, TestAuthority } from '../../support/pki.ts';
 import { createTestAuthority } from '../../support/pki.ts';

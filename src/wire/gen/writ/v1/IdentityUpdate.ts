@@ -10,6 +10,7 @@ export interface IdentityUpdate {
   'removed'?: (string)[];
   'bundles'?: (_writ_v1_TrustBundle)[];
   'removedBundles'?: (string)[];
+  'more'?: (boolean);
 }
 
 export interface IdentityUpdate__Output {
@@ -18,4 +19,5 @@ export interface IdentityUpdate__Output {
   'removed': (string)[];
   'bundles': (_writ_v1_TrustBundle__Output)[];
   'removedBundles': (string)[];
+  'more': (boolean);
 }
