@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import type { TrustBundle } from '../../src/core/identity/bundle.ts';
+import type { WorkloadEntry } from '../../src/core/identity/workload-entry.ts';
 import type { Policy, StringMatch } from '../../src/core/policy/model.ts';
 import type { Service, SnapshotContent } from '../../src/core/policy/snapshot.ts';
 
@@ -20,6 +21,7 @@ export const address = fc
 export const protocol = fc.constantFrom('http', 'tcp');
 const segment = fc.stringMatching(/^[a-z][a-z0-9-]{0,20}$/);
 export const spiffeId = fc.tuple(segment, segment, segment).map(([td, ns, sa]) => `spiffe://${td}/ns/${ns}/sa/${sa}`);
+export const trustDomain = segment;
 export const labels = fc.dictionary(text(), fc.string({ maxLength: 20 }));
 
 export const trustBundle: fc.Arbitrary<TrustBundle> = fc.record({
@@ -27,6 +29,18 @@ export const trustBundle: fc.Arbitrary<TrustBundle> = fc.record({
   roots: fc.array(buffer(1, 60), { minLength: 1, maxLength: 3 }),
   jwks: fc.record({ keys: fc.array(fc.record({ kty: fc.constant('EC'), kid: text(), x: text() }), { maxLength: 3 }) }),
   sequence: count,
+});
+
+export const workloadEntry: fc.Arbitrary<WorkloadEntry> = fc.record({
+  id: text(),
+  revision: count,
+  spiffeId,
+  selectors: fc.array(text(), { maxLength: 3 }),
+  namespaces: fc.array(segment, { maxLength: 3 }),
+  federatesWith: fc.array(segment, { maxLength: 3 }),
+  dnsNames: fc.array(segment, { maxLength: 3 }),
+  hint: fc.string({ maxLength: 20 }),
+  expiresAt: fc.option(time),
 });
 
 const match: fc.Arbitrary<StringMatch> = fc.oneof(

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { fromShipRequest, fromShipResponse } from '../../src/wire/audit.ts';
 import { fromAttestRequest, fromAttestResponse } from '../../src/wire/enrollment.ts';
-import { fromRenewRequest, fromSignJwtRequest } from '../../src/wire/identity.ts';
+import { fromRenewRequest } from '../../src/wire/identity.ts';
+import { fromSignJwtRequest } from '../../src/wire/identity-sign.ts';
 import {
   auditService,
   enrollmentService,

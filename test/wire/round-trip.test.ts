@@ -1,9 +1,12 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { AppError, errorCodes } from '../../src/base/errors.ts';
 import { shipNackCodes } from '../../src/core/audit/ship.ts';
 import * as audit from '../../src/wire/audit.ts';
 import * as enrollment from '../../src/wire/enrollment.ts';
 import * as identity from '../../src/wire/identity.ts';
+import * as sign from '../../src/wire/identity-sign.ts';
+import * as watch from '../../src/wire/identity-watch.ts';
 import { auditService, enrollmentService, identityService, policyService } from '../../src/wire/loader.ts';
 import * as policy from '../../src/wire/policy.ts';
 import * as any from './arbitraries.ts';
@@ -41,6 +44,8 @@ const certificate = fc.record({
   notBefore: any.time,
   notAfter: any.time,
 });
+const token = fc.record({ token: any.text(), spiffeId: any.spiffeId, issuedAt: any.time, expiresAt: any.time });
+const variables = fc.dictionary(any.text(), any.text(), { maxKeys: 3 });
 const entry = fc.record({ id: any.text(), spiffeId: any.spiffeId, labels: any.labels });
 
 describe('a message survives the wire:', () => {
@@ -75,14 +80,93 @@ describe('a message survives the wire:', () => {
   });
 
   it('SignJwtRequest and SignJwtResponse', () => {
-    same(
-      any.text(),
-      request(identityService.SignJwt, identity.toSignJwtRequest, (m) => identity.fromSignJwtRequest(m).audience),
+    const own = fc.record({
+      audience: any.text().map((audience) => [audience]),
+      entryId: fc.constant(undefined),
+      variables: fc.constant({}),
+    });
+    const forWorkload = fc.record({
+      audience: fc.array(any.text(), { minLength: 1, maxLength: 16 }),
+      entryId: any.text(),
+      variables,
+    });
+    same(fc.oneof(own, forWorkload), request(identityService.SignJwt, sign.toSignJwtRequest, sign.fromSignJwtRequest));
+    same(token, response(identityService.SignJwt, sign.toSignJwtResponse, sign.fromSignJwtResponse));
+  });
+
+  it('SignX509 and SignWit: requests, and answers in which some items failed', () => {
+    const items = fc.array(fc.record({ entryId: any.text(), csr: any.buffer(1, 60), variables }), {
+      minLength: 1,
+      maxLength: 5,
+    });
+    same(items, request(identityService.SignX509, sign.toSignX509Request, sign.fromSignX509Request));
+    same(items, request(identityService.SignWit, sign.toSignWitRequest, sign.fromSignWitRequest));
+    const error = fc.record({ code: fc.constantFrom(...errorCodes), message: any.text() });
+    const failed = error.map(({ code, message }) => ({ error: new AppError(code, message) }));
+    const results = <T>(value: fc.Arbitrary<T>) =>
+      fc.array(fc.oneof(fc.record({ value }), failed), { minLength: 1, maxLength: 5 });
+    same(results(certificate), (value) =>
+      response(identityService.SignX509, sign.toSignX509Response, (m) => sign.fromSignX509Response(m, value.length))(
+        value,
+      ),
     );
-    same(
-      fc.record({ token: any.text(), spiffeId: any.spiffeId, issuedAt: any.time, expiresAt: any.time }),
-      response(identityService.SignJwt, identity.toSignJwtResponse, identity.fromSignJwtResponse),
+    same(results(token), (value) =>
+      response(identityService.SignWit, sign.toSignWitResponse, (m) => sign.fromSignWitResponse(m, value.length))(
+        value,
+      ),
     );
+  });
+
+  it('WatchIdentityRequest', () => {
+    const hello = fc.record({
+      kind: fc.constant('hello' as const),
+      entries: fc.array(fc.record({ id: any.text(), revision: any.count }), { maxLength: 4 }),
+      bundles: fc.array(fc.record({ trustDomain: any.trustDomain, hash: any.hash }), { maxLength: 4 }),
+      version: any.text(),
+      time: any.time,
+    });
+    const ack = fc.record({ kind: fc.constant('ack' as const), revision: any.count });
+    same(fc.oneof(hello, ack), request(identityService.Watch, watch.toIdentityMessage, watch.fromIdentityMessage));
+  });
+
+  it('IdentityUpdate: a difference comes out of its messages as it went in, none of them above the limit', () => {
+    const difference = fc.record({
+      upserted: fc.array(any.workloadEntry, { maxLength: 6 }),
+      removed: fc.array(any.text(), { maxLength: 4 }),
+      bundles: fc.array(any.trustBundle, { maxLength: 3 }),
+      removedBundles: fc.array(any.trustDomain, { maxLength: 3 }),
+    });
+    fc.assert(
+      fc.property(difference, fc.constantFrom(1, 400, 1_000_000), any.count, (value, maxBytes, revision) => {
+        const encoded = watch.encodeDifference(value, maxBytes);
+        const updates = encoded.map((part) =>
+          watch.fromIdentityUpdate(identityService.Watch.responseDeserialize(watch.atRevision(part, revision))),
+        );
+        expect(updates.map((update) => update.more)).toEqual(updates.map((_, i) => i < updates.length - 1));
+        expect(updates.every((update) => update.revision === revision)).toBe(true);
+        expect({
+          upserted: updates.flatMap((update) => update.upserted),
+          removed: updates.flatMap((update) => update.removed),
+          bundles: updates.flatMap((update) => update.bundles),
+          removedBundles: updates.flatMap((update) => update.removedBundles),
+        }).toEqual(value);
+        const pieces =
+          value.upserted.length + value.removed.length + value.bundles.length + value.removedBundles.length;
+        if (maxBytes === 1) expect(encoded).toHaveLength(Math.max(1, pieces));
+        for (const part of encoded) expect(part.length <= maxBytes + 8 || maxBytes < 1_000_000).toBe(true);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('TrustBundle has the same hash on both sides', () => {
+    same(any.trustBundle, (bundle) => {
+      const [part] = watch.encodeDifference({ upserted: [], removed: [], bundles: [bundle], removedBundles: [] });
+      const update = watch.fromIdentityUpdate(identityService.Watch.responseDeserialize(part ?? Buffer.alloc(0)));
+      const received = update.bundles[0];
+      expect(received && watch.bundleHash(received)).toEqual(watch.bundleHash(bundle));
+      return received;
+    });
   });
 
   it('WatchPolicyRequest', () => {

@@ -4,7 +4,7 @@ import type { Watch } from '../../base/watch.ts';
 import { checkAudience } from '../../core/identity/jwt-svid.ts';
 import { fromServiceError } from '../../wire/errors.ts';
 import type { IssuedToken } from '../../wire/identity.ts';
-import { fromSignJwtResponse, toSignJwtRequest } from '../../wire/identity.ts';
+import { fromSignJwtResponse, toSignJwtRequest } from '../../wire/identity-sign.ts';
 import type { ControlPlaneClients } from './control-plane.ts';
 
 /** Audiences whose tokens are kept. */
@@ -51,7 +51,7 @@ export class JwtClient {
   async #fetch(audience: string): Promise<IssuedToken> {
     const token = await new Promise<IssuedToken>((resolve, reject) => {
       const options = { deadline: Date.now() + CALL_TIMEOUT_MS };
-      this.#clients.current.identity.signJwt(toSignJwtRequest(audience), options, (error, response) => {
+      this.#clients.current.identity.signJwt(toSignJwtRequest({ audience: [audience] }), options, (error, response) => {
         if (error !== null) return reject(fromServiceError(error));
         try {
           if (response === undefined) throw new AppError('unavailable', 'The control plane sent no token.');
