@@ -1,0 +1,165 @@
+import { describe, expect, it } from 'vitest';
+import { Contract } from './contract.ts';
+import type { World } from './world.ts';
+import { createWorld, expectProblem, policyText } from './world.ts';
+
+const web = 'spiffe://example.org/ns/shop/sa/web';
+const nobody = '00000000-0000-0000-0000-000000000000';
+const yaml = { 'content-type': 'application/yaml' };
+
+/** Everything that writes can change, as REST shows it. */
+async function stateOf(world: World): Promise<unknown> {
+  const lists = ['/v1/entries', '/v1/join-tokens', '/v1/policies'].map((url) => world.request({ url }));
+  return (await Promise.all(lists)).map((response) => response.json());
+}
+
+async function setUp() {
+  const world = await createWorld();
+  const entry = await world.entries.create({ spiffeId: web, labels: { app: 'web' } });
+  const token = await world.deps.joinTokens.create({ entryId: entry.id });
+  const put = await world.policies.put({ source: policyText('web'), author: 'admin' });
+  while (world.policies.current.current.revision < put.policy.revision)
+    await new Promise((resolve) => setImmediate(resolve));
+  return { world, entry, token, policy: put.policy };
+}
+
+describe('dryRun', () => {
+  it('is there on every write', async () => {
+    const world = await createWorld();
+    const document = (await world.request({ url: '/v1/openapi.json' })).json();
+    const writes = new Contract(document).operations.filter(
+      ({ method, path }) => method !== 'GET' && path !== '/v1/policies:check',
+    );
+    expect(writes.length).toBeGreaterThanOrEqual(7);
+    for (const { method, path, operation } of writes) {
+      const { parameters = [] } = operation as { parameters?: { name: string; in: string }[] };
+      expect(parameters, `${method} ${path}`).toContainEqual(expect.objectContaining({ name: 'dryRun', in: 'query' }));
+    }
+  });
+
+  it('answers with what would be, and changes nothing', async () => {
+    const { world, entry, token, policy } = await setUp();
+    const before = await stateOf(world);
+    const ask = async (method: 'POST' | 'PUT' | 'DELETE', path: string, payload?: object | string, headers = {}) => {
+      const response = await world.request({
+        ...{ method, url: `${path}?dryRun=true` },
+        ...(payload !== undefined && { payload }),
+        headers: { ...headers },
+      });
+      expect(response.headers.etag ?? response.headers.location).toBeUndefined();
+      expect(await stateOf(world), `${method} ${path}`).toEqual(before);
+      return { status: response.statusCode, ...response.json() };
+    };
+    const any = { 'if-match': '*' };
+
+    const orders = { spiffeId: 'spiffe://example.org/ns/shop/sa/orders', labels: { app: 'orders' } };
+    expect(await ask('POST', '/v1/entries', orders)).toMatchObject({
+      ...orders,
+      status: 201,
+      id: nobody,
+      revision: 0,
+      warnings: [],
+    });
+
+    const at = `/v1/entries/${entry.id}`;
+    const changed = { spiffeId: web, labels: { app: 'shop' } };
+    expect(await ask('PUT', at, changed, any)).toMatchObject({
+      ...changed,
+      status: 200,
+      id: entry.id,
+      revision: 0,
+      warnings: [],
+    });
+    expect(await ask('PUT', at, { spiffeId: web, labels: { app: 'web' } }, any)).toMatchObject({
+      revision: entry.revision,
+      warnings: [{ code: 'unchanged' }],
+    });
+    expect(await ask('DELETE', at, undefined, any)).toMatchObject({
+      ...{ status: 200, id: entry.id, spiffeId: web },
+      warnings: [{ code: 'identity-ends' }],
+    });
+
+    expect(await ask('POST', '/v1/join-tokens', { entryId: entry.id })).toEqual({
+      ...{
+        status: 201,
+        id: nobody,
+        token: null,
+        entryId: entry.id,
+        expiresAt: '2026-01-01T00:10:00.000Z',
+        warnings: [],
+      },
+    });
+    expect(await ask('DELETE', `/v1/join-tokens/${token.id}`)).toMatchObject({
+      ...{ status: 200, id: token.id, entryId: entry.id, warnings: [] },
+    });
+
+    const one = '/v1/policies/shop/web';
+    expect(await ask('PUT', one, policyText('web', { path: '/a' }), { ...yaml, ...any })).toMatchObject({
+      ...{ status: 200, metadata: { revision: 0 }, warnings: [] },
+    });
+    expect(await ask('PUT', one, policyText('web'), yaml)).toMatchObject({
+      metadata: { revision: policy.revision },
+      warnings: [{ code: 'unchanged' }],
+    });
+    expect(await ask('PUT', '/v1/policies/shop/new', policyText('new'), yaml)).toMatchObject({
+      status: 201,
+      warnings: [],
+    });
+    expect(await ask('DELETE', one, undefined, any)).toMatchObject({
+      ...{ status: 200, metadata: { name: 'web', revision: policy.revision }, warnings: [{ code: 'access-ends' }] },
+    });
+  });
+
+  it('refuses what the write would refuse, in the same words', async () => {
+    const { world, entry } = await setUp();
+    const before = await stateOf(world);
+    const asks = [
+      ['POST', '/v1/entries', { spiffeId: web }, {}, 409],
+      ['POST', '/v1/entries', { spiffeId: 'spiffe://other.org/ns/a/sa/b' }, {}, 422],
+      ['PUT', `/v1/entries/${entry.id}`, { spiffeId: web }, {}, 428],
+      ['PUT', `/v1/entries/${entry.id}`, { spiffeId: web }, { 'if-match': '"77"' }, 412],
+      ['PUT', `/v1/entries/${entry.id}`, { spiffeId: `${web}2` }, { 'if-match': '*' }, 400],
+      ['DELETE', `/v1/entries/${entry.id}`, undefined, { 'if-match': '"77"' }, 412],
+      ['DELETE', `/v1/entries/${nobody}`, undefined, { 'if-match': '*' }, 404],
+      ['POST', '/v1/join-tokens', { entryId: nobody }, {}, 404],
+      ['POST', '/v1/join-tokens', { entryId: entry.id, ttlSeconds: 0 }, {}, 422],
+      ['DELETE', `/v1/join-tokens/${nobody}`, undefined, {}, 404],
+      ['PUT', '/v1/policies/shop/other', policyText('web'), yaml, 400],
+      ['PUT', '/v1/policies/shop/web', policyText('web', { action: 'ALOW' }), { ...yaml, 'if-match': '*' }, 422],
+      ['PUT', '/v1/policies/shop/web', policyText('web', { path: '/a' }), yaml, 428],
+      ['DELETE', '/v1/policies/shop/web', undefined, { 'if-match': '"77"' }, 412],
+      ['DELETE', '/v1/policies/shop/none', undefined, { 'if-match': '*' }, 404],
+    ] as const;
+    for (const [method, url, payload, headers, status] of asks) {
+      const answers = [];
+      for (const query of ['?dryRun=true', '']) {
+        const given = payload === undefined ? {} : { payload };
+        const response = await world.request({ method, url: url + query, ...given, headers: { ...headers } });
+        const { code, detail } = response.json();
+        answers.push({ status: response.statusCode, code, detail });
+      }
+      expect(answers[0], `${method} ${url}`).toEqual(answers[1]);
+      expect(answers[0]?.status, `${method} ${url}`).toBe(status);
+    }
+    expect(await stateOf(world)).toEqual(before);
+  });
+
+  it('asks for the token like any write, and is logged as a dry run', async () => {
+    const { world, entry } = await setUp();
+    const url = `/v1/entries/${entry.id}?dryRun=true`;
+    expectProblem(
+      await world.request({ method: 'DELETE', url, headers: { authorization: null } }),
+      401,
+      'unauthenticated',
+    );
+    await world.request({ method: 'DELETE', url, headers: { 'if-match': '*' } });
+    expect(world.logLines.at(-1)).toMatchObject({ event: 'admin.write', dryRun: true, result: 'done' });
+  });
+
+  it('takes no revision: the next write has the one that follows', async () => {
+    const { world, policy } = await setUp();
+    await world.request({ method: 'DELETE', url: '/v1/policies/shop/web?dryRun=true', headers: { 'if-match': '*' } });
+    const made = await world.entries.create({ spiffeId: `${web}2` });
+    expect(made.revision).toBe(policy.revision + 1);
+  });
+});
