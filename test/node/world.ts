@@ -91,7 +91,13 @@ export class TestControlPlane {
         identity: {
           renew: async (caller, csr) => this.#renew(caller, csr),
           signJwt: async (caller, audience) =>
-            signJwtSvid({ id: caller.id, audience, ...this.authority.jwt, now: Date.now(), ttlSeconds: 300 }),
+            signJwtSvid({
+              id: caller.id,
+              audience: [audience],
+              ...this.authority.jwt,
+              now: Date.now(),
+              ttlSeconds: 300,
+            }),
         },
         policy: {
           published: this.published,

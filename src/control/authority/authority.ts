@@ -12,10 +12,12 @@ import { fingerprint } from '../../core/identity/bundle.ts';
 import type { Issuer } from '../../core/identity/ca.ts';
 import { createIntermediate } from '../../core/identity/ca.ts';
 import { parseCsr } from '../../core/identity/csr.ts';
+import type { SignedToken } from '../../core/identity/jwt-svid.ts';
 import { signJwtSvid } from '../../core/identity/jwt-svid.ts';
 import { generateKeyPair } from '../../core/identity/keys.ts';
 import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
 import { controlPlaneId, parseTrustDomain } from '../../core/identity/spiffe-id.ts';
+import { signWitSvid } from '../../core/identity/wit-svid.ts';
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
 import { issueX509Svid } from '../../core/identity/x509-svid.ts';
 import type { KeyStore } from './key-store.ts';
@@ -141,6 +143,8 @@ export class Authority {
     readonly csr: Uint8Array;
     /** 1 to 86,400. Default 3600. */
     readonly ttlSeconds?: number;
+    /** Lower-case host names without wildcards; at most 16. Default none. */
+    readonly dnsNames?: readonly string[];
   }): X509Svid {
     this.#checkSubject(o.id);
     const ttlSeconds = checkTtl(o.ttlSeconds, this.#lifetimes.x509Seconds, this.#lifetimes.x509MaxSeconds);
@@ -155,6 +159,7 @@ export class Authority {
       notBefore: now - this.#lifetimes.backdateSeconds * 1000,
       notAfter: now + ttlSeconds * 1000,
       serial: newSerial(this.#random),
+      ...(o.dnsNames !== undefined && { dnsNames: o.dnsNames }),
     });
   }
 
@@ -166,10 +171,11 @@ export class Authority {
    */
   async signJwt(o: {
     readonly id: SpiffeId;
-    readonly audience: string;
+    readonly audience: readonly string[];
     /** 1 to 3600. Default 300. */
     readonly ttlSeconds?: number;
-  }): Promise<{ readonly token: string; readonly issuedAt: number; readonly expiresAt: number }> {
+    readonly claims?: Readonly<Record<string, unknown>>;
+  }): Promise<SignedToken> {
     this.#checkSubject(o.id);
     const ttlSeconds = checkTtl(o.ttlSeconds, this.#lifetimes.jwtSeconds, this.#lifetimes.jwtMaxSeconds);
     return await signJwtSvid({
@@ -179,6 +185,30 @@ export class Authority {
       privateKey: this.#jwt.privateKey,
       now: this.#clock.now(),
       ttlSeconds,
+      jti: uuidv7(this.#clock, this.#random),
+      ...(o.claims !== undefined && { claims: o.claims }),
+    });
+  }
+
+  /**
+   * A WIT-SVID on the workload's key. That `id` is the caller's, and the key too, is for the caller of this method to know.
+   *
+   * @throws AppError as `signJwt`, and `invalid` for a key that is too weak
+   */
+  async signWit(o: {
+    readonly id: SpiffeId;
+    readonly publicKey: KeyObject;
+    /** 1 to 86,400. Default 3600. */
+    readonly ttlSeconds?: number;
+  }): Promise<SignedToken> {
+    this.#checkSubject(o.id);
+    return await signWitSvid({
+      id: o.id,
+      publicKey: o.publicKey,
+      kid: this.#jwt.kid,
+      privateKey: this.#jwt.privateKey,
+      now: this.#clock.now(),
+      ttlSeconds: o.ttlSeconds ?? 3600,
       jti: uuidv7(this.#clock, this.#random),
     });
   }

@@ -17,7 +17,7 @@ export interface IdentitiesOptions {
   readonly authority: Issuing & {
     signJwt(request: {
       readonly id: SpiffeId;
-      readonly audience: string;
+      readonly audience: readonly string[];
       readonly ttlSeconds?: number;
     }): Promise<SignedJwt>;
   };
@@ -62,7 +62,7 @@ export class Identities {
     const { jwtTtlSeconds } = await this.#entryOf(caller);
     return this.#authority.signJwt({
       id: caller.id,
-      audience,
+      audience: [audience],
       ...(jwtTtlSeconds !== null && { ttlSeconds: jwtTtlSeconds }),
     });
   }

@@ -22,7 +22,7 @@ export interface TrustBundle {
 }
 
 /** How often consumers of the SPIFFE bundle should ask again, in seconds (SPIFFE_Trust_Domain_and_Bundle.md §4.1.2). */
-const REFRESH_HINT_SECONDS = 300;
+export const REFRESH_HINT_SECONDS = 300;
 
 /** Most certificates that a PEM file may hold. */
 const MAX_PEM_CERTIFICATES = 100;
@@ -107,7 +107,7 @@ export function spiffeBundle(bundle: TrustBundle): SpiffeBundle {
   return {
     spiffe_sequence: bundle.sequence,
     spiffe_refresh_hint: REFRESH_HINT_SECONDS,
-    keys: [...bundle.roots.map(rootJwk), ...jwtKeys(bundle)],
+    keys: [...bundle.roots.map(rootJwk), ...jwtKeys(bundle), ...witKeys(bundle)],
   };
 }
 
@@ -121,13 +121,22 @@ export function publicJwks(bundle: TrustBundle): JSONWebKeySet {
 
 /** Only the keys that may verify JWT-SVIDs (JWT-SVID.md §6.2), each with a kid. */
 export function jwtKeys(bundle: TrustBundle): readonly JWK[] {
-  return bundle.jwks.keys.filter((key) => key.use === 'jwt-svid' && typeof key.kid === 'string' && key.kid !== '');
+  return keysFor(bundle, 'jwt-svid');
+}
+
+/** Only the keys that may verify WIT-SVIDs, each with a kid (WIT-SVID.md). */
+export function witKeys(bundle: TrustBundle): readonly JWK[] {
+  return keysFor(bundle, 'wit-svid');
 }
 
 /** A public key as it stands in `TrustBundle.jwks`. */
-export function jwtKey(publicKey: KeyObject, kid: string): JWK {
+export function jwtKey(publicKey: KeyObject, kid: string, use: 'jwt-svid' | 'wit-svid' = 'jwt-svid'): JWK {
   const { kty, crv, x, y } = publicKey.export({ format: 'jwk' });
-  return Object.freeze({ kty, crv, x, y, kid, use: 'jwt-svid', alg: 'ES256' }) as JWK;
+  return Object.freeze({ kty, crv, x, y, kid, use, alg: 'ES256' }) as JWK;
+}
+
+function keysFor(bundle: TrustBundle, use: string): readonly JWK[] {
+  return bundle.jwks.keys.filter((key) => key.use === use && typeof key.kid === 'string' && key.kid !== '');
 }
 
 /** X509-SVID.md §6.1: one key per authority, without kid, with exactly one certificate. */

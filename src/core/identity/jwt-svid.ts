@@ -1,55 +1,100 @@
 import type { KeyObject } from 'node:crypto';
-import { createPublicKey, sign } from 'node:crypto';
-import type { JWK } from 'jose';
-import { base64url, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose';
+import { decodeJwt, jwtVerify } from 'jose';
 import { AppError } from '../../base/errors.ts';
 import type { TrustBundle } from './bundle.ts';
 import { jwtKeys } from './bundle.ts';
-import { openDer, Tag } from './der-read.ts';
+import type { TokenKey } from './jws.ts';
+import {
+  algorithm,
+  checkCompact,
+  importJwk,
+  MAX_TOKEN_BYTES,
+  ownClaims,
+  readHeader,
+  readWorkload,
+  refuse,
+  signCompact,
+} from './jws.ts';
 import type { SpiffeId } from './spiffe-id.ts';
-import { parseSpiffeId } from './spiffe-id.ts';
 
-/** Longest token that is looked at. Ours have 400 bytes. */
-export const MAX_TOKEN_BYTES = 8 * 1024;
+export { MAX_TOKEN_BYTES } from './jws.ts';
+
 export const MAX_AUDIENCE_BYTES = 1024;
+/** Most audiences of one token. One is what the standard recommends (JWT-SVID.md §3.2). */
+export const MAX_AUDIENCES = 16;
+/** Longest custom claims, as JSON. They must fit into headers, together with everything else. */
+export const MAX_CLAIMS_BYTES = 4096;
 
-/** The one algorithm that Writ signs with and takes: an attacker has nothing to choose (JWT-SVID.md §2.1). */
-const algorithm = 'ES256';
-const headerNames: readonly string[] = ['alg', 'kid', 'typ'];
+/** What no entry may set: these say who the token is of, for whom, and until when. */
+export const reservedClaims: readonly string[] = ['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', 'cnf'];
 
-/**
- * Signs a JWT-SVID (JWT-SVID.md) for one audience. Whoever receives it can pass it on, so it is short-lived and meant for one.
- *
- * @throws AppError `invalid` for an empty or overlong audience, an identity without a path, or a lifetime below one second
- */
-export async function signJwtSvid(o: {
-  readonly id: SpiffeId;
-  /** Who it is for: 1 to 1024 bytes. */
-  readonly audience: string;
-  readonly kid: string;
-  /** P-256. */
-  readonly privateKey: KeyObject;
-  /** Milliseconds since the epoch. */
-  readonly now: number;
-  readonly ttlSeconds: number;
-  /** Names this token in logs. Default none. */
-  readonly jti?: string;
-}): Promise<{
+/** A token that was signed. */
+export interface SignedToken {
   readonly token: string;
   /** Milliseconds since the epoch, whole seconds. */
   readonly issuedAt: number;
   readonly expiresAt: number;
-}> {
-  checkAudience(o.audience);
+}
+
+/**
+ * Signs a JWT-SVID (JWT-SVID.md). Whoever receives it can pass it on, so it is short-lived, and best meant for one audience.
+ * What was signed is looked at once more, as a verifier would.
+ *
+ * @throws AppError `invalid` for no, too many or overlong audiences, an identity without a path, a lifetime below one second,
+ *   or claims that are reserved or too long
+ */
+export async function signJwtSvid(o: {
+  readonly id: SpiffeId;
+  /** Who it is for: 1 to 16 names of 1 to 1024 bytes; empty names and repeated ones are left out. */
+  readonly audience: readonly string[];
+  readonly kid: string;
+  readonly privateKey: TokenKey;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  readonly ttlSeconds: number;
+  /** Milliseconds since the epoch: an end that this token must not have passed, like that of the key. Default none. */
+  readonly notAfter?: number;
+  /** Names this token in logs. Default none. */
+  readonly jti?: string;
+  /** Where the keys are found, for validators that know OpenID Connect. Default none. */
+  readonly issuer?: string;
+  /** More claims, JSON. */
+  readonly claims?: Readonly<Record<string, unknown>>;
+}): Promise<SignedToken> {
+  const audience = checkAudiences(o.audience);
+  checkClaims(o.claims ?? {});
   if (o.id.path === '') throw new AppError('invalid', 'A trust domain has no JWT-SVID; only its workloads do.');
+  const { iat, exp } = tokenValidity(o);
+  const claims = {
+    ...o.claims,
+    sub: o.id.uri,
+    aud: audience,
+    iat,
+    exp,
+    ...(o.issuer === undefined ? {} : { iss: o.issuer }),
+    ...(o.jti === undefined ? {} : { jti: o.jti }),
+  };
+  const token = await signCompact({ alg: algorithm, kid: o.kid, typ: 'JWT' }, claims, o.privateKey);
+  checkOwnToken(token, o.id, audience, exp);
+  return { token, issuedAt: iat * 1000, expiresAt: exp * 1000 };
+}
+
+/**
+ * Whole seconds since the epoch from which and until when a token holds.
+ *
+ * @throws AppError `invalid` for a lifetime that is no whole number of seconds; `unavailable` when `notAfter` has passed
+ */
+export function tokenValidity(o: { readonly now: number; readonly ttlSeconds: number; readonly notAfter?: number }): {
+  readonly iat: number;
+  readonly exp: number;
+} {
   if (!Number.isSafeInteger(o.ttlSeconds) || o.ttlSeconds < 1) {
     throw new AppError('invalid', 'The lifetime of a token must be a whole number of seconds, at least one.');
   }
   const iat = Math.floor(o.now / 1000);
-  const exp = iat + o.ttlSeconds;
-  const claims = { sub: o.id.uri, aud: [o.audience], iat, exp, ...(o.jti === undefined ? {} : { jti: o.jti }) };
-  const token = signCompact({ alg: algorithm, kid: o.kid, typ: 'JWT' }, claims, o.privateKey);
-  return { token, issuedAt: iat * 1000, expiresAt: exp * 1000 };
+  const exp = Math.min(iat + o.ttlSeconds, Math.floor((o.notAfter ?? Number.POSITIVE_INFINITY) / 1000));
+  if (exp <= iat) throw new AppError('unavailable', 'The key that signs tokens has ended.');
+  return { iat, exp };
 }
 
 /**
@@ -66,9 +111,15 @@ export async function verifyJwtSvid(
     /** Milliseconds since the epoch. */
     readonly now: number;
   },
-): Promise<{ readonly id: SpiffeId; readonly audience: readonly string[]; readonly expiresAt: number }> {
+): Promise<{
+  readonly id: SpiffeId;
+  readonly audience: readonly string[];
+  readonly expiresAt: number;
+  /** All claims, as they stand in the token. */
+  readonly claims: Readonly<Record<string, unknown>>;
+}> {
   try {
-    const key = findKey(readHeader(token), readSubject(token), o.bundle);
+    const key = findKey(readHeader(token, ['JWT', 'JOSE', undefined]), readSubject(token), o.bundle);
     const { payload } = await jwtVerify(token, key, {
       algorithms: [algorithm],
       audience: [...o.audiences],
@@ -80,6 +131,7 @@ export async function verifyJwtSvid(
       id: readWorkload(payload.sub),
       audience: readAudience(payload.aud),
       expiresAt: (payload.exp ?? 0) * 1000,
+      claims: Object.freeze(payload),
     });
   } catch (cause) {
     throw new AppError('token-refused', 'The JWT-SVID is not valid here.', { cause });
@@ -104,32 +156,6 @@ export function claimsJwtSvid(token: string, trustDomain: string): boolean {
   }
 }
 
-/**
- * JWS compact serialization (RFC 7515 §3.1) with ES256. Not by jose, which verifies below: it signs through WebCrypto, at three
- * times the cost of the signature itself. Signing has nothing to parse and nothing to choose, so there is little to get wrong.
- */
-function signCompact(header: object, claims: object, privateKey: KeyObject): string {
-  const input = `${base64urlJson(header)}.${base64urlJson(claims)}`;
-  const signature = sign('sha256', Buffer.from(input, 'latin1'), privateKey);
-  return `${input}.${joseSignature(signature).toString('base64url')}`;
-}
-
-function base64urlJson(value: object): string {
-  return Buffer.from(JSON.stringify(value), 'utf8').toString('base64url');
-}
-
-/** From X.509's form of an ECDSA signature to that of RFC 7518 §3.4: r and s, 32 bytes each. */
-function joseSignature(signature: Buffer): Buffer {
-  const out = Buffer.alloc(64);
-  const pair = openDer(signature, { maxBytes: 72 }).next(Tag.sequence).children();
-  const r = pair.next(Tag.integer).unsigned();
-  const s = pair.next(Tag.integer).unsigned();
-  if (r.length > 32 || s.length > 32) throw new AppError('internal', 'The key that signs JWT-SVIDs is not P-256.');
-  r.copy(out, 32 - r.length);
-  s.copy(out, 64 - s.length);
-  return out;
-}
-
 /** @throws AppError `invalid` */
 export function checkAudience(audience: string): void {
   if (audience === '' || Buffer.byteLength(audience) > MAX_AUDIENCE_BYTES) {
@@ -137,28 +163,49 @@ export function checkAudience(audience: string): void {
   }
 }
 
-/** Rules of JWT-SVID.md §2 that a JOSE library does not have: no header but three, and a key id. */
-function readHeader(token: string): { readonly kid: string } {
-  checkCompact(token);
-  const header = decodeProtectedHeader(token);
-  for (const name of Object.keys(header)) if (!headerNames.includes(name)) throw refuse(`header ${name}`);
-  if (header.alg !== algorithm) throw refuse('alg');
-  if (header.typ !== undefined && header.typ !== 'JWT' && header.typ !== 'JOSE') throw refuse('typ');
-  if (typeof header.kid !== 'string' || header.kid === '') throw refuse('kid');
-  return { kid: header.kid };
+/**
+ * Without empty names and repetitions.
+ *
+ * @throws AppError `invalid` when none is left, or too many, or one is too long
+ */
+export function checkAudiences(audience: readonly string[]): readonly string[] {
+  const names = [...new Set(audience)].filter((name) => name !== '');
+  if (names.length === 0) throw new AppError('invalid', 'A token is for somebody: give at least one audience.');
+  if (names.length > MAX_AUDIENCES) {
+    throw new AppError('invalid', `A token has at most ${MAX_AUDIENCES} audiences.`);
+  }
+  for (const name of names) checkAudience(name);
+  return names;
+}
+
+/** @throws AppError `invalid` for claims that are reserved or too long */
+export function checkClaims(claims: Readonly<Record<string, unknown>>): void {
+  const reserved = Object.keys(claims).find((name) => reservedClaims.includes(name));
+  if (reserved !== undefined) {
+    throw new AppError('invalid', `The claim ${reserved} is set by Writ. Give the custom claim another name.`);
+  }
+  if (Buffer.byteLength(JSON.stringify(claims)) > MAX_CLAIMS_BYTES) {
+    throw new AppError('invalid', `Custom claims have at most ${MAX_CLAIMS_BYTES} bytes as JSON.`);
+  }
+}
+
+/** What is wrong here is a defect in Writ; the token must not leave the house. */
+function checkOwnToken(token: string, id: SpiffeId, audience: readonly string[], exp: number): void {
+  const claims = ownClaims(token);
+  const aud: unknown = claims.aud;
+  const asOrdered =
+    claims.sub === id.uri && claims.exp === exp && Array.isArray(aud) && aud.join('\0') === audience.join('\0');
+  if (!asOrdered) throw new AppError('internal', 'A JWT-SVID was signed that is not what was asked for.');
+  // Whoever verifies refuses longer ones, and so would Writ.
+  if (token.length > MAX_TOKEN_BYTES) {
+    throw new AppError('invalid', `The token would be longer than ${MAX_TOKEN_BYTES} bytes. Ask for fewer audiences.`);
+  }
 }
 
 /** The identity that the token claims, before anything is verified: it chooses the bundle, nothing else. */
 function readSubject(token: string): SpiffeId {
   checkCompact(token);
   return readWorkload(decodeJwt(token).sub);
-}
-
-function readWorkload(sub: unknown): SpiffeId {
-  if (typeof sub !== 'string') throw refuse('sub');
-  const id = parseSpiffeId(sub);
-  if (id.path === '') throw refuse('sub without a path');
-  return id;
 }
 
 function readAudience(aud: unknown): readonly string[] {
@@ -171,40 +218,9 @@ function readAudience(aud: unknown): readonly string[] {
   );
 }
 
-/** JWS compact serialization (JWT-SVID.md §1), each part in the one spelling that base64url has for it. */
-function checkCompact(token: string): void {
-  if (token.length > MAX_TOKEN_BYTES) throw refuse('length');
-  const parts = token.split('.');
-  if (parts.length !== 3) throw refuse('not compact');
-  for (const part of parts) {
-    // A decoder that ignores stray bits gives one signature several spellings.
-    if (!/^[A-Za-z0-9_-]+$/.test(part) || base64url.encode(base64url.decode(part)) !== part) throw refuse('base64url');
-  }
-}
-
 function findKey(header: { readonly kid: string }, subject: SpiffeId, bundle: TrustBundle): KeyObject {
   if (subject.trustDomain !== bundle.trustDomain) throw refuse('trust domain');
   const jwk = jwtKeys(bundle).find((key) => key.kid === header.kid);
   if (jwk === undefined) throw refuse('unknown kid');
-  return importKey(jwk);
-}
-
-/** A memo of a pure function: keys in a bundle are never changed. */
-const importedKeys = new WeakMap<JWK, KeyObject>();
-
-function importKey(jwk: JWK): KeyObject {
-  let key = importedKeys.get(jwk);
-  if (key === undefined) {
-    if (jwk.kty !== 'EC' || jwk.crv !== 'P-256' || (jwk.alg !== undefined && jwk.alg !== algorithm))
-      throw refuse('key type');
-    // Only the public members: a bundle that carries a private key by mistake must not make it usable here.
-    const { kty, crv, x, y } = jwk;
-    key = createPublicKey({ key: { kty, crv, x, y } as JWK & Record<string, unknown>, format: 'jwk' });
-    importedKeys.set(jwk, key);
-  }
-  return key;
-}
-
-function refuse(why: string): AppError {
-  return new AppError('invalid', `JWT-SVID: ${why}`);
+  return importJwk(jwk);
 }

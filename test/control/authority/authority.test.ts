@@ -327,7 +327,7 @@ describe('a JWT-SVID', () => {
 
   it('verifies with the bundle, and with jose against the public keys', async () => {
     const { authority, clock } = await open();
-    const { token, issuedAt, expiresAt } = await authority.signJwt({ id, audience });
+    const { token, issuedAt, expiresAt } = await authority.signJwt({ id, audience: [audience] });
     expect([issuedAt, expiresAt]).toEqual([clock.now(), clock.now() + 300 * second]);
     const bundle = authority.bundle.current;
     expect(await verifyJwtSvid(token, { audiences: [audience], bundle, now: clock.now() })).toMatchObject({ id });
@@ -342,7 +342,7 @@ describe('a JWT-SVID', () => {
     const { authority } = await open();
     const ids = await Promise.all(
       Array.from({ length: 50 }, async () => {
-        const { token } = await authority.signJwt({ id, audience });
+        const { token } = await authority.signJwt({ id, audience: [audience] });
         return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()).jti;
       }),
     );
@@ -351,17 +351,22 @@ describe('a JWT-SVID', () => {
 
   it('lives as long as was asked for, up to an hour', async () => {
     const { authority, clock } = await open();
-    expect((await authority.signJwt({ id, audience, ttlSeconds: 3600 })).expiresAt).toBe(clock.now() + hour);
+    expect((await authority.signJwt({ id, audience: [audience], ttlSeconds: 3600 })).expiresAt).toBe(
+      clock.now() + hour,
+    );
     for (const ttlSeconds of [0, 3601, 0.5]) {
-      await expectAppError(authority.signJwt({ id, audience, ttlSeconds }), 'invalid', /1 to 3600/);
+      await expectAppError(authority.signJwt({ id, audience: [audience], ttlSeconds }), 'invalid', /1 to 3600/);
     }
   });
 
   it('is not signed for another trust domain or the control plane, nor for nobody', async () => {
     const { authority } = await open();
-    await expectAppError(authority.signJwt({ id: parseSpiffeId('spiffe://other.org/a'), audience }), 'invalid');
-    await expectAppError(authority.signJwt({ id: controlPlaneId('example.org'), audience }), 'forbidden');
-    await expectAppError(authority.signJwt({ id, audience: '' }), 'invalid', /audience/);
+    await expectAppError(
+      authority.signJwt({ id: parseSpiffeId('spiffe://other.org/a'), audience: [audience] }),
+      'invalid',
+    );
+    await expectAppError(authority.signJwt({ id: controlPlaneId('example.org'), audience: [audience] }), 'forbidden');
+    await expectAppError(authority.signJwt({ id, audience: [''] }), 'invalid', /audience/);
   });
 });
 

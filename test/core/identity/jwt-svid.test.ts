@@ -17,7 +17,7 @@ const id = workloadId('example.org', 'shop', 'web');
 const audience = 'https://billing.example';
 
 const issue = (o: Partial<Parameters<typeof signJwtSvid>[0]> = {}) =>
-  signJwtSvid({ id, audience, kid: jwt.kid, privateKey: jwt.privateKey, now, ttlSeconds: 300, ...o });
+  signJwtSvid({ id, audience: [audience], kid: jwt.kid, privateKey: jwt.privateKey, now, ttlSeconds: 300, ...o });
 const verify = (token: string, o: { audiences?: readonly string[]; bundle?: TrustBundle; now?: number } = {}) =>
   verifyJwtSvid(token, { audiences: [audience], bundle, now, ...o });
 
@@ -78,12 +78,12 @@ describe('a JWT-SVID that Writ signs', () => {
 
   it('is verified by Writ', async () => {
     const { token, expiresAt } = await issue();
-    expect(await verify(token)).toEqual({ id, audience: [audience], expiresAt });
+    expect(await verify(token)).toMatchObject({ id, audience: [audience], expiresAt, claims: { sub: id.uri } });
   });
 
   it('is not made for nobody, for too long a name, without a path or without a lifetime', async () => {
-    await expectAppError(issue({ audience: '' }), 'invalid', /1 to 1024 bytes/);
-    await expectAppError(issue({ audience: 'ü'.repeat(513) }), 'invalid', /1 to 1024 bytes/);
+    await expectAppError(issue({ audience: ['', ''] }), 'invalid', /at least one audience/);
+    await expectAppError(issue({ audience: ['ü'.repeat(513)] }), 'invalid', /1 to 1024 bytes/);
     await expectAppError(issue({ id: parseSpiffeId('spiffe://example.org') }), 'invalid', /no JWT-SVID/);
     for (const ttlSeconds of [0, -1, 1.5, Number.NaN])
       await expectAppError(issue({ ttlSeconds }), 'invalid', /lifetime/);

@@ -124,7 +124,13 @@ test('a call on a connection whose certificate has expired meanwhile is refused,
 
 async function tokenFor(audience: string, pair: Awaited<ReturnType<typeof startPair>>, subject = WEB): Promise<string> {
   const { jwt } = pair.authority;
-  const issued = await signJwtSvid({ id: parseSpiffeId(subject), audience, ...jwt, now: Date.now(), ttlSeconds: 300 });
+  const issued = await signJwtSvid({
+    id: parseSpiffeId(subject),
+    audience: [audience],
+    ...jwt,
+    now: Date.now(),
+    ttlSeconds: 300,
+  });
   return issued.token;
 }
 
