@@ -39,6 +39,8 @@ export interface Reply<T> {
 export class RemoteError extends AppError {
   readonly status: number;
   readonly requestId: string | undefined;
+  /** Address of the server's page about error codes, each of which is a fragment there; if it said that it has one. */
+  readonly errorsPage: string | undefined;
 
   constructor(status: number, problem: ProblemLike, retryAfter: number | undefined) {
     super(problem.code, problem.detail, {
@@ -47,11 +49,18 @@ export class RemoteError extends AppError {
     });
     this.status = status;
     this.requestId = problem.requestId;
+    this.errorsPage = problem.errorsPage;
   }
 
   /** The same, where a command knows better than the server what it means to its user. */
-  as(code: ErrorCode): RemoteError {
-    const said = { code, detail: this.message, errors: this.details, requestId: this.requestId };
+  as(o: { readonly code?: ErrorCode; readonly message?: string; readonly details?: readonly Finding[] }): RemoteError {
+    const said = {
+      code: o.code ?? this.code,
+      detail: o.message ?? this.message,
+      errors: o.details ?? this.details,
+      requestId: this.requestId,
+      errorsPage: this.errorsPage,
+    };
     return new RemoteError(this.status, said, this.retryAfterSeconds);
   }
 }
@@ -64,6 +73,7 @@ interface ProblemLike {
   readonly detail: string;
   readonly errors: readonly Finding[];
   readonly requestId: string | undefined;
+  readonly errorsPage: string | undefined;
 }
 
 /** REST, with a deadline on every call and every failure as an AppError. */
@@ -130,7 +140,7 @@ export class Client {
         ...(signals.length === 0 ? {} : { signal: AbortSignal.any(signals) }),
       }),
     );
-    if (!response.ok) throw await remoteError(response);
+    if (!response.ok) throw await remoteError(response, this.target.url);
     return response;
   }
 
@@ -153,7 +163,13 @@ export class Client {
   #unreachable(cause: unknown): unknown {
     const where = this.target.url.origin;
     if (cause instanceof Error && cause.name === 'TimeoutError') {
-      return new AppError('deadline-exceeded', `The control plane at ${where} did not answer in time.`, { cause });
+      return new AppError(
+        'deadline-exceeded',
+        `The control plane at ${where} did not answer in time. Try again, or see how it is: writ check`,
+        {
+          cause,
+        },
+      );
     }
     if (cause instanceof Error && cause.name === 'AbortError') return cause;
     return new AppError(
@@ -188,7 +204,7 @@ const reasons: Readonly<Record<string, string>> = {
 };
 
 /** Reads problem+json as it comes: whatever is missing has a stand-in, since a proxy may answer in the server's place. */
-async function remoteError(response: Response): Promise<RemoteError> {
+async function remoteError(response: Response, server: URL): Promise<RemoteError> {
   const said = parseJson(await response.text().catch(() => ''));
   const problem = typeof said === 'object' && said !== null ? (said as Record<string, unknown>) : {};
   const code = isErrorCode(problem.code) ? problem.code : codeOf(response.status);
@@ -205,9 +221,21 @@ async function remoteError(response: Response): Promise<RemoteError> {
       detail,
       errors: findings(problem.errors),
       requestId: typeof requestId === 'string' ? requestId : undefined,
+      errorsPage: errorsPageOf(problem.type, code, server),
     },
     Number.isFinite(retryAfter) ? retryAfter : undefined,
   );
+}
+
+/**
+ * The type of a problem is a reference, relative to the request (RFC 9457 §3.1.1), to the paragraph about its code. Only a
+ * page of the same server is named to the user: what answers in its place could point anywhere.
+ */
+function errorsPageOf(type: unknown, code: ErrorCode, server: URL): string | undefined {
+  if (typeof type !== 'string' || !URL.canParse(type, server.href)) return undefined;
+  const named = new URL(type, server);
+  const page = `${server.origin}/docs/errors`;
+  return named.href === `${page}#${code}` ? page : undefined;
 }
 
 function codeOf(status: number): ErrorCode {

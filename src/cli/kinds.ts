@@ -1,3 +1,4 @@
+import { Argument } from 'commander';
 import { AppError } from '../base/errors.ts';
 import { didYouMean } from '../base/suggest.ts';
 import type { EntryObject, JoinTokenObject, PageOf, PolicyObject, ProxyObject } from './api.ts';
@@ -16,8 +17,10 @@ export interface Kind<T> {
   readonly view: View<T>;
   /** Whether the list can be limited to a namespace by the server. */
   readonly namespaced: boolean;
-  /** Whether `item` is the one that `reference` means. */
-  is(item: T, reference: string): boolean;
+  /** Whether the list can be limited by the labels of its objects. */
+  readonly labelled: boolean;
+  /** Every reference that means `item`, the one that people use first. Texts of the server: not to be trusted. */
+  names(item: T): readonly string[];
   /** Path of one, if `reference` alone is enough to build it. */
   pathOf?(reference: string): string | undefined;
   /** Path of one that has been read; absent for a kind that cannot be deleted. */
@@ -32,6 +35,7 @@ const policy: Kind<PolicyObject> = {
   reference: 'NAMESPACE/NAME',
   path: '/v1/policies',
   namespaced: true,
+  labelled: true,
   view: {
     columns: [
       { head: 'NAMESPACE', cell: (p) => p.metadata.namespace },
@@ -48,7 +52,7 @@ const policy: Kind<PolicyObject> = {
     // What `apply` takes back, comments included.
     yaml: (p) => p.source,
   },
-  is: (p, reference) => `${p.metadata.namespace}/${p.metadata.name}` === reference,
+  names: (p) => [`${p.metadata.namespace}/${p.metadata.name}`],
   pathOf: (reference) => {
     const [namespace, name, ...more] = reference.split('/');
     if (!namespace || !name || more.length > 0) return undefined;
@@ -71,6 +75,7 @@ const entry: Kind<EntryObject> = {
   reference: 'ID or NAMESPACE/SERVICE',
   path: '/v1/entries',
   namespaced: true,
+  labelled: true,
   view: {
     columns: [
       { head: 'ID', cell: (e) => e.id },
@@ -84,7 +89,7 @@ const entry: Kind<EntryObject> = {
     ],
     name: (e) => `entry/${e.id}`,
   },
-  is: (e, reference) => [e.id, e.spiffeId, shortName(e.spiffeId)].includes(reference),
+  names: (e) => [shortName(e.spiffeId), e.id, e.spiffeId],
   pathOf: (reference) => (isUuid(reference) ? `/v1/entries/${reference}` : undefined),
   deletePath: (e) => `/v1/entries/${encodeURIComponent(e.id)}`,
   revision: (e) => e.revision,
@@ -96,6 +101,7 @@ const proxy: Kind<ProxyObject> = {
   reference: 'INSTANCE or NAMESPACE/SERVICE',
   path: '/v1/proxies',
   namespaced: false,
+  labelled: false,
   view: {
     columns: [
       { head: 'WORKLOAD', cell: (p) => shortName(p.spiffeId) },
@@ -110,7 +116,7 @@ const proxy: Kind<ProxyObject> = {
     ],
     name: (p) => `proxy/${p.instanceId}`,
   },
-  is: (p, reference) => [p.instanceId, p.spiffeId, shortName(p.spiffeId)].includes(reference),
+  names: (p) => [shortName(p.spiffeId), p.instanceId, p.spiffeId],
 };
 
 const joinToken: Kind<JoinTokenObject> = {
@@ -119,6 +125,7 @@ const joinToken: Kind<JoinTokenObject> = {
   reference: 'ID',
   path: '/v1/join-tokens',
   namespaced: false,
+  labelled: false,
   view: {
     columns: [
       { head: 'ID', cell: (t) => t.id },
@@ -130,7 +137,7 @@ const joinToken: Kind<JoinTokenObject> = {
     ],
     name: (t) => `join-token/${t.id}`,
   },
-  is: (t, reference) => t.id === reference,
+  names: (t) => [t.id],
   deletePath: (t) => `/v1/join-tokens/${encodeURIComponent(t.id)}`,
 };
 
@@ -142,6 +149,18 @@ export type AnyKind = Kind<unknown>;
 const all = Object.values(kinds) as unknown as readonly AnyKind[];
 
 export const kindNames: readonly string[] = all.map((kind) => kind.plural);
+
+/** Those of which one can be deleted. */
+export const deletableKinds: readonly string[] = all
+  .filter((kind) => kind.deletePath !== undefined)
+  .map((kind) => kind.singular);
+
+/** `<kind>` on a command line; `known` are completed and listed by --help, and `parseKind` judges what is given. */
+export function kindArgument(known: readonly string[]): Argument {
+  const argument = new Argument('<kind>');
+  argument.argChoices = [...known];
+  return argument;
+}
 
 /** By its singular or plural. Throws `usage` for an unknown one. */
 export function parseKind(text: string): AnyKind {
@@ -155,13 +174,28 @@ export function parseKind(text: string): AnyKind {
   );
 }
 
-/** Every object of a kind, page by page. */
-export async function listAll<T>(client: Client, kind: Kind<T>, namespace: string | undefined): Promise<readonly T[]> {
+/** What limits a list. */
+export interface Limits {
+  readonly namespace?: string | undefined;
+  /** A selector of labels as Kubernetes writes them: `app=web,tier!=test`. */
+  readonly selector?: string | undefined;
+}
+
+/** Every object of a kind, page by page. Throws `usage` for a selector where objects have no labels. */
+export async function listAll<T>(client: Client, kind: Kind<T>, limits: Limits): Promise<readonly T[]> {
+  const { namespace, selector } = limits;
+  if (selector !== undefined && !kind.labelled) {
+    throw new AppError(
+      'usage',
+      `${capital(kind.plural)} have no labels, so -l cannot select among them. Leave it out.`,
+    );
+  }
   const items: T[] = [];
   let cursor: string | undefined;
   do {
     const query = {
       ...(kind.namespaced && namespace !== undefined && { namespace }),
+      ...(selector !== undefined && { labelSelector: selector }),
       ...(kind === (proxy as Kind<unknown>) ? {} : { limit: 500, cursor }),
     };
     const { body } = await client.call<PageOf<T>>({ method: 'GET', path: kind.path, query });
@@ -176,12 +210,12 @@ export async function findOne<T>(client: Client, kind: Kind<T>, reference: strin
   const path = kind.pathOf?.(reference);
   if (path !== undefined) return (await client.call<T>({ method: 'GET', path })).body;
   const namespace = /^([^/:]+)\/[^/]+$/.exec(reference)?.[1];
-  const found = (await listAll(client, kind, namespace)).filter((item) => kind.is(item, reference));
+  const found = (await listAll(client, kind, { namespace })).filter((item) => kind.names(item).includes(reference));
   const [first, ...others] = found;
   if (first === undefined) {
     throw new AppError(
       'not-found',
-      `There is no ${kind.singular} ${JSON.stringify(reference)}; it is named by ${kind.reference}.`,
+      `There is no ${kind.singular} ${JSON.stringify(reference)}; it is named by ${kind.reference}. List what there is: writ get ${kind.plural}`,
     );
   }
   if (others.length > 0) {
@@ -189,6 +223,10 @@ export async function findOne<T>(client: Client, kind: Kind<T>, reference: strin
     throw new AppError('conflict', `${reference} means ${found.length} ${kind.plural}: ${names}. Name one of them.`);
   }
   return first;
+}
+
+function capital(text: string): string {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`;
 }
 
 function isUuid(text: string): boolean {

@@ -1,18 +1,11 @@
 import { stringify } from 'yaml';
-import { AppError } from '../base/errors.ts';
 import type { Column } from './table.ts';
 import { table } from './table.ts';
 import type { World } from './world.ts';
 
+/** All that lists of objects are written in; a command may know fewer. */
 export const formats = ['table', 'wide', 'json', 'yaml', 'name'] as const;
 export type Format = (typeof formats)[number];
-
-export function parseFormat(text: string): Format {
-  const found = formats.find((format) => format === text);
-  if (found === undefined)
-    throw new AppError('usage', `-o must be ${formats.join(', ')}, not ${JSON.stringify(text)}.`);
-  return found;
-}
 
 /** How the objects of one kind are shown. */
 export interface View<T> {

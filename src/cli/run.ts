@@ -1,13 +1,13 @@
 import { Command, CommanderError } from 'commander';
 import type { Schema } from '../base/config.ts';
 import { configReference } from '../base/config.ts';
-import { AppError, toAppError } from '../base/errors.ts';
+import { toAppError } from '../base/errors.ts';
 import { exitCode } from '../wire/errors.ts';
 import { CurlShown } from './client.ts';
-import type { GlobalOptions } from './options.ts';
-import { addGlobalOptions } from './options.ts';
-import { reportError } from './report.ts';
-import { styleFor } from './style.ts';
+import { COMPLETE, complete } from './complete/complete.ts';
+import { addGlobalOptions, refuseCurl } from './options.ts';
+import { ERRORS_PAGE, reportError } from './report.ts';
+import { colourChoices, styleFor } from './style.ts';
 import type { World } from './world.ts';
 
 /** A command that runs a part of Writ; what it does comes from outside this room. */
@@ -16,6 +16,8 @@ export interface ServiceCommand {
   readonly summary: string;
   /** Its settings, each of which becomes a flag. */
   readonly schema: Schema;
+  /** An error of it is one line, without the reference to the page of its code. */
+  readonly oneLineErrors?: boolean;
   /** Flags that are no settings, such as `--ephemeral`. */
   readonly flags?: readonly { readonly usage: string; readonly description: string; readonly hidden?: boolean }[];
   run(flags: Readonly<Record<string, string | boolean | readonly string[] | undefined>>): Promise<void>;
@@ -28,9 +30,19 @@ export async function runCli(
   services: readonly ServiceCommand[],
 ): Promise<number> {
   let status = 0;
-  const program = await buildProgram(argv, world, services, () => {
-    status = 1;
+  let oneLine = false;
+  const program = await buildProgram(argv, world, services, {
+    failed: () => {
+      status = 1;
+    },
+    runs: (service) => {
+      oneLine = service.oneLineErrors === true;
+    },
   });
+  if (argv[0] === COMPLETE) {
+    await complete(program, argv.slice(argv[1] === '--' ? 2 : 1), world);
+    return 0;
+  }
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return status;
@@ -41,7 +53,7 @@ export async function runCli(
     // commander has told already what is wrong; with status 0 it was asked for help.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCode('usage');
     const known = toAppError(error);
-    world.stderr(reportError(known, stderrStyle(argv, world)));
+    world.stderr(reportError(known, stderrStyle(argv, world), { oneLine }));
     if (known.code === 'internal')
       world.stderr(`${known.cause instanceof Error ? known.cause.stack : String(known.cause)}\n`);
     return exitCode(known.code);
@@ -52,7 +64,7 @@ async function buildProgram(
   argv: readonly string[],
   world: World,
   services: readonly ServiceCommand[],
-  failed: () => void,
+  tell: { readonly failed: () => void; readonly runs: (service: ServiceCommand) => void },
 ): Promise<Command> {
   const program = new Command('writ')
     .description('A zero-trust service-mesh control plane.')
@@ -60,19 +72,19 @@ async function buildProgram(
     .exitOverride()
     .configureOutput({ writeOut: (text) => world.stdout(text), writeErr: (text) => world.stderr(text) })
     .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('(add --help for how it is used)');
+    .showHelpAfterError(`  Add --help for how it is used.\n  more: ${ERRORS_PAGE}#usage`);
   addGlobalOptions(program);
-  for (const service of services) addService(program, service);
+  for (const service of services) addService(program, service, tell.runs);
   // A server or sidecar starts faster, and holds less, without what only people use.
   if (!services.some((service) => service.name === argv[0])) {
     const { addCommands } = await import('./commands/all.ts');
-    addCommands(program, world, failed);
+    addCommands(program, world, tell.failed);
   }
   return program;
 }
 
 /** Every setting becomes a flag; they are checked by the schema, not by commander, so that all problems come at once. */
-function addService(program: Command, service: ServiceCommand): void {
+function addService(program: Command, service: ServiceCommand, runs: (service: ServiceCommand) => void): void {
   const command = program.command(service.name).description(service.summary);
   // Forms and meanings of settings are too long for two columns.
   command.configureHelp({
@@ -100,12 +112,8 @@ function addService(program: Command, service: ServiceCommand): void {
     command.addHelpText('after', sourcesHelp(service.schema));
   }
   command.action(async () => {
-    if (command.optsWithGlobals<GlobalOptions>().curl === true) {
-      throw new AppError(
-        'usage',
-        `--curl shows calls to the control plane, and \`writ ${service.name}\` is not one. Leave --curl out.`,
-      );
-    }
+    runs(service);
+    refuseCurl(command, service.name);
     await service.run(command.opts());
   });
 }
@@ -125,7 +133,7 @@ function indent(text: string): string {
 function stderrStyle(argv: readonly string[], world: World) {
   const at = argv.findIndex((word) => word === '--color' || word.startsWith('--color='));
   const wish = at < 0 ? 'auto' : (argv[at]?.split('=')[1] ?? argv[at + 1] ?? 'auto');
-  return styleFor(['always', 'never'].includes(wish) ? wish : 'auto', {
+  return styleFor(colourChoices.find((choice) => choice === wish) ?? 'auto', {
     ...world,
     stdoutIsTerminal: world.interactive,
   });

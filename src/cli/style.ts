@@ -1,4 +1,3 @@
-import { AppError } from '../base/errors.ts';
 import type { World } from './world.ts';
 
 /** Colours, or the text as it is. */
@@ -25,12 +24,15 @@ export const colourStyle: Style = {
   bold: code(1, 22),
 };
 
+export const colourChoices = ['auto', 'always', 'never'] as const;
+
 /** `--color` always, never or auto: auto colours a terminal unless NO_COLOR (no-color.org) or TERM=dumb says otherwise. */
-export function styleFor(choice: string, world: Pick<World, 'env' | 'stdoutIsTerminal'>): Style {
+export function styleFor(
+  choice: (typeof colourChoices)[number],
+  world: Pick<World, 'env' | 'stdoutIsTerminal'>,
+): Style {
   if (choice === 'always') return colourStyle;
   if (choice === 'never') return plainStyle;
-  if (choice !== 'auto')
-    throw new AppError('usage', `--color must be auto, always or never, not ${JSON.stringify(choice)}.`);
   const wanted = (world.env.NO_COLOR ?? '') === '' && world.env.TERM !== 'dumb' && world.stdoutIsTerminal;
   return wanted ? colourStyle : plainStyle;
 }

@@ -23,6 +23,7 @@ function services(world: World): readonly ServiceCommand[] {
       name: 'dev',
       summary: 'Run a control plane and a demo mesh on this machine, for trying out.',
       schema: devSchema,
+      oneLineErrors: true,
       run: async (flags) => {
         const { runDev } = await import('./dev.ts');
         await runDev(await sources(flags, world), world);

@@ -99,6 +99,34 @@ describe('apply', () => {
     expect((await cli.rest.policies.list({ limit: 10 })).items).toEqual([]);
   });
 
+  it('with --dry-run shows what is wrong all the same, with request id and page', async () => {
+    const cli = await connect({
+      fetch: (url, init) =>
+        init?.method === 'PUT'
+          ? Promise.resolve(
+              Response.json(
+                { code: 'forbidden', detail: 'No.', requestId: 'r-1', type: '/docs/errors#forbidden' },
+                { status: 403 },
+              ),
+            )
+          : fetch(url, init),
+    });
+    await cli.file('a.yaml', policyText('a'));
+    expect(await cli.run('apply', '--dry-run', '-f', 'a.yaml')).toEqual({
+      status: 4,
+      stdout: '',
+      stderr: `error: policy/shop/a (a.yaml:1): No.\n  request id r-1\n  more: ${cli.url}/docs/errors#forbidden\n`,
+    });
+    await cli.file('b.yaml', policyText('b'));
+    const { stderr } = await cli.run('apply', '-f', 'a.yaml', '-f', 'b.yaml');
+    expect(stderr).toBe(
+      'error: 2 of 2 policies were not applied.\n' +
+        '  policy/shop/a (a.yaml:1): No. (request id r-1)\n' +
+        '  policy/shop/b (b.yaml:1): No. (request id r-1)\n' +
+        '  more: docs/errors.md#forbidden\n',
+    );
+  });
+
   it('with --curl prints a call for each document, the token as a file, and makes none', async () => {
     const cli = await connect();
     await cli.file('a.yaml', `${policyText('a')}---\n${policyText('b')}`);

@@ -6,6 +6,8 @@ import { promisify } from 'node:util';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { Client, RemoteError } from '../../src/cli/client.ts';
 import { quote } from '../../src/cli/curl.ts';
+import { reportError } from '../../src/cli/report.ts';
+import { plainStyle } from '../../src/cli/style.ts';
 import { expectAppError } from '../support/errors.ts';
 import { itWithTools } from '../support/tools.ts';
 import { connect } from './server.ts';
@@ -50,6 +52,28 @@ describe('client', () => {
       code as 'invalid',
       new RegExp(`answered ${status}`),
     );
+  });
+
+  it.each([
+    ['/docs/errors#not-found', true],
+    ['http://HOST/docs/errors#not-found', true],
+    ['urn:writ:error:not-found', false],
+    ['about:blank', false],
+    // What answers in the place of the server must not send the user elsewhere.
+    ['//elsewhere.example/docs/errors#not-found', false],
+    ['http://you@HOST/docs/errors#not-found', false],
+    ['/docs/errors#usage', false],
+    ['/docs/errors?x#not-found', false],
+    ['/elsewhere#not-found', false],
+    [7, false],
+  ])('a problem of type %j names the page of its code: %s', async (type, named) => {
+    const client = await clientOf((request, response) => {
+      const reference = typeof type === 'string' ? type.replace('HOST', request.headers.host ?? '') : type;
+      response.writeHead(404).end(JSON.stringify({ type: reference, code: 'not-found', detail: 'No.' }));
+    });
+    const error = await expectAppError(client.call({ method: 'GET', path: '/v1/x' }), 'not-found');
+    const page = named ? `${client.target.url.origin}/docs/errors` : 'docs/errors.md';
+    expect(reportError(error, plainStyle)).toBe(`error: No.\n  more: ${page}#not-found\n`);
   });
 
   it('does not follow a redirect: the token would go with it', async () => {

@@ -56,7 +56,7 @@ describe('which control plane', () => {
     const { status, stderr } = await cli.run('get', 'policies');
     expect(status).toBe(2);
     expect(stderr).toBe(
-      'error: No control plane is named, and no `writ dev` has run here. Start a local one with `npm start`, or name another with --addr.\n',
+      'error: No control plane is named, and no `writ dev` has run here. Start a local one with `npm start`, or name another with --addr.\n  more: docs/errors.md#usage\n',
     );
   });
 
@@ -69,8 +69,25 @@ describe('which control plane', () => {
     const { status, stderr } = await cli.run('get', 'policies');
     expect(status).toBe(3);
     expect(stderr).toBe(
-      `error: Cannot reach the control plane at ${addr}: nothing listens there. \`writ dev\` is not running here. Start it: npm start\n`,
+      `error: Cannot reach the control plane at ${addr}: nothing listens there. \`writ dev\` is not running here. Start it: npm start\n  more: docs/errors.md#unavailable\n`,
     );
+  });
+
+  it.each([
+    ['context', 'save'],
+    ['context', 'show'],
+    ['context', 'forget'],
+    ['completion', 'bash'],
+    ['version', '--client'],
+  ])('%s %s calls nothing, so --curl is wrong usage and nothing happens', async (...argv) => {
+    const cli = await connect();
+    await cli.run('context', 'save');
+    const file = join(cli.cwd, 'home/.config/writ/context.json');
+    const before = await stat(file);
+    const { status, stdout, stderr } = await cli.run(...argv, '--curl', '--addr', 'http://127.0.0.1:9');
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr).toContain(`and \`writ ${argv.join(' ')}`.replace(' bash', ''));
+    expect((await stat(file)).mtimeMs).toBe(before.mtimeMs);
   });
 
   it('is saved in a file that names the token file and holds no token', async () => {

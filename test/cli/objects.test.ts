@@ -96,7 +96,7 @@ describe('get', () => {
     const missing = await cli.run('get', 'entry', 'shop/nobody');
     expect([missing.status, missing.stderr]).toEqual([
       1,
-      'error: There is no entry "shop/nobody"; it is named by ID or NAMESPACE/SERVICE.\n',
+      'error: There is no entry "shop/nobody"; it is named by ID or NAMESPACE/SERVICE. List what there is: writ get entries\n  more: docs/errors.md#not-found\n',
     ]);
   });
 
@@ -104,9 +104,13 @@ describe('get', () => {
     const cli = await connect();
     const { status, stderr } = await cli.run('entry', 'create', 'shop/web', '--x509-ttl', '1s');
     expect(status).toBe(1);
-    expect(stderr).toMatch(
-      /^error: .*x509TtlSeconds.*\n {2}request id \S+\n {2}more: docs\/errors\.md#invalid-document\n$/,
-    );
+    const [error, ...rest] = stderr.split('\n');
+    expect(error).toMatch(/^error: .*x509TtlSeconds/);
+    expect(rest).toEqual([
+      expect.stringMatching(/^ {2}request id \S+$/),
+      `  more: ${cli.url}/docs/errors#invalid-document`,
+      '',
+    ]);
   });
 
   it('makes text of others harmless for the terminal', async () => {
@@ -131,7 +135,9 @@ describe('get', () => {
     cli.rest.proxies.push(proxy(), proxy({ instanceId: 'i-2' }));
     const { status, stderr } = await cli.run('get', 'proxy', 'shop/web');
     expect(status).toBe(5);
-    expect(stderr).toBe('error: shop/web means 2 proxies: i-1, i-2. Name one of them.\n');
+    expect(stderr).toBe(
+      'error: shop/web means 2 proxies: i-1, i-2. Name one of them.\n  more: docs/errors.md#conflict\n',
+    );
   });
 
   it.each([
@@ -139,7 +145,7 @@ describe('get', () => {
       ['get', 'polices'],
       'There is no kind "polices"; there are policies, entries, proxies, join-tokens. Did you mean policies?',
     ],
-    [['get', 'policies', '-o', 'xml'], '-o must be table, wide, json, yaml, name, not "xml".'],
+    [['get', 'policies', '-o', 'xml'], '-o must be table, wide, json, yaml or name, not "xml".'],
     [['get', 'policy', '../entries'], '"../entries" names no policy: "." and ".." are no names. Give NAMESPACE/NAME.'],
     [['get', 'policy', 'shop/.'], '"." and ".." are no names'],
     [['delete', 'policy', 'shop/..', '--yes'], '"." and ".." are no names'],
@@ -229,6 +235,90 @@ describe('delete', () => {
   });
 });
 
+describe('--dry-run', () => {
+  it('of delete asks nothing, tells what would follow, and deletes nothing', async () => {
+    const cli = await connect();
+    await cli.file('p.yaml', policyText('a'));
+    await cli.run('apply', '-f', 'p.yaml');
+    await cli.run('entry', 'create', 'shop/web');
+    await cli.run('join-token', 'create', 'shop/web');
+    const token = (await cli.run('get', 'join-tokens', '-o', 'name')).stdout.trim().replace('join-token/', '');
+    for (const [kind, reference] of [
+      ['policy', 'shop/a'],
+      ['entry', 'shop/web'],
+      ['join-token', token],
+    ] as const) {
+      const { status, stdout, stderr } = await cli.run('delete', kind, reference, '--dry-run');
+      expect([status, stdout]).toEqual([0, expect.stringMatching(/^\S+ deleted \(dry run\)\n$/)]);
+      if (kind === 'policy')
+        expect(stderr).toBe('policy/shop/a: Calls that only this policy allows are denied from then on.\n');
+      expect((await cli.run('get', kind, reference, '-o', 'name')).status).toBe(0);
+    }
+    expect(cli.questions).toEqual([]);
+  });
+
+  it('of entry create and join-token create shows what would be, and makes neither entry, token nor file', async () => {
+    const cli = await connect();
+    const entry = await cli.run('entry', 'create', 'shop/web', '-l', 'app=web', '--dry-run', '-o', 'json');
+    expect(JSON.parse(entry.stdout)).toMatchObject({ labels: { app: 'web' } });
+    expect([entry.status, entry.stderr]).toEqual([0, 'Dry run: nothing was changed.\n']);
+    expect((await cli.run('get', 'entries', '-o', 'name')).stdout).toBe('');
+    expect((await cli.run('entry', 'create', 'shop/web', '--x509-ttl', '1s', '--dry-run')).status).toBe(1);
+
+    await cli.run('entry', 'create', 'shop/web');
+    expect(await cli.run('join-token', 'create', 'shop/web', '--dry-run', '--out', 'join')).toEqual({
+      status: 0,
+      stdout: '',
+      stderr: 'Dry run: a token for shop/web can be made; none was.\n',
+    });
+    await expect(stat(join(cli.cwd, 'join'))).rejects.toThrow('ENOENT');
+    expect((await cli.run('get', 'join-tokens', '-o', 'name')).stdout).toBe('');
+    const shown = await cli.run('--curl', 'join-token', 'create', 'shop/web', '--dry-run');
+    expect(shown.stdout).toContain('/v1/join-tokens?dryRun=true');
+  });
+});
+
+describe('-l', () => {
+  it('lists only what has the labels, of every kind that has labels', async () => {
+    const cli = await connect();
+    await cli.run('entry', 'create', 'shop/web', '-l', 'app=web', '-l', 'tier=front');
+    await cli.run('entry', 'create', 'shop/db', '-l', 'app=db');
+    await cli.file(
+      'p.yaml',
+      `${policyText('a').replace('  namespace', '  labels: {team: x}\n  namespace')}---\n${policyText('b')}`,
+    );
+    await cli.run('apply', '-f', 'p.yaml');
+    for (const argv of [
+      ['get', 'entries'],
+      ['entry', 'list'],
+    ]) {
+      const { stdout } = await cli.run(...argv, '-l', 'app=web,tier!=back');
+      expect(stdout).toContain('/sa/web');
+      expect(stdout).not.toContain('/sa/db');
+    }
+    expect((await cli.run('get', 'policies', '--selector', 'team=x', '-o', 'name')).stdout).toBe('policy/shop/a\n');
+    expect((await cli.run('get', 'policies', '-l', 'team=y')).stderr).toBe('Nothing found.\n');
+  });
+
+  it.each([
+    [['get', 'proxies', '-l', 'a=b'], 'Proxies have no labels'],
+    [['get', 'policies', 'shop/a', '-l', 'a=b'], '-n and -l choose among all objects'],
+    [['get', 'policies', 'shop/a', '-n', 'shop'], '-n and -l choose among all objects'],
+  ])('%j is wrong usage', async (argv, message) => {
+    const cli = await connect();
+    const { status, stderr } = await cli.run(...argv);
+    expect(status).toBe(2);
+    expect(stderr).toContain(message);
+  });
+
+  it('that is no selector is refused by the server, and the place is told', async () => {
+    const cli = await connect();
+    const { status, stdout, stderr } = await cli.run('get', 'entries', '-l', '=x');
+    expect([status, stdout]).not.toEqual([0, '']);
+    expect(stderr).toMatch(/^error: .*\n(.*\n)* {2}request id /);
+  });
+});
+
 describe('join-token create', () => {
   it('prints the token and nothing else on standard output', async () => {
     const cli = await connect();
@@ -248,7 +338,7 @@ describe('join-token create', () => {
     const again = await cli.run('join-token', 'create', 'shop/web', '--out', 'join');
     expect(again.status).toBe(2);
     expect(again.stderr).toBe(
-      `error: ${join(cli.cwd, 'join')} exists already, and a token is never written over a file. Name another with --out, or delete that one.\n`,
+      `error: ${join(cli.cwd, 'join')} exists already, and a token is never written over a file. Name another with --out, or delete that one.\n  more: docs/errors.md#usage\n`,
     );
     expect((await cli.run('get', 'join-tokens', '-o', 'name')).stdout.trim().split('\n')).toHaveLength(1);
   });

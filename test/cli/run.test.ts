@@ -67,7 +67,7 @@ describe('--curl', () => {
     const { status, stderr } = await cli.run(...argv);
     expect([status, ran]).toEqual([2, false]);
     expect(stderr).toBe(
-      'error: --curl shows calls to the control plane, and `writ server` is not one. Leave --curl out.\n',
+      'error: --curl shows calls to the control plane, and `writ server` is not one. Leave --curl out.\n  more: docs/errors.md#usage\n',
     );
   });
 });
@@ -75,8 +75,8 @@ describe('--curl', () => {
 describe('errors', () => {
   it('with one finding that says the same are told once, with the place if there is one', async () => {
     for (const [place, line] of [
-      [{}, 'error: It is wrong.\n'],
-      [{ file: 'a.yaml', line: 2, column: 3 }, 'error: a.yaml:2:3: It is wrong.\n'],
+      [{}, 'error: It is wrong.\n  more: docs/errors.md#usage\n'],
+      [{ file: 'a.yaml', line: 2, column: 3 }, 'error: a.yaml:2:3: It is wrong.\n  more: docs/errors.md#usage\n'],
     ] as const) {
       const cli = await terminalWith(async () => {
         throw new AppError('usage', 'It is wrong.', { details: [{ code: 'a', message: 'It is wrong.', ...place }] });
@@ -96,8 +96,26 @@ describe('errors', () => {
     expect(await cli.run('server')).toEqual({
       status: 2,
       stdout: '',
-      stderr: 'error: Two problems.\n  writ.yaml:2:3: is wrong\n  --x is wrong\n',
+      stderr: 'error: Two problems.\n  writ.yaml:2:3: is wrong\n  --x is wrong\n  more: docs/errors.md#usage\n',
     });
+  });
+
+  it('of a service that says all in one line are one line', async () => {
+    const run = async () => {
+      throw new AppError('conflict', 'It runs already.');
+    };
+    const cli = await createTerminal({
+      services: [{ name: 'dev', summary: 'Try it.', schema, oneLineErrors: true, run }],
+    });
+    expect((await cli.run('dev')).stderr).toBe('error: It runs already.\n');
+    expect((await cli.run('--color', 'never', 'dev')).stderr).toBe('error: It runs already.\n');
+  });
+
+  it('that the parser of the command line finds say where to read on', async () => {
+    const cli = await createTerminal();
+    expect((await cli.run('get', 'policies', '--wat')).stderr).toBe(
+      "error: unknown option '--wat'\n  Add --help for how it is used.\n  more: docs/errors.md#usage\n",
+    );
   });
 
   it('that are defects show where they came from', async () => {
@@ -106,7 +124,9 @@ describe('errors', () => {
     });
     const { status, stderr } = await cli.run('server');
     expect(status).toBe(3);
-    expect(stderr).toMatch(/^error: An internal error occurred\..*\nTypeError: oops\n {4}at /);
+    expect(stderr).toMatch(
+      /^error: An internal error occurred\..*\n {2}more: docs\/errors\.md#internal\nTypeError: oops\n {4}at /,
+    );
   });
 
   it('after Ctrl-C are only its echo', async () => {
@@ -128,9 +148,10 @@ describe('colour', () => {
     [{ stdoutIsTerminal: true, env: { NO_COLOR: '1' } }, ['--color', 'always'], true],
     [{ stdoutIsTerminal: true }, ['--color=never'], false],
   ])('%j %j: %s', async (terminal, argv, coloured) => {
-    const { styleFor } = await import('../../src/cli/style.ts');
+    const { colourChoices, styleFor } = await import('../../src/cli/style.ts');
     const cli = await createTerminal(terminal);
-    const wish = argv.join('=').split('=')[1] ?? 'auto';
+    const given = argv.join('=').split('=')[1];
+    const wish = colourChoices.find((choice) => choice === given) ?? 'auto';
     expect(styleFor(wish, cli.world).red('x') !== 'x').toBe(coloured);
   });
 });

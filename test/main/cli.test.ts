@@ -23,6 +23,7 @@ describe('the binary', () => {
       '  writ.yaml:1:14: trustDomain cannot be "Example.Org": lower',
       '  --lifetime-jwt must be from 30s to 1h, not "1s".',
       '  --passphrase-file is missing: keys are never stored unseal',
+      '  more: docs/errors.md#usage',
       '',
     ]);
   });

@@ -8,21 +8,20 @@ import type { PolicyDocument } from '../../core/policy/parse.ts';
 import { parsePolicies } from '../../core/policy/parse.ts';
 import type { PolicyObject } from '../api.ts';
 import type { Call, Client } from '../client.ts';
-import { CurlShown } from '../client.ts';
+import { CurlShown, RemoteError } from '../client.ts';
+import { addDryRun, dryRun as dryRunOf, tellWarnings } from '../dry-run.ts';
 import { kinds } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
 import type { World } from '../world.ts';
 
 export function addApply(program: Command, world: World): void {
-  program
-    .command('apply')
+  addDryRun(program.command('apply'))
     .summary('Create or replace policies.')
     .description(
       'Create or replace policies from files, directories (their .yaml, .yml and .json files) or standard input (-). ' +
         'Every document of every file is checked before the first is sent. Each is replaced only if nobody else changed it since it was read.',
     )
     .requiredOption('-f, --filename <path>', 'file, directory or -; repeatable', collect)
-    .option('--dry-run', 'let the server check everything and change nothing')
     .action(async (options: { filename: string[]; dryRun?: boolean }, command: Command) => {
       const files = await readSources(options.filename, world);
       const documents = parseAll(files);
@@ -32,7 +31,7 @@ export function addApply(program: Command, world: World): void {
       const failures: AppError[] = [];
       for (const document of documents) {
         try {
-          const result = await put(client, document, dryRun);
+          const result = await put(client, document, dryRun, world);
           world.stdout(`${nameOf(document)} ${result}${dryRun ? ' (dry run)' : ''}\n`);
         } catch (error) {
           if (!(error instanceof AppError)) throw error;
@@ -127,10 +126,12 @@ async function put(
   client: Client,
   document: Document,
   dryRun: boolean,
+  world: World,
 ): Promise<'created' | 'configured' | 'unchanged'> {
   const current = await read(client, document);
   if (current !== undefined && current.source.trim() === document.source.trim()) return 'unchanged';
-  await client.call(replacing(current, document, dryRun));
+  const { body } = await client.call<unknown>(replacing(current, document, dryRun));
+  if (dryRun) tellWarnings(world, nameOf(document), body);
   return current === undefined ? 'created' : 'configured';
 }
 
@@ -147,7 +148,7 @@ function replacing(current: PolicyObject | undefined, document: Document, dryRun
     path: pathOf(document),
     headers: precondition,
     yaml: document.source,
-    ...(dryRun && { query: { dryRun: true } }),
+    ...dryRunOf({ dryRun }),
   };
 }
 
@@ -172,16 +173,19 @@ function placed(error: AppError, document: Document): AppError {
   }));
   const stale =
     error.code === 'precondition-failed' ? ' Somebody else changed it in the meantime; run apply again.' : '';
-  return new AppError(error.code, `${nameOf(document)} (${document.file}:${document.line}): ${error.message}${stale}`, {
-    cause: error,
-    details,
-  });
+  const message = `${nameOf(document)} (${document.file}:${document.line}): ${error.message}${stale}`;
+  if (error instanceof RemoteError) return error.as({ message, details });
+  return new AppError(error.code, message, { cause: error, details });
 }
 
 function summary(failures: readonly AppError[], total: number): AppError {
   const [first, ...others] = failures;
   if (first === undefined || others.length === 0) return first ?? new AppError('internal', 'No failure to report.');
-  const details = failures.flatMap((failure) => [{ code: failure.code, message: failure.message }, ...failure.details]);
+  const details = failures.flatMap((failure) => {
+    const id = failure instanceof RemoteError ? failure.requestId : undefined;
+    const message = id === undefined ? failure.message : `${failure.message} (request id ${id})`;
+    return [{ code: failure.code, message }, ...failure.details];
+  });
   return new AppError(first.code, `${failures.length} of ${count(total, 'policy', 'policies')} were not applied.`, {
     details,
   });

@@ -6,29 +6,27 @@ import { callColumns, callLine } from '../calls.ts';
 import type { Client } from '../client.ts';
 import { toSpiffeId } from '../info.ts';
 import { OncePerCall } from '../once.ts';
-import { openSession } from '../options.ts';
-import { parseFormat, printList } from '../output.ts';
+import { choice, openSession, output } from '../options.ts';
+import type { Format } from '../output.ts';
+import { formats, printList } from '../output.ts';
 import { tailAudit } from '../tail.ts';
 import type { World } from '../world.ts';
 
 export function addAudit(program: Command, world: World): void {
   const audit = program.command('audit').description('What was called, by whom, and how it was decided.');
   filters(audit.command('tail'))
-    .description('Follow calls as they are recorded, until Ctrl-C.')
-    .option(
-      '-o, --output <format>',
-      'table (one line a call) or json (one object a line; a call comes twice: decided, and ended)',
-      'table',
+    .summary('Follow calls as they are recorded.')
+    .description(
+      'Follow calls as they are recorded, until Ctrl-C: one line a call; with -o json one object a line, and a call twice: decided, and ended.',
     )
-    .action(async (options: FilterOptions & { output: string }, command: Command) => {
-      const format = parseFormat(options.output);
-      if (format !== 'table' && format !== 'json') throw new AppError('usage', 'audit tail writes -o table or json.');
+    .addOption(output('table', 'json'))
+    .action(async (options: FilterOptions & { output: Format }, command: Command) => {
       const { client, style } = await openSession(command, world);
       const query = await toQuery(client, options);
       const lines = new OncePerCall(world.clock, (record) => world.stdout(`${callLine(record, style)}\n`));
       for await (const item of tailAudit(client, query, world)) {
         if (item.type === 'record') {
-          if (format === 'table') lines.add(item.record);
+          if (options.output === 'table') lines.add(item.record);
           else world.stdout(`${JSON.stringify(item.record)}\n`);
         } else if (item.type === 'lost') {
           world.stderr(`… ${item.count} calls were too many to show; find them with: writ audit search\n`);
@@ -42,13 +40,12 @@ export function addAudit(program: Command, world: World): void {
   filters(audit.command('search'))
     .description('Search recorded calls, newest first.')
     .option('--limit <number>', 'most calls to show', '50')
-    .option('-o, --output <format>', 'table, wide, json, yaml or name', 'table')
-    .action(async (options: FilterOptions & { output: string; limit: string }, command: Command) => {
-      const format = parseFormat(options.output);
+    .addOption(output(...formats))
+    .action(async (options: FilterOptions & { output: Format; limit: string }, command: Command) => {
       const limit = parseLimit(options.limit);
       const { client } = await openSession(command, world);
       const records = await search(client, await toQuery(client, options), limit);
-      printList(world, format, { columns: callColumns, name: (record) => record.id }, records);
+      printList(world, options.output, { columns: callColumns, name: (record) => record.id }, records);
     });
 }
 
@@ -67,18 +64,15 @@ function filters(command: Command): Command {
   return command
     .option('--from <workload>', 'caller: NAMESPACE/SERVICE or SPIFFE ID')
     .option('--to <workload>', 'called workload')
-    .option('--decision <verdict>', 'allow or deny')
+    .addOption(choice('--decision <verdict>', 'how it was decided', ['allow', 'deny']))
     .option('--rule <id>', 'rule that decided, or default-deny')
-    .option('--path <path>', 'exactly, or with a trailing * as a prefix')
+    .option('--path <prefix>', 'exactly, or with a trailing * as a prefix')
     .option('--trace <id>', 'W3C trace id')
     .option('--since <time>', 'at or after: RFC 3339, or an age such as 15m, 2h, 7d')
     .option('--until <time>', 'before');
 }
 
 async function toQuery(client: Client, o: FilterOptions): Promise<Record<string, string | undefined>> {
-  if (o.decision !== undefined && !['allow', 'deny'].includes(o.decision)) {
-    throw new AppError('usage', `--decision must be allow or deny, not ${JSON.stringify(o.decision)}.`);
-  }
   return {
     source: o.from === undefined ? undefined : await toSpiffeId(client, o.from),
     destination: o.to === undefined ? undefined : await toSpiffeId(client, o.to),

@@ -1,9 +1,8 @@
 import type { Command } from 'commander';
-import { AppError } from '../../base/errors.ts';
 import { checks, failure } from '../check/checks.ts';
 import type { Check, CheckState, Result, Status } from '../check/result.ts';
-import { openSession } from '../options.ts';
-import { parseFormat } from '../output.ts';
+import { openSession, output } from '../options.ts';
+import type { Format } from '../output.ts';
 import type { Style } from '../style.ts';
 import { safe } from '../style.ts';
 import type { World } from '../world.ts';
@@ -13,10 +12,8 @@ export function addCheck(program: Command, world: World, unwell: () => void): vo
   program
     .command('check')
     .description('Check that the control plane and its sidecars are well. Exit status 1 if something failed.')
-    .option('-o, --output <format>', 'table or json', 'table')
-    .action(async (options: { output: string }, command: Command) => {
-      const format = parseFormat(options.output);
-      if (format !== 'table' && format !== 'json') throw new AppError('usage', 'check writes -o table or json.');
+    .addOption(output('table', 'json'))
+    .action(async ({ output: format }: { output: Format }, command: Command) => {
       const { client, style } = await openSession(command, world);
       const state: CheckState = { world, client };
       const results: { check: Check; result: Result }[] = [];

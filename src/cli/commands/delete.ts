@@ -1,19 +1,19 @@
 import type { Command } from 'commander';
 import { AppError } from '../../base/errors.ts';
-import { findOne, parseKind } from '../kinds.ts';
+import { addDryRun, dryRun, tellWarnings } from '../dry-run.ts';
+import { deletableKinds, findOne, kindArgument, parseKind } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
 import type { World } from '../world.ts';
 
 /** @param failed called when the user kept what was to be deleted. */
 export function addDelete(program: Command, world: World, failed: () => void): void {
-  program
-    .command('delete')
+  addDryRun(program.command('delete'))
     .summary('Delete one object.')
     .description('Delete one policy, entry or join token. Asks first; --yes answers for scripts.')
-    .argument('<kind>')
+    .addArgument(kindArgument(deletableKinds))
     .argument('<reference>', 'NAMESPACE/NAME or id')
     .option('-y, --yes', 'do not ask')
-    .action(async (kindName: string, reference: string, options: { yes?: boolean }, command: Command) => {
+    .action(async (kindName: string, reference: string, options: DeleteOptions, command: Command) => {
       const kind = parseKind(kindName);
       if (kind.deletePath === undefined) {
         throw new AppError(
@@ -21,26 +21,34 @@ export function addDelete(program: Command, world: World, failed: () => void): v
           `A ${kind.singular} cannot be deleted: it leaves the list by itself when it is gone.`,
         );
       }
-      if (options.yes !== true && !world.interactive && !wantsCurl(command)) {
+      const sure = options.yes === true || options.dryRun === true || wantsCurl(command);
+      if (!sure && !world.interactive) {
         throw new AppError('usage', 'Deleting needs a confirmation, and there is no terminal to ask on. Add --yes.');
       }
       const { client } = await openSession(command, world);
       // What is deleted is what was looked at: the revision read here goes into If-Match.
       const item = await findOne(client.reader, kind, reference);
       const name = kind.view.name(item);
-      if (options.yes !== true && !wantsCurl(command) && !(await confirm(world, name))) {
+      if (!sure && !(await confirm(world, name))) {
         world.stderr(`Not confirmed: ${name} was kept.\n`);
         failed();
         return;
       }
       const revision = kind.revision?.(item);
-      await client.call({
+      const { body } = await client.call<unknown>({
         method: 'DELETE',
         path: kind.deletePath(item),
+        ...dryRun(options),
         ...(revision !== undefined && { headers: { 'if-match': `"${revision}"` } }),
       });
-      world.stdout(`${name} deleted\n`);
+      if (options.dryRun === true) tellWarnings(world, name, body);
+      world.stdout(`${name} deleted${options.dryRun === true ? ' (dry run)' : ''}\n`);
     });
+}
+
+interface DeleteOptions {
+  readonly yes?: boolean;
+  readonly dryRun?: boolean;
 }
 
 async function confirm(world: World, name: string): Promise<boolean> {

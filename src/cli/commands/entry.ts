@@ -2,33 +2,36 @@ import type { Command } from 'commander';
 import { parseDuration } from '../../base/config-types.ts';
 import { AppError } from '../../base/errors.ts';
 import type { EntryObject } from '../api.ts';
+import { addDryRun, dryRun, tellWarnings } from '../dry-run.ts';
 import { toSpiffeId } from '../info.ts';
+import type { Limits } from '../kinds.ts';
 import { kinds, listAll } from '../kinds.ts';
-import { openSession } from '../options.ts';
-import { parseFormat, printList, printOne } from '../output.ts';
+import { openSession, output } from '../options.ts';
+import type { Format } from '../output.ts';
+import { formats, printList, printOne } from '../output.ts';
 import type { World } from '../world.ts';
+import { limits } from './get.ts';
 
 interface CreateOptions {
   readonly label: readonly string[];
   readonly selector: readonly string[];
   readonly x509Ttl?: string;
   readonly jwtTtl?: string;
-  readonly output: string;
+  readonly dryRun?: boolean;
+  readonly output: Format;
 }
 
 export function addEntry(program: Command, world: World): void {
   const entry = program.command('entry').description('Entries: which workload may have which identity.');
-  entry
-    .command('create')
+  addDryRun(entry.command('create'))
     .description('Register an identity. Its workload gets it with a join token: writ join-token create.')
     .argument('<workload>', 'NAMESPACE/SERVICE or SPIFFE ID')
     .option('-l, --label <key=value>', 'label that policies select by; repeatable', collect, [])
     .option('--selector <text>', 'selector that attestation must prove; repeatable', collect, [])
     .option('--x509-ttl <duration>', 'longest lifetime of its certificates, such as 30m')
     .option('--jwt-ttl <duration>', 'longest lifetime of its tokens')
-    .option('-o, --output <format>', 'table, wide, json, yaml or name', 'table')
+    .addOption(output(...formats))
     .action(async (workload: string, options: CreateOptions, command: Command) => {
-      const format = parseFormat(options.output);
       const labels = parseLabels(options.label);
       const x509TtlSeconds = ttl('--x509-ttl', options.x509Ttl);
       const jwtTtlSeconds = ttl('--jwt-ttl', options.jwtTtl);
@@ -37,6 +40,7 @@ export function addEntry(program: Command, world: World): void {
       const { body } = await client.call<EntryObject>({
         method: 'POST',
         path: '/v1/entries',
+        ...dryRun(options),
         json: {
           spiffeId,
           labels,
@@ -45,17 +49,17 @@ export function addEntry(program: Command, world: World): void {
           ...(jwtTtlSeconds !== undefined && { jwtTtlSeconds }),
         },
       });
-      printOne(world, format, kinds.entry.view, body);
+      printOne(world, options.output, kinds.entry.view, body);
+      if (options.dryRun !== true) return;
+      tellWarnings(world, spiffeId, body);
+      world.stderr('Dry run: nothing was changed.\n');
     });
-  entry
-    .command('list')
+  limits(entry.command('list'))
     .description('The same as: writ get entries')
-    .option('-n, --namespace <name>', 'only those of this namespace')
-    .option('-o, --output <format>', 'table, wide, json, yaml or name', 'table')
-    .action(async (options: { namespace?: string; output: string }, command: Command) => {
-      const format = parseFormat(options.output);
+    .addOption(output(...formats))
+    .action(async (options: Limits & { output: Format }, command: Command) => {
       const { client } = await openSession(command, world);
-      printList(world, format, kinds.entry.view, await listAll(client, kinds.entry, options.namespace));
+      printList(world, options.output, kinds.entry.view, await listAll(client, kinds.entry, options));
     });
 }
 

@@ -6,6 +6,7 @@ import { reason } from '../../base/durable.ts';
 import { AppError } from '../../base/errors.ts';
 import type { IssuedTokenObject } from '../api.ts';
 import { shortName } from '../api.ts';
+import { addDryRun, dryRun, tellWarnings } from '../dry-run.ts';
 import { findOne, kinds } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
 import { relative } from '../table.ts';
@@ -14,26 +15,32 @@ import { ttl } from './entry.ts';
 
 export function addJoinToken(program: Command, world: World): void {
   const joinToken = program.command('join-token').description('Join tokens: with one, one sidecar enrolls once.');
-  joinToken
-    .command('create')
+  addDryRun(joinToken.command('create'))
     .description(
       'Make a join token for an entry. The token is shown once: on standard output, or in a file with --out.',
     )
     .argument('<entry>', 'NAMESPACE/SERVICE or id of the entry')
     .option('--ttl <duration>', 'how long it can be used', '10m')
     .option('--out <file>', 'write it to a new file that only you can read (0600)')
-    .action(async (reference: string, options: { ttl: string; out?: string }, command: Command) => {
+    .action(async (reference: string, options: CreateOptions, command: Command) => {
       const ttlSeconds = ttl('--ttl', options.ttl);
       const { client } = await openSession(command, world);
       const entry = await findOne(client.reader, kinds.entry, reference);
-      const path = options.out === undefined || wantsCurl(command) ? undefined : resolve(world.cwd, options.out);
+      const only = options.dryRun === true || wantsCurl(command);
+      const path = options.out === undefined || only ? undefined : resolve(world.cwd, options.out);
       const file = path === undefined ? undefined : await create(path);
       try {
         const { body } = await client.call<IssuedTokenObject>({
           method: 'POST',
           path: '/v1/join-tokens',
+          ...dryRun(options),
           json: { entryId: entry.id, ttlSeconds },
         });
+        if (options.dryRun === true) {
+          tellWarnings(world, shortName(entry.spiffeId), body);
+          world.stderr(`Dry run: a token for ${shortName(entry.spiffeId)} can be made; none was.\n`);
+          return;
+        }
         if (file === undefined) world.stdout(`${body.token}\n`);
         else await file.writeFile(`${body.token}\n`);
         const where = path === undefined ? '' : ` It is in ${path}.`;
@@ -43,6 +50,12 @@ export function addJoinToken(program: Command, world: World): void {
         await file?.close();
       }
     });
+}
+
+interface CreateOptions {
+  readonly ttl: string;
+  readonly out?: string;
+  readonly dryRun?: boolean;
 }
 
 /** Made before the token is, so that a token is never lost for want of a place; never an existing file. */

@@ -5,8 +5,8 @@ import type { CheckAnswer } from '../api.ts';
 import { shortName } from '../api.ts';
 import type { Client } from '../client.ts';
 import { RemoteError } from '../client.ts';
-import { openSession } from '../options.ts';
-import { parseFormat } from '../output.ts';
+import { openSession, output } from '../options.ts';
+import type { Format } from '../output.ts';
 import type { Style } from '../style.ts';
 import { safe } from '../style.ts';
 import type { World } from '../world.ts';
@@ -17,7 +17,7 @@ interface CheckOptions {
   readonly method?: string;
   readonly path?: string;
   readonly port?: string;
-  readonly output: string;
+  readonly output: Format;
 }
 
 /** @param denied called when the verdict is deny: the command did its work, and its exit status says so. */
@@ -31,11 +31,11 @@ export function addPolicy(program: Command, world: World, denied: () => void): v
     .requiredOption('--from <workload>', 'caller: NAMESPACE/SERVICE or SPIFFE ID')
     .requiredOption('--to <workload>', 'called workload')
     .option('--method <method>', 'HTTP method; without method and path: plain TCP')
-    .option('--path <path>', 'HTTP path')
+    .option('--path <http-path>', 'HTTP path')
     .option('--port <number>', 'port of the application; needed where a rule names ports')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
+    .addOption(output('table', 'json', 'yaml'))
     .action(async (options: CheckOptions, command: Command) => {
-      const format = parseFormat(options.output);
+      const format = options.output;
       const json = {
         from: options.from,
         to: options.to,
@@ -58,7 +58,7 @@ async function ask(client: Client, json: object): Promise<CheckAnswer> {
     return (await client.call<CheckAnswer>({ method: 'POST', path: '/v1/policies:check', json })).body;
   } catch (error) {
     if (!(error instanceof RemoteError) || error.code !== 'invalid-document') throw error;
-    throw error.as('usage');
+    throw error.as({ code: 'usage' });
   }
 }
 
