@@ -3,6 +3,7 @@ import type { World } from '../world.ts';
 import { addApply } from './apply.ts';
 import { addAudit } from './audit.ts';
 import { addCheck } from './check.ts';
+import { addCompletion } from './completion.ts';
 import { addContext } from './context.ts';
 import { addDelete } from './delete.ts';
 import { addEntry } from './entry.ts';
@@ -22,5 +23,6 @@ export function addCommands(program: Command, world: World, failed: () => void):
   addEntry(program, world);
   addJoinToken(program, world);
   addContext(program, world);
+  addCompletion(program, world);
   addVersion(program, world);
 }
