@@ -1,9 +1,16 @@
 import { reason } from '../../base/durable.ts';
-import { AppError } from '../../base/errors.ts';
+import { AppError, unreachable } from '../../base/errors.ts';
 import { openBatch } from '../../core/audit/batch.ts';
 import { decodeEvent } from '../../core/audit/canonical.ts';
-import type { AuditEvent, DecisionEvent } from '../../core/audit/event.ts';
-import type { AuditCompletionsTable, AuditNotesTable, AuditRecordsTable } from '../store/audit-tables.ts';
+import type { AuditEvent, DecisionEvent, IdentityEvent } from '../../core/audit/event.ts';
+import { controlPlaneId } from '../../core/identity/spiffe-id.ts';
+import type {
+  AuditCompletionsTable,
+  AuditNotesTable,
+  AuditRecordsTable,
+  IdentityEventsTable,
+} from '../store/audit-tables.ts';
+import { toIdentityRow } from './identity-rows.ts';
 import type { LoggedBatch } from './ledger.ts';
 import type { EventPlace } from './rows.ts';
 import { toCompletionRow, toRecordRow } from './rows.ts';
@@ -13,22 +20,24 @@ export interface IndexRows {
   readonly records: AuditRecordsTable[];
   readonly completions: AuditCompletionsTable[];
   readonly notes: AuditNotesTable[];
+  readonly identities: IdentityEventsTable[];
 }
 
 /** How far the clock of a sidecar may be ahead of the ledger's until the index takes the time of receipt instead. */
 export const MAX_AHEAD_MS = 5 * 60_000;
 
 export function noRows(): IndexRows {
-  return { records: [], completions: [], notes: [] };
+  return { records: [], completions: [], notes: [], identities: [] };
 }
 
-export function countRows({ records, completions, notes }: IndexRows): number {
-  return records.length + completions.length + notes.length;
+export function countRows({ records, completions, notes, identities }: IndexRows): number {
+  return records.length + completions.length + notes.length + identities.length;
 }
 
 /**
- * Adds the rows of a batch. An event that cannot be read, and a decision for another service than the one that shipped it,
- * become notes in their place and stop nothing.
+ * Adds the rows of a batch. An event that cannot be read (also one of a kind that this version does not know), a decision for
+ * another service than the one that shipped it, and what anybody but a control plane says of identities, become notes in
+ * their place and stop nothing.
  */
 export function addRows(rows: IndexRows, logged: LoggedBatch): void {
   const { header, leaf, instanceId: sidecar, spiffeId, receivedAt } = logged;
@@ -71,8 +80,14 @@ export function addRows(rows: IndexRows, logged: LoggedBatch): void {
         note(at, 'gap', event.time, JSON.stringify(event));
         break;
       case 'heartbeat':
-      case 'identity':
         break;
+      case 'identity':
+        // Whoever ships may sign anything: only a control plane is believed about identities.
+        if (isControlPlane(spiffeId)) rows.identities.push(toIdentityRow(event, at));
+        else note(at, 'foreign', receivedAt, describeForeignIdentity(event, spiffeId));
+        break;
+      default:
+        unreachable(event);
     }
   }
   // A clock that is wrong is wrong for every call: one note per batch says it.
@@ -85,6 +100,15 @@ export function addRows(rows: IndexRows, logged: LoggedBatch): void {
 
 function describeForeign({ call, destination }: DecisionEvent, spiffeId: string): string {
   return `Call ${call} claims to be for ${destination || 'nobody'}, but the sidecar that recorded it is that of ${spiffeId}.`;
+}
+
+function describeForeignIdentity({ action }: IdentityEvent, spiffeId: string): string {
+  return `An identity event (${action}) was recorded by ${spiffeId || 'nobody'}, which is no control plane.`;
+}
+
+function isControlPlane(spiffeId: string): boolean {
+  const trustDomain = /^spiffe:\/\/([^/]+)\//.exec(spiffeId)?.[1];
+  return trustDomain !== undefined && controlPlaneId(trustDomain).uri === spiffeId;
 }
 
 function describe(error: unknown): string {

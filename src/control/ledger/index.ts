@@ -5,11 +5,14 @@ import { sleep } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { isAbort } from '../../base/tasks.ts';
-import type { AuditRecord } from '../../core/audit/event.ts';
-import type { AuditQuery } from '../../core/audit/query.ts';
+import type { AuditRecord, IdentityRecord } from '../../core/audit/event.ts';
+import type { AuditQuery, IdentityQuery } from '../../core/audit/query.ts';
+import { matches, matchesIdentity } from '../../core/audit/query.ts';
 import type { AuditNotesTable, AuditTables } from '../store/audit-tables.ts';
 import type { RevisedPage } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
+import { toIdentityRecord } from './identity-rows.ts';
+import { findIdentity, searchIdentities } from './identity-search.ts';
 import type { IndexRows } from './index-batch.ts';
 import { addRows, countRows, noRows } from './index-batch.ts';
 import { chunks, insertRows } from './insert-rows.ts';
@@ -32,7 +35,7 @@ const CALLS_PER_STATEMENT = 500;
 const warnings: Readonly<Record<AuditNotesTable['kind'], string>> = {
   gap: 'a hole in the record of a sidecar',
   unreadable: 'a hole in the record of a sidecar',
-  foreign: 'a sidecar has recorded a call of another service; it is not shown',
+  foreign: 'a sidecar has recorded what is not its to record; it is not shown',
   'repeated-call': 'a sidecar has recorded a call twice, with contradictions; the first record is shown',
   clock: 'a sidecar dates calls in the future; they are listed under the time of receipt',
 };
@@ -43,7 +46,8 @@ const warnings: Readonly<Record<AuditNotesTable['kind'], string>> = {
  *
  * A sidecar is trusted with the calls of its own service only. What it says beyond that is in the ledger, but not among the
  * records; it becomes a note (`audit_notes`) and a warning:
- * - A decision whose destination is not the verified SPIFFE ID that shipped it is no record ('foreign').
+ * - A decision whose destination is not the verified SPIFFE ID that shipped it is no record ('foreign'), nor is an identity
+ *   event that no control plane has recorded.
  * - Of a call that is decided more than once, the first record stays; any that is not the same event is 'repeated-call'.
  * - A decision dated more than five minutes after it was received has the time of receipt as its time, so that it does not
  *   stay on top of what comes later; what the sidecar claimed is in a note of kind 'clock', one per batch. Times in the past
@@ -51,7 +55,8 @@ const warnings: Readonly<Record<AuditNotesTable['kind'], string>> = {
  */
 export class AuditIndex {
   readonly #options: AuditIndexOptions;
-  readonly #tail = new Tail();
+  readonly #tail = new Tail(matches);
+  readonly #identityTail = new Tail(matchesIdentity);
   #next: number;
   /** Whether `#next` is what the database has: not after a failure, which may have come behind the commit. */
   #isCertain = true;
@@ -110,8 +115,25 @@ export class AuditIndex {
    * Live: every matching record that is indexed from now on, and again when its call is completed (once, when both arrive
    * together). A slow consumer loses the oldest records and is told how many. Ends when `signal` aborts.
    */
-  tail(query: AuditQuery, signal: AbortSignal): AsyncIterable<TailItem> {
+  tail(query: AuditQuery, signal: AbortSignal): AsyncIterable<TailItem<AuditRecord>> {
     return this.#tail.follow(query, signal);
+  }
+
+  /** Who got which identity, newest first. Throws as `search`. */
+  async searchIdentities(query: IdentityQuery): Promise<RevisedPage<IdentityRecord>> {
+    const { db, cursors, revision } = this.#options.store;
+    const seen = revision.current;
+    return { ...(await searchIdentities(db, cursors, query)), revision: seen };
+  }
+
+  /** Throws `not-found`. */
+  getIdentity(id: string): Promise<IdentityRecord> {
+    return findIdentity(this.#options.store.db, id);
+  }
+
+  /** As `tail`, of identity events: each comes once. */
+  tailIdentities(query: IdentityQuery, signal: AbortSignal): AsyncIterable<TailItem<IdentityRecord>> {
+    return this.#identityTail.follow(query, signal);
   }
 
   async #catchUp(signal: AbortSignal): Promise<void> {
@@ -131,6 +153,7 @@ export class AuditIndex {
         this.#options.logger.warn({ sidecar, epoch, seq, leaf, kind, detail }, warnings[kind]);
       }
       if (this.#tail.isWatched) this.#tail.publish(await this.#touched(added));
+      if (this.#identityTail.isWatched) this.#identityTail.publish(added.identities.map(toIdentityRecord));
     }
   }
 
@@ -180,5 +203,6 @@ async function clear(trx: Transaction<AuditTables>): Promise<void> {
   await trx.deleteFrom('audit_records').execute();
   await trx.deleteFrom('audit_completions').execute();
   await trx.deleteFrom('audit_notes').execute();
+  await trx.deleteFrom('identity_events').execute();
   await trx.updateTable('audit_cursor').set({ leaf: 0 }).where('id', '=', 1).execute();
 }

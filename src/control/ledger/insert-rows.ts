@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Transaction } from 'kysely';
-import type { AuditNotesTable, AuditRecordsTable, AuditTables } from '../store/audit-tables.ts';
+import type { AuditNotesTable, AuditRecordsTable, AuditTables, IdentityEventsTable } from '../store/audit-tables.ts';
 import type { IndexRows } from './index-batch.ts';
 
 /** Rows that share a statement: SQLite takes 32,766 values in one. */
@@ -46,7 +46,19 @@ export async function insertRows(trx: Trx, rows: IndexRows): Promise<IndexRows> 
       .execute();
     await setImmediate();
   }
-  return { records, completions: rows.completions, notes };
+  const identities: IdentityEventsTable[] = [];
+  for (const some of chunks(rows.identities, ROWS_PER_STATEMENT)) {
+    const inserted = await trx
+      .insertInto('identity_events')
+      .values(some)
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('place')
+      .execute();
+    const places = new Set(inserted.map(({ place }) => place));
+    identities.push(...some.filter(({ place }) => places.has(place)));
+    await setImmediate();
+  }
+  return { records, completions: rows.completions, notes, identities };
 }
 
 /**

@@ -14,8 +14,8 @@ export interface EventPlace {
   readonly index: number;
 }
 
-/** UTF-16 units of a path that are indexed: at most 600 bytes. */
-export const PATH_START_UNITS = 200;
+/** UTF-16 units of a long text that are indexed: at most 600 bytes. */
+export const INDEXED_UNITS = 200;
 
 /** `bytes` are those of the event; `time` is what it is listed under. */
 export function toRecordRow(event: DecisionEvent, bytes: Buffer, at: EventPlace, time: number): AuditRecordsTable {
@@ -35,7 +35,7 @@ export function toRecordRow(event: DecisionEvent, bytes: Buffer, at: EventPlace,
     method: storable(event.method),
     host: storable(event.host),
     path,
-    path_start: pathStart(path),
+    path_start: indexedStart(path),
     port: event.port,
     decision: event.decision,
     reason: event.reason,
@@ -109,6 +109,6 @@ export function storable(text: string): string {
   return text.replaceAll('\0', '\ufffd').toWellFormed();
 }
 
-export function pathStart(path: string): string {
-  return path.slice(0, PATH_START_UNITS).toWellFormed();
+export function indexedStart(text: string): string {
+  return text.slice(0, INDEXED_UNITS).toWellFormed();
 }

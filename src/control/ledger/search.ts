@@ -1,14 +1,13 @@
-import type { ExpressionBuilder, Kysely, SelectQueryBuilder } from 'kysely';
-import { sql } from 'kysely';
+import type { Kysely, SelectQueryBuilder } from 'kysely';
 import { AppError } from '../../base/errors.ts';
 import type { AuditRecord } from '../../core/audit/event.ts';
 import type { AuditQuery } from '../../core/audit/query.ts';
-import { pathFilter } from '../../core/audit/query.ts';
 import type { AuditTables } from '../store/audit-tables.ts';
 import type { Cursors, Page } from '../store/page.ts';
 import { pageLimit } from '../store/page.ts';
 import type { JoinedRow } from './rows.ts';
-import { PATH_START_UNITS, parseRecordId, pathStart, storable, toAuditRecord } from './rows.ts';
+import { parseRecordId, storable, toAuditRecord } from './rows.ts';
+import { onText } from './text-filter.ts';
 
 type Db = Kysely<AuditTables>;
 
@@ -84,33 +83,8 @@ function filtered(select: JoinedSelect, query: AuditQuery): JoinedSelect {
   if (trace !== undefined) q = q.where('r.trace_id', '=', storable(trace));
   if (since !== undefined) q = q.where('r.time', '>=', since);
   if (until !== undefined) q = q.where('r.time', '<', until);
-  if (path !== undefined) q = q.where((eb) => onPath(eb, path));
+  if (path !== undefined) q = q.where(onText('r.path', 'r.path_start', path));
   return q;
-}
-
-/**
- * A prefix is a range of the index, compared by code points: no LIKE, whose wildcards and case rules differ between
- * databases and would have to be escaped.
- */
-function onPath(eb: ExpressionBuilder<Joined, 'r' | 'c'>, wanted: string) {
-  const { kind, value } = pathFilter(wanted);
-  const text = storable(value);
-  const start = pathStart(text);
-  if (kind === 'exact') return eb.and([eb('r.path_start', '=', start), eb('r.path', '=', text)]);
-  const after = successor(start);
-  const range = [eb('r.path_start', '>=', start), ...(after === undefined ? [] : [eb('r.path_start', '<', after)])];
-  if (text.length <= PATH_START_UNITS) return eb.and(range);
-  return eb.and([...range, sql<boolean>`substr(${eb.ref('r.path')}, 1, ${sql.lit([...text].length)}) = ${text}`]);
-}
-
-/** The first text behind all that begin with `prefix`; `undefined` when there is none. */
-function successor(prefix: string): string | undefined {
-  const points = [...prefix];
-  for (;;) {
-    const last = points.pop()?.codePointAt(0);
-    if (last === undefined) return undefined;
-    if (last < 0x10_ffff) return points.join('') + String.fromCodePoint(last === 0xd7ff ? 0xe000 : last + 1);
-  }
 }
 
 function filtersOf(query: AuditQuery): readonly unknown[] {

@@ -7,6 +7,7 @@ export interface AuditTables {
   readonly audit_records: AuditRecordsTable;
   readonly audit_completions: AuditCompletionsTable;
   readonly audit_notes: AuditNotesTable;
+  readonly identity_events: IdentityEventsTable;
 }
 
 /** One row: how far into the ledger the index has come. */
@@ -38,7 +39,7 @@ export interface AuditRecordsTable {
   method: string;
   host: string;
   path: string;
-  /** The first `PATH_START_UNITS` of `path`: what the index holds, since PostgreSQL refuses index entries beyond 2,704 bytes. */
+  /** The first `INDEXED_UNITS` of `path`: what the index holds, since PostgreSQL refuses index entries beyond 2,704 bytes. */
   path_start: string;
   port: number;
   decision: string;
@@ -73,7 +74,8 @@ export interface AuditNotesTable {
   /**
    * - 'gap': the sidecar admits that records are missing.
    * - 'unreadable': no event, or no batch, that this version can read.
-   * - 'foreign': a decision for another service than the one whose sidecar shipped it. It is no record.
+   * - 'foreign': a decision for another service than the one whose sidecar shipped it, or an identity event that is not
+   *   from a control plane. It is no record.
    * - 'repeated-call': a decision that contradicts an earlier one of the same call. The earlier one is the record.
    * - 'clock': decisions of a batch, the first of them here, claim a time that had not come; they are listed
    *   under that of receipt.
@@ -83,4 +85,35 @@ export interface AuditNotesTable {
   time: number;
   /** JSON of the gap event, or of what the sidecar's clock claimed; a sentence that says what is wrong for all others. */
   detail: string;
+}
+
+/** One row per identity event of a control plane. Texts as `IdentityEvent` has them; times are milliseconds since the epoch. */
+export interface IdentityEventsTable {
+  /** Instance id of the control plane that recorded it. */
+  recorder: string;
+  epoch: number;
+  seq: number;
+  /** Order of arrival: grows over the whole ledger. */
+  place: number;
+  leaf: number;
+  time: number;
+  action: string;
+  outcome: string;
+  subject: string;
+  /** The first `INDEXED_UNITS` of `subject`, as with paths. */
+  subject_start: string;
+  actor: string;
+  actor_start: string;
+  entry: string;
+  instance: string;
+  serial: string;
+  method: string;
+  /** JSON: a list of texts. */
+  selectors: string;
+  /** JSON: a list of texts. */
+  audience: string;
+  /** 0 where nothing was issued. */
+  expires_at: number;
+  reason: string;
+  source: string;
 }

@@ -1,4 +1,4 @@
-import type { AuditRecord } from './event.ts';
+import type { AuditRecord, IdentityAction, IdentityOutcome, IdentityRecord } from './event.ts';
 
 /** What to look for. Every field given must match. */
 export interface AuditQuery {
@@ -23,10 +23,28 @@ export interface AuditQuery {
   readonly cursor?: string | null | undefined;
 }
 
-export type PathFilter = { readonly kind: 'exact' | 'prefix'; readonly value: string };
+/** What to look for among identity events. Every field given must match. */
+export interface IdentityQuery {
+  /** SPIFFE ID that the event is about: exact, or with one `*` at the end a prefix. */
+  readonly subject?: string | undefined;
+  /** Likewise. */
+  readonly actor?: string | undefined;
+  readonly action?: IdentityAction | undefined;
+  readonly outcome?: IdentityOutcome | undefined;
+  /** Id of the entry. */
+  readonly entry?: string | undefined;
+  /** Serial number of a certificate, `jti` of a token, or id of an authority. */
+  readonly serial?: string | undefined;
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  readonly limit?: number | undefined;
+  readonly cursor?: string | null | undefined;
+}
 
-export function pathFilter(path: string): PathFilter {
-  return path.endsWith('*') ? { kind: 'prefix', value: path.slice(0, -1) } : { kind: 'exact', value: path };
+export type TextFilter = { readonly kind: 'exact' | 'prefix'; readonly value: string };
+
+export function textFilter(wanted: string): TextFilter {
+  return wanted.endsWith('*') ? { kind: 'prefix', value: wanted.slice(0, -1) } : { kind: 'exact', value: wanted };
 }
 
 /** Whether a live view with this query shows the record: the same answer as the search index gives. */
@@ -37,7 +55,20 @@ export function matches(record: AuditRecord, query: AuditQuery): boolean {
     is(query.decision, record.decision) &&
     is(query.rule, record.rule) &&
     is(query.trace, record.traceId) &&
-    matchesPath(query.path, record.operation.path) &&
+    isText(query.path, record.operation.path) &&
+    matchesTime(query, Date.parse(record.time))
+  );
+}
+
+/** As `matches`, for identity events. */
+export function matchesIdentity(record: IdentityRecord, query: IdentityQuery): boolean {
+  return (
+    isText(query.subject, record.subject) &&
+    isText(query.actor, record.actor) &&
+    is(query.action, record.action) &&
+    is(query.outcome, record.outcome) &&
+    is(query.entry, record.entry) &&
+    is(query.serial, record.serial) &&
     matchesTime(query, Date.parse(record.time))
   );
 }
@@ -46,12 +77,12 @@ function is(wanted: string | undefined, actual: string): boolean {
   return wanted === undefined || wanted === actual;
 }
 
-function matchesPath(wanted: string | undefined, path: string): boolean {
+function isText(wanted: string | undefined, actual: string): boolean {
   if (wanted === undefined) return true;
-  const filter = pathFilter(wanted);
-  return filter.kind === 'prefix' ? path.startsWith(filter.value) : path === filter.value;
+  const filter = textFilter(wanted);
+  return filter.kind === 'prefix' ? actual.startsWith(filter.value) : actual === filter.value;
 }
 
-function matchesTime(query: AuditQuery, time: number): boolean {
+function matchesTime(query: Pick<AuditQuery, 'since' | 'until'>, time: number): boolean {
   return (query.since === undefined || time >= query.since) && (query.until === undefined || time < query.until);
 }

@@ -3,6 +3,8 @@ import { toAuditRecord, toRecordRow } from '../../../src/control/ledger/rows.ts'
 import type { TailItem } from '../../../src/control/ledger/tail.ts';
 import { Tail } from '../../../src/control/ledger/tail.ts';
 import { encodeEvent } from '../../../src/core/audit/canonical.ts';
+import type { AuditRecord } from '../../../src/core/audit/event.ts';
+import { matches } from '../../../src/core/audit/query.ts';
 import { decision } from '../../support/audit.ts';
 
 function records(from: number, to: number) {
@@ -17,7 +19,7 @@ function records(from: number, to: number) {
   });
 }
 
-async function take(items: AsyncIterator<TailItem>, count: number): Promise<(number | string)[]> {
+async function take(items: AsyncIterator<TailItem<AuditRecord>>, count: number): Promise<(number | string)[]> {
   const taken: (number | string)[] = [];
   for (let i = 0; i < count; i++) {
     const { value } = await items.next();
@@ -29,7 +31,7 @@ async function take(items: AsyncIterator<TailItem>, count: number): Promise<(num
 
 describe('a live view', () => {
   it('gets everything from the call on, before it has asked for the first record', async () => {
-    const tail = new Tail();
+    const tail = new Tail(matches);
     tail.publish(records(1, 2));
     const items = tail.follow({}, new AbortController().signal);
     tail.publish(records(3, 4));
@@ -42,7 +44,7 @@ describe('a live view', () => {
   });
 
   it('that is too slow loses the oldest records and is told how many', async () => {
-    const tail = new Tail();
+    const tail = new Tail(matches);
     const slow = tail.follow({}, new AbortController().signal);
     tail.publish(records(1, 1200));
     expect(await take(slow, 3)).toEqual(['lost 200', 201, 202]);
@@ -52,7 +54,7 @@ describe('a live view', () => {
   });
 
   it('does not slow down or starve another', async () => {
-    const tail = new Tail();
+    const tail = new Tail(matches);
     const slow = tail.follow({}, new AbortController().signal);
     const fast = tail.follow({}, new AbortController().signal);
     for (let i = 1; i <= 1500; i++) {
@@ -65,7 +67,7 @@ describe('a live view', () => {
   });
 
   it('ends when its signal aborts, also while it waits, and keeps nothing', async () => {
-    const tail = new Tail();
+    const tail = new Tail(matches);
     const stop = new AbortController();
     const items = tail.follow({}, stop.signal);
     const waiting = items.next();

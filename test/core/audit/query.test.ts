@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditRecord } from '../../../src/core/audit/event.ts';
 import type { AuditQuery } from '../../../src/core/audit/query.ts';
-import { matches, pathFilter } from '../../../src/core/audit/query.ts';
+import { matches, textFilter } from '../../../src/core/audit/query.ts';
 
 const record: AuditRecord = {
   id: 'sidecar-1.1.1',
@@ -55,8 +55,8 @@ describe('a live query', () => {
 
 describe('a path filter', () => {
   it('is a prefix when it ends in a star, and exact otherwise', () => {
-    expect(pathFilter('/a*')).toEqual({ kind: 'prefix', value: '/a' });
-    expect(pathFilter('/a**')).toEqual({ kind: 'prefix', value: '/a*' });
-    expect(pathFilter('/*a')).toEqual({ kind: 'exact', value: '/*a' });
+    expect(textFilter('/a*')).toEqual({ kind: 'prefix', value: '/a' });
+    expect(textFilter('/a**')).toEqual({ kind: 'prefix', value: '/a*' });
+    expect(textFilter('/*a')).toEqual({ kind: 'exact', value: '/*a' });
   });
 });
