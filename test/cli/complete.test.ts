@@ -199,7 +199,7 @@ describe('completion of names', () => {
     const cli = await answering(undefined);
     const before = performance.now();
     expect(await offered(cli, 'get', 'policies', '')).toEqual([]);
-    expect(performance.now() - before).toBeLessThan(2_000);
+    expect(performance.now() - before).toBeLessThan(5_000);
   });
 });
 
