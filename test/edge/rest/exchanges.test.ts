@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
-import { auditRecord } from './audit.ts';
+import { auditRecord, identityRecord } from './audit.ts';
 import type { Ask } from './world.ts';
 import { createWorld, policyText } from './world.ts';
 
@@ -63,8 +63,18 @@ const exchanges: readonly (Ask & { readonly title: string })[] = [
     url: '/v1/entries',
     payload: { spiffeId: 'spiffe://example.org/ns/shop/sa/web', labels: { app: 'web' } },
   },
+  {
+    title: 'withdraw it? not yet',
+    method: 'DELETE',
+    url: '/v1/entries/019b76da-a800-708f-8862-a0dd1eabf9dc?dryRun=true',
+    headers: { 'if-match': '*' },
+  },
+  { title: 'entries by label', url: '/v1/entries?labelSelector=app%20in%20(web,shop),!legacy' },
+  { title: 'a selector that cannot be read', url: '/v1/entries?labelSelector=app%3E1' },
+  { title: 'a cursor that was made up', url: '/v1/entries?cursor=abc' },
   { title: 'a time that is none', url: '/v1/audit/events?since=yesterday' },
   { title: 'the record', url: '/v1/audit/events?since=1h&limit=1' },
+  { title: 'who got which identity', url: '/v1/audit/identity?subject=spiffe://example.org/ns/shop/*&limit=1' },
   { title: 'a method that is not possible', method: 'POST', url: '/v1/proxies' },
 ];
 
@@ -72,6 +82,7 @@ it('the exchanges of golden/exchanges.txt are what the server says (UPDATE_GOLDE
   const world = await createWorld();
   const { sequence: _, ...record } = auditRecord();
   world.audit.records.push({ ...record, id: 'inst-1.1.1', sequence: 1 });
+  world.audit.identities.records.push(identityRecord({ id: 'control-1.1.1', sequence: 1 }));
   const texts: string[] = [];
   for (const { title, ...ask } of exchanges) texts.push(`### ${title}\n\n${await render(ask)}`);
   const text = texts.join('\n');
