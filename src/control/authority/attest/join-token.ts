@@ -4,20 +4,22 @@ import type { Clock } from '../../../base/clock.ts';
 import { AppError } from '../../../base/errors.ts';
 import type { RandomBytes } from '../../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../../base/random.ts';
+import { isTemplate } from '../../../core/identity/template.ts';
 import type { PageRequest, RevisedPage } from '../../store/page.ts';
 import { pageLimit } from '../../store/page.ts';
 import type { WriteOptions } from '../../store/rehearse.ts';
 import { writer } from '../../store/rehearse.ts';
 import type { Store } from '../../store/store.ts';
 import type { Tables } from '../../store/tables.ts';
-import type { Entry } from '../entries.ts';
-import { toEntry } from '../entries.ts';
+import type { Entry } from '../entry.ts';
+import { toEntry } from '../entry.ts';
+import type { Claim } from '../node-rows.ts';
 
 /** What is known about a join token; the token itself is shown once, when it is created. */
 export interface JoinToken {
   readonly id: string;
-  /** The entry whose identity it buys. */
-  readonly entryId: string;
+  /** The entry whose identity it buys; null: that of an agent, which is named after the token. */
+  readonly entryId: string | null;
   readonly createdAt: number;
   readonly expiresAt: number;
   /** null while it can still be used, as far as its expiry allows. */
@@ -30,7 +32,8 @@ export interface CreatedJoinToken extends JoinToken {
 }
 
 export interface CreateJoinToken {
-  readonly entryId: string;
+  /** null for an agent. */
+  readonly entryId: string | null;
   /** 1 to 86,400. Default 600. */
   readonly ttlSeconds?: number | undefined;
 }
@@ -55,7 +58,17 @@ const MAX_TOKEN_CHARACTERS = 256;
 /** Used and expired tokens stay listed for a day, so that people can see what became of them. */
 const KEEP_MS = 24 * 60 * 60 * 1000;
 
-/** Single-use, expiring secrets, each of which buys the identity of one entry once. Only their SHA-256 is stored. */
+/** A token that can be used now. */
+export interface UsableJoinToken {
+  readonly id: string;
+  /** Absent for an agent. */
+  readonly entry?: Entry;
+}
+
+/**
+ * Single-use, expiring secrets, each of which buys one identity once: that of an entry, or that of an agent. Only their
+ * SHA-256 is stored.
+ */
 export class JoinTokens {
   readonly #store: Store;
   readonly #clock: Clock;
@@ -67,7 +80,10 @@ export class JoinTokens {
     this.#random = options.random ?? secureRandom;
   }
 
-  /** Throws `invalid`, or `not-found` when there is no such entry. The token of a dry run is worth nothing. */
+  /**
+   * Throws `invalid`, also for an entry that has no identity of its own (a template), or `not-found` when there is no such entry.
+   * The token of a dry run is worth nothing.
+   */
   async create(input: CreateJoinToken, options: CreateOptions = {}): Promise<CreatedJoinToken> {
     const ttlSeconds = input.ttlSeconds ?? DEFAULT_TTL_SECONDS;
     if (!Number.isInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > MAX_TTL_SECONDS) {
@@ -85,8 +101,7 @@ export class JoinTokens {
     };
     const made = Object.freeze({ ...toJoinToken(row), token });
     await writer(this.#store, options).transaction(async (trx) => {
-      const entry = await trx.selectFrom('entries').select('id').where('id', '=', input.entryId).executeTakeFirst();
-      if (entry === undefined) throw new AppError('not-found', 'There is no entry with this id to join as.');
+      if (input.entryId !== null) await checkEntry(trx, input.entryId);
       await trx
         .deleteFrom('join_tokens')
         .where('expires_at', '<', now - KEEP_MS)
@@ -122,28 +137,61 @@ export class JoinTokens {
   }
 
   /**
-   * Uses the token up and returns the entry that it stands for. However many callers present the same token at the same time,
-   * on however many replicas, exactly one gets the entry. Unknown, used and expired are the same `join-token-refused`, so
-   * that trying tokens tells nothing. Lookup is by hash: comparing takes no longer for a token that is nearly right.
+   * The token, if it can be used now; `use` says whether it still can. Unknown, used and expired are the same
+   * `join-token-refused`, so that trying tokens tells nothing. Lookup is by hash: comparing takes no longer for a token that is
+   * nearly right.
    */
-  async redeem(token: string): Promise<Entry> {
+  async find(token: string): Promise<UsableJoinToken> {
     if (token.length > MAX_TOKEN_CHARACTERS) throw refused();
-    const hash = hashOf(token);
-    return await this.#store.transaction(async (trx) => {
+    const found = await this.#store.db
+      .selectFrom('join_tokens')
+      .select(['id', 'entry_id'])
+      .where('token_hash', '=', hashOf(token))
+      .where('used_at', 'is', null)
+      .where('expires_at', '>', this.#clock.now())
+      .executeTakeFirst();
+    if (found === undefined) throw refused();
+    const { id, entry_id: entryId } = found;
+    if (entryId === null) return { id };
+    const row = await this.#store.db.selectFrom('entries').selectAll().where('id', '=', entryId).executeTakeFirst();
+    if (row === undefined) throw refused();
+    return { id, entry: toEntry(row) };
+  }
+
+  /**
+   * Uses the token up, as part of a transaction. However many callers present the same token at the same time, on however many
+   * replicas, for exactly one this does not throw `join-token-refused`.
+   */
+  use(id: string): Claim {
+    return async (trx) => {
       const now = this.#clock.now();
       const used = await trx
         .updateTable('join_tokens')
         .set({ used_at: now })
-        .where('token_hash', '=', hash)
+        .where('id', '=', id)
         .where('used_at', 'is', null)
         .where('expires_at', '>', now)
-        .returning('entry_id')
+        .returning('id')
         .executeTakeFirst();
       if (used === undefined) throw refused();
-      const row = await trx.selectFrom('entries').selectAll().where('id', '=', used.entry_id).executeTakeFirst();
-      if (row === undefined) throw refused();
-      return toEntry(row);
-    });
+    };
+  }
+
+  /** Undoes `use` for whoever got nothing for the token. */
+  restore(id: string): Claim {
+    return (trx) => trx.updateTable('join_tokens').set({ used_at: null }).where('id', '=', id).execute();
+  }
+}
+
+/** A template has no identity before its variables have values, and a token brings none. */
+async function checkEntry(trx: Transaction<Tables>, id: string): Promise<void> {
+  const entry = await trx.selectFrom('entries').select('spiffe_id').where('id', '=', id).executeTakeFirst();
+  if (entry === undefined) throw new AppError('not-found', 'There is no entry with this id to join as.');
+  if (isTemplate(entry.spiffe_id)) {
+    throw new AppError(
+      'invalid',
+      'The SPIFFE ID of this entry has variables, and a join token has no values for them.',
+    );
   }
 }
 
@@ -152,7 +200,7 @@ const columns = ['id', 'entry_id', 'created_at', 'expires_at', 'used_at'] as con
 
 interface JoinTokenRow {
   readonly id: string;
-  readonly entry_id: string;
+  readonly entry_id: string | null;
   readonly created_at: number;
   readonly expires_at: number;
   readonly used_at: number | null;
