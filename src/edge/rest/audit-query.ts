@@ -5,7 +5,8 @@ import type { AuditQuery } from '../../core/audit/query.ts';
 import { oneOf, spiffeId } from './schemas.ts';
 import { isAge, parseTime } from './time.ts';
 
-const when = (what: string) =>
+/** A time of the query. */
+export const when = (what: string) =>
   Type.Optional(
     Type.String({ minLength: 1, maxLength: 64, description: `${what}: RFC 3339, or an age such as 15m, 2h, 7d.` }),
   );
@@ -28,7 +29,7 @@ const Filters = Type.Object(auditFilters);
 type FilterValues = Static<typeof Filters>;
 
 /** The period that a search was over when its first page was read. */
-interface Period {
+export interface Period {
   readonly since?: number | undefined;
   readonly until?: number | undefined;
 }
@@ -47,7 +48,8 @@ export function toAuditQuery(query: FilterValues, now: number, first: Period = {
   };
 }
 
-function timeOf(text: string, parameter: string, now: number, first: number | undefined): number {
+/** @param first what it was on the first page of a search, when this is a later one */
+export function timeOf(text: string, parameter: string, now: number, first: number | undefined): number {
   return first !== undefined && isAge(text) ? first : parseTime(text, parameter, now);
 }
 
@@ -56,7 +58,7 @@ function timeOf(text: string, parameter: string, now: number, first: number | un
  * callers see holds the period in front of the index's own. Changing it gains nothing: the inner cursor is authenticated
  * together with the filters.
  */
-export function toPageCursor(query: AuditQuery, inner: string): string {
+export function toPageCursor(query: Period, inner: string): string {
   return `${query.since ?? ''}.${query.until ?? ''}.${inner}`;
 }
 

@@ -15,6 +15,7 @@ import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { App } from './app.ts';
 import { createApp } from './app.ts';
 import { audit } from './audit.ts';
+import { identityAudit } from './audit-identity.ts';
 import { bundle } from './bundle.ts';
 import { Connections } from './connections.ts';
 import { docs } from './docs.ts';
@@ -38,7 +39,7 @@ export interface RestDeps {
   /** What requests with an Idempotency-Key were answered. */
   readonly idempotency: Pick<IdempotencyKeys, 'begin'>;
   readonly proxies: Pick<Proxies, 'list'>;
-  readonly audit: Pick<AuditIndex, 'search' | 'get' | 'tail'>;
+  readonly audit: Pick<AuditIndex, 'search' | 'get' | 'tail' | 'searchIdentities' | 'getIdentity' | 'tailIdentities'>;
   readonly bundle: Watch<TrustBundle>;
   readonly tokens: Pick<AdminTokens, 'authenticate'>;
   readonly clock: Clock;
@@ -107,6 +108,7 @@ export async function createRoutes(
   joinTokens(app, { joinTokens: deps.joinTokens, idempotency: deps.idempotency });
   proxies(app, { proxies: deps.proxies, revision: () => deps.policies.current.current.revision });
   audit(app, { audit: deps.audit, clock: deps.clock, streams });
+  identityAudit(app, { audit: deps.audit, clock: deps.clock, streams });
   bundle(app, { bundle: deps.bundle });
   info(app, { info: deps.info, bundle: deps.bundle });
   openapi(app);

@@ -1,48 +1,98 @@
 import { AppError } from '../../../src/base/errors.ts';
-import type { AuditRecord } from '../../../src/core/audit/event.ts';
-import type { AuditQuery } from '../../../src/core/audit/query.ts';
-import { matches } from '../../../src/core/audit/query.ts';
+import type { AuditRecord, IdentityRecord } from '../../../src/core/audit/event.ts';
+import type { AuditQuery, IdentityQuery } from '../../../src/core/audit/query.ts';
+import { matches, matchesIdentity } from '../../../src/core/audit/query.ts';
 
-type TailItem =
-  | { readonly type: 'record'; readonly record: AuditRecord }
-  | { readonly type: 'lost'; readonly count: number };
+type TailItem<R> = { readonly type: 'record'; readonly record: R } | { readonly type: 'lost'; readonly count: number };
 
 /** An audit index that holds what a test puts into it. */
 export class ScriptedAudit {
-  readonly records: AuditRecord[] = [];
+  readonly calls = new Scripted<AuditRecord, AuditQuery>(matches);
+  readonly identities = new Scripted<IdentityRecord, IdentityQuery>(matchesIdentity);
+
+  get records(): AuditRecord[] {
+    return this.calls.records;
+  }
+
   /** What was asked last. */
-  lastQuery: AuditQuery | undefined;
-  readonly #tails = new Set<(item: TailItem) => void>();
+  get lastQuery(): AuditQuery | undefined {
+    return this.calls.lastQuery;
+  }
+
+  get openTails(): number {
+    return this.calls.openTails;
+  }
+
+  emit(item: TailItem<AuditRecord>): void {
+    this.calls.emit(item);
+  }
+
+  search(query: AuditQuery) {
+    return this.calls.search(query);
+  }
+
+  get(id: string): Promise<AuditRecord> {
+    return this.calls.get(id);
+  }
+
+  tail(query: AuditQuery, signal: AbortSignal) {
+    return this.calls.tail(query, signal);
+  }
+
+  searchIdentities(query: IdentityQuery) {
+    return this.identities.search(query);
+  }
+
+  getIdentity(id: string): Promise<IdentityRecord> {
+    return this.identities.get(id);
+  }
+
+  tailIdentities(query: IdentityQuery, signal: AbortSignal) {
+    return this.identities.tail(query, signal);
+  }
+}
+
+/** Records of one kind. */
+class Scripted<R extends { readonly id: string }, Q extends Pick<AuditQuery, 'cursor' | 'limit'>> {
+  readonly records: R[] = [];
+  /** What was asked last. */
+  lastQuery: Q | undefined;
+  readonly #matches: (record: R, query: Q) => boolean;
+  readonly #tails = new Set<(item: TailItem<R>) => void>();
+
+  constructor(matches: (record: R, query: Q) => boolean) {
+    this.#matches = matches;
+  }
 
   get openTails(): number {
     return this.#tails.size;
   }
 
-  emit(item: TailItem): void {
+  emit(item: TailItem<R>): void {
     for (const push of [...this.#tails]) push(item);
   }
 
-  async search(query: AuditQuery) {
+  async search(query: Q) {
     this.lastQuery = query;
     const start = query.cursor == null ? 0 : Number(query.cursor);
     const limit = query.limit ?? 50;
-    const found = this.records.filter((record) => matches(record, query));
+    const found = this.records.filter((record) => this.#matches(record, query));
     const items = found.slice(start, start + limit);
     return { items, nextCursor: found.length > start + limit ? String(start + limit) : null, revision: 0 };
   }
 
-  async get(id: string): Promise<AuditRecord> {
+  async get(id: string): Promise<R> {
     const record = this.records.find((candidate) => candidate.id === id);
     if (record === undefined) throw new AppError('not-found', 'There is no such record.');
     return record;
   }
 
-  async *tail(query: AuditQuery, signal: AbortSignal): AsyncGenerator<TailItem> {
+  async *tail(query: Q, signal: AbortSignal): AsyncGenerator<TailItem<R>> {
     this.lastQuery = query;
-    const queue: TailItem[] = [];
+    const queue: TailItem<R>[] = [];
     let wake: () => void = () => undefined;
-    const push = (item: TailItem) => {
-      if (item.type === 'lost' || matches(item.record, query)) queue.push(item);
+    const push = (item: TailItem<R>) => {
+      if (item.type === 'lost' || this.#matches(item.record, query)) queue.push(item);
       wake();
     };
     const onAbort = () => wake();
@@ -87,6 +137,32 @@ export function auditRecord(change: Partial<AuditRecord> = {}): AuditRecord {
     epoch: 1,
     sequence,
     proof: { state: 'sealed', leaf: 7 },
+    ...change,
+  };
+}
+
+export function identityRecord(change: Partial<IdentityRecord> = {}): IdentityRecord {
+  sequence += 1;
+  return {
+    id: `control-1.1.${sequence}`,
+    time: '2026-01-01T00:00:00.000Z',
+    action: 'x509-svid',
+    outcome: 'granted',
+    subject: 'spiffe://example.org/ns/shop/sa/orders',
+    actor: 'spiffe://example.org/writ/agent/join_token/7',
+    entry: '019b7600-0000-7000-8000-000000000001',
+    instance: 'inst-1',
+    serial: '0a1b',
+    method: '',
+    selectors: ['unix:uid:1000'],
+    audience: [],
+    expiresAt: '2026-01-01T01:00:00.000Z',
+    reason: '',
+    source: '10.0.0.7',
+    recorder: 'control-1',
+    epoch: 1,
+    sequence,
+    proof: { state: 'sealed', leaf: 3 },
     ...change,
   };
 }

@@ -33,6 +33,9 @@ describe('GET /v1/openapi.json', () => {
     expect(Object.keys(document.paths).sort()).toEqual([
       '/v1/audit/events',
       '/v1/audit/events/{id}',
+      '/v1/audit/identity',
+      '/v1/audit/identity/tail',
+      '/v1/audit/identity/{id}',
       '/v1/audit/tail',
       '/v1/bundle',
       '/v1/entries',
