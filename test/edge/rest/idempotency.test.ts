@@ -1,6 +1,9 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
 import type { JoinTokens } from '../../../src/control/authority/attest/join-token.ts';
+import type { IdempotencyPort } from '../../../src/edge/rest/idempotency.ts';
+import { onceForKey } from '../../../src/edge/rest/idempotency.ts';
 import type { World } from './world.ts';
 import { createWorld, expectProblem } from './world.ts';
 
@@ -107,5 +110,33 @@ describe('POST with an Idempotency-Key', () => {
     isAway = false;
     expect((await post()).statusCode).toBe(201);
     expect(await countTokens(world)).toBe(1);
+  });
+});
+
+describe('what makes a request the same', () => {
+  async function partsOf(change: { method?: string; url?: string; body?: unknown }): Promise<readonly string[]> {
+    let parts: readonly string[] = [];
+    const keys: IdempotencyPort = {
+      async begin(request) {
+        ({ parts } = request);
+        return { state: 'answered', answer: JSON.stringify({ status: 200, headers: {}, body: null }) };
+      },
+    };
+    const headers = { authorization: 'Bearer x', 'idempotency-key': 'k' };
+    const request = { method: 'POST', url: '/v1/a', body: { a: 1 }, caller: 'admin', headers, ...change };
+    const reply: Record<string, unknown> = {};
+    for (const name of ['header', 'headers', 'code']) reply[name] = () => reply;
+    const never = { run: () => expect.unreachable(), toAnswer: () => expect.unreachable() };
+    await onceForKey(keys, request as unknown as FastifyRequest, reply as unknown as FastifyReply, never);
+    return parts;
+  }
+
+  it('is its method, its path and what its body says, in any order of members', async () => {
+    const first = await partsOf({ body: { a: 1, b: [{ c: 2, d: 3 }, 4] } });
+    expect(await partsOf({ body: { b: [{ d: 3, c: 2 }, 4], a: 1 } })).toEqual(first);
+    expect(await partsOf({ body: { a: 1, b: [4, { c: 2, d: 3 }] } })).not.toEqual(first);
+    const plain = await partsOf({});
+    for (const change of [{ method: 'PUT' }, { url: '/v1/b' }, { body: { a: '1' } }, { body: {} }, { body: undefined }])
+      expect(await partsOf(change)).not.toEqual(plain);
   });
 });
