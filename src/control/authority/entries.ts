@@ -1,9 +1,10 @@
-import type { Selectable, Transaction } from 'kysely';
+import type { ExpressionBuilder, Transaction } from 'kysely';
 import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../base/random.ts';
-import { compareText } from '../store/compare.ts';
+import { dnsLabel, matchTemplate } from '../../core/identity/template.ts';
+import type { Recorder } from '../ledger/recorder.ts';
 import { isDuplicate } from '../store/failures.ts';
 import { matchesLabels, parseLabelSelector } from '../store/label-selector.ts';
 import type { PageRequest, RevisedPage } from '../store/page.ts';
@@ -12,37 +13,51 @@ import type { WriteOptions } from '../store/rehearse.ts';
 import { writer } from '../store/rehearse.ts';
 import { scanPage } from '../store/scan.ts';
 import type { Store } from '../store/store.ts';
-import type { EntriesTable, Tables } from '../store/tables.ts';
-import type { EntryInput, EntrySpec } from './entry-input.ts';
+import type { Tables } from '../store/tables.ts';
+import type { Entry, EntryRow } from './entry.ts';
+import { columnsOf, isSame, toEntry } from './entry.ts';
+import type { Imported, ImportItem } from './entry-batch.ts';
+import { createAll } from './entry-batch.ts';
+import type { EntryInput } from './entry-input.ts';
 import { checkEntryInput } from './entry-input.ts';
+import type { Write } from './entry-writes.ts';
+import {
+  alreadyThere,
+  buryExpired,
+  insertRows,
+  labelsFor,
+  newRow,
+  otherLabels,
+  readSiblings,
+  refusePast,
+  twinOf,
+} from './entry-writes.ts';
+import { bury } from './tombstones.ts';
 
+export type { Entry } from './entry.ts';
+export { toEntry } from './entry.ts';
 export type { EntryInput } from './entry-input.ts';
-
-/** A workload that may have an identity. */
-export interface Entry {
-  /** UUIDv7: entries sort by when they were made. */
-  readonly id: string;
-  readonly spiffeId: string;
-  readonly selectors: readonly string[];
-  readonly labels: Readonly<Record<string, string>>;
-  /** null: the authority's default. */
-  readonly x509TtlSeconds: number | null;
-  /** null: the authority's default. */
-  readonly jwtTtlSeconds: number | null;
-  /** Store revision of its last change: its ETag. */
-  readonly revision: number;
-  readonly createdAt: number;
-  readonly updatedAt: number;
-}
 
 /** The revision that the caller has seen; `*` or undefined for whatever is there. */
 export type IfMatch = number | '*' | undefined;
 
 export interface EntryFilter extends PageRequest {
+  /** Those whose SPIFFE ID is in it, and templates that can name it. */
   readonly namespace?: string | undefined;
   readonly spiffeId?: string | undefined;
+  readonly parentId?: string | undefined;
+  /** Those that ask for this selector. */
+  readonly selector?: string | undefined;
   /** As Kubernetes writes it (`store/label-selector.ts`). */
   readonly labelSelector?: string | undefined;
+}
+
+/** How an entry is written, and by whom, for the audit log. */
+export interface EntryWriteOptions extends WriteOptions {
+  /** Name of the administrator. Default: the control plane itself. */
+  readonly actor?: string | undefined;
+  /** Network address. */
+  readonly source?: string | undefined;
 }
 
 export interface EntriesOptions {
@@ -50,67 +65,107 @@ export interface EntriesOptions {
   readonly trustDomain: string;
   readonly clock: Clock;
   readonly random?: RandomBytes;
+  /** Told of every change before it is there; while it cannot record, nothing changes. Default: nobody is told. */
+  readonly recorder?: Recorder | undefined;
 }
 
 /**
- * Who may have which identity. A SPIFFE ID has at most one entry, and only while it has one are its certificates renewed
- * and its tokens signed.
+ * Who may have which identity. No two entries have the same parent, SPIFFE ID and selectors; those of one SPIFFE ID have the
+ * same labels. An entry that has expired is as if it were not there, though it is shown until something takes its place.
  */
 export class Entries {
   readonly #store: Store;
   readonly #trustDomain: string;
   readonly #clock: Clock;
   readonly #random: RandomBytes;
+  readonly #recorder: Recorder | undefined;
 
   constructor(options: EntriesOptions) {
     this.#store = options.store;
     this.#trustDomain = options.trustDomain;
     this.#clock = options.clock;
     this.#random = options.random ?? secureRandom;
+    this.#recorder = options.recorder;
   }
 
-  /** Throws `invalid` (with all that is wrong) and `conflict` when the SPIFFE ID has an entry already. */
-  async create(input: EntryInput, options: WriteOptions = {}): Promise<Entry> {
+  /** Throws `invalid` (with all that is wrong) and `conflict` when there is one already, or its labels contradict others. */
+  async create(input: EntryInput, options: EntryWriteOptions = {}): Promise<Entry> {
     const spec = checkEntryInput(input, this.#trustDomain);
     const id = uuidv7(this.#clock, this.#random);
-    const store = writer(this.#store, options);
     try {
-      return await store.transaction(async (trx) => {
-        await refuseSecond(trx, spec);
-        const now = this.#clock.now();
-        const revision = await store.nextRevision(trx);
-        const row = { id, ...columnsOf(spec), revision, created_at: now, updated_at: now };
-        await trx.insertInto('entries').values(row).execute();
-        return toEntry(row);
+      return await this.#write(options, async (write) => {
+        refusePast(spec, write.now);
+        const siblings = (await readSiblings(write, [spec.spiffeId])).get(spec.spiffeId) ?? [];
+        const twin = twinOf(spec, siblings, write.now);
+        if (twin !== undefined) throw alreadyThere(spec, twin);
+        const { labels, contradicts } = labelsFor(spec, siblings, write.now);
+        if (contradicts !== undefined) throw otherLabels(spec, contradicts);
+        await buryExpired(write, siblings);
+        const row = newRow(id, spec, labels, { revision: await write.revision(), now: write.now });
+        await insertRows(write, [row]);
+        const entry = toEntry(row);
+        await this.#record('entry.create', [entry], options);
+        return entry;
       });
     } catch (error) {
-      if (isDuplicate(error)) throw alreadyThere(spec);
+      if (isDuplicate(error)) throw alreadyThere(spec, undefined);
       throw error;
     }
   }
 
   /**
-   * Replaces selectors, labels and lifetimes; what `input` leaves out goes back to its default. The SPIFFE ID stays.
-   * The same content again changes nothing. Throws `not-found`, `precondition-failed`, `invalid`.
+   * All or none, in one change. An entry that is there already, exactly like this, is left as it is. Throws `invalid` with
+   * every finding of every item, `conflict` with every contradiction.
    */
-  async update(id: string, input: EntryInput, ifMatch: IfMatch, options: WriteOptions = {}): Promise<Entry> {
+  async createAll(items: readonly ImportItem[], options: EntryWriteOptions = {}): Promise<Imported> {
+    const trustDomain = this.#trustDomain;
+    const makeId = () => uuidv7(this.#clock, this.#random);
+    return await this.#write(options, async (write) => {
+      const imported = await createAll(items, { write, trustDomain, makeId });
+      await this.#record('entry.create', imported.created, options);
+      return imported;
+    });
+  }
+
+  /**
+   * Replaces everything but the SPIFFE ID; what `input` leaves out goes back to its default. Labels are changed for all
+   * entries of the SPIFFE ID. The same content again changes nothing. Throws `not-found`, `precondition-failed`, `invalid`,
+   * and `conflict` when another has this parent and these selectors.
+   */
+  async update(id: string, input: EntryInput, ifMatch: IfMatch, options: EntryWriteOptions = {}): Promise<Entry> {
     const spec = checkEntryInput(input, this.#trustDomain);
-    const store = writer(this.#store, options);
-    return await store.transaction(async (trx) => {
-      const before = await readRow(trx, id);
+    return await this.#write(options, async (write) => {
+      const before = await readRow(write.trx, id);
       checkMatch(before, ifMatch);
-      if (spec.id.uri !== before.spiffe_id) {
-        throw new AppError(
-          'invalid',
-          `The SPIFFE ID of an entry cannot change (it is ${before.spiffe_id}). Create another entry and delete this one.`,
-        );
+      if (spec.spiffeId !== before.spiffe_id) throw otherSpiffeId(before);
+      refusePast(spec, write.now, before.expires_at);
+      const all = (await readSiblings(write, [spec.spiffeId])).get(spec.spiffeId) ?? [];
+      const siblings = all.filter((row) => row.id !== id);
+      const twin = twinOf(spec, siblings, write.now);
+      if (twin !== undefined) throw alreadyThere(spec, twin);
+      const { labels } = labelsFor(spec, siblings, write.now);
+      const columns = columnsOf(spec, labels);
+      const others = siblings.filter((row) => row.labels !== columns.labels);
+      if (isSame({ ...before, fingerprint: columns.fingerprint }, columns) && others.length === 0) {
+        return toEntry(before);
       }
-      const content = columnsOf(spec);
-      if (isSame(before, content)) return toEntry(before);
-      const revision = await store.nextRevision(trx);
-      const change = { ...content, revision, updated_at: this.#clock.now() };
-      await trx.updateTable('entries').set(change).where('id', '=', id).execute();
-      return toEntry({ ...before, ...change });
+      await buryExpired(write, siblings);
+      const change = { revision: await write.revision(), updated_at: write.now };
+      await write.trx
+        .updateTable('entries')
+        .set({ labels: columns.labels, ...change })
+        .where('spiffe_id', '=', spec.spiffeId)
+        .where('id', '!=', id)
+        .where('labels', '!=', columns.labels)
+        .execute();
+      await write.trx
+        .updateTable('entries')
+        .set({ ...columns, ...change })
+        .where('id', '=', id)
+        .execute();
+      const entry = toEntry({ ...before, ...columns, ...change });
+      await this.#record('entry.update', [entry], options);
+      return entry;
     });
   }
 
@@ -122,90 +177,129 @@ export class Entries {
   /** Oldest first. Throws `invalid` for a bad limit or selector, `invalid-cursor`, `cursor-expired`. */
   async list(filter: EntryFilter = {}): Promise<RevisedPage<Entry>> {
     const limit = pageLimit(filter.limit);
-    const selector = filter.labelSelector === undefined ? undefined : parseLabelSelector(filter.labelSelector);
+    const { namespace, spiffeId, parentId, selector: held } = filter;
+    const labels = filter.labelSelector === undefined ? undefined : parseLabelSelector(filter.labelSelector);
     // Read before the rows, which are at least as new.
     const revision = this.#store.revision.current;
+    const hasLabels = (row: EntryRow) =>
+      labels === undefined || matchesLabels(labels, JSON.parse(row.labels) as Record<string, string>);
+    const hasSelector = (row: EntryRow) =>
+      held === undefined || (JSON.parse(row.selectors) as readonly string[]).includes(held);
     const page = await scanPage<EntryRow>({
       cursors: this.#store.cursors,
-      scope: `entries ${JSON.stringify([filter.namespace ?? null, filter.spiffeId ?? null, selector ?? null])}`,
+      scope: `entries ${JSON.stringify([namespace, spiffeId, parentId, held, labels].map((part) => part ?? null))}`,
       limit,
       cursor: filter.cursor,
       read: ([after] = [], count) => {
         let query = this.#store.db.selectFrom('entries').selectAll();
-        if (filter.namespace !== undefined) query = query.where('namespace', '=', filter.namespace);
-        if (filter.spiffeId !== undefined) query = query.where('spiffe_id', '=', filter.spiffeId);
+        if (namespace !== undefined) query = query.where(inNamespace(namespace));
+        if (spiffeId !== undefined) query = query.where('spiffe_id', '=', spiffeId);
+        if (parentId !== undefined) query = query.where('parent_id', '=', parentId);
         if (after !== undefined) query = query.where('id', '>', String(after));
         return query.orderBy('id').limit(count).execute();
       },
       keysOf: (row) => [row.id],
-      matches: selector && ((row) => matchesLabels(selector, JSON.parse(row.labels) as Record<string, string>)),
+      matches: labels === undefined && held === undefined ? undefined : (row) => hasLabels(row) && hasSelector(row),
     });
     return { items: page.items.map(toEntry), nextCursor: page.nextCursor, revision };
   }
 
   /**
-   * From now on this identity is not renewed, and its join tokens are worth nothing. Certificates that are out stay valid
-   * until they expire. Returns what it was. Throws `not-found`, `precondition-failed`.
+   * From now on nothing is issued for it, and its join tokens are worth nothing. Certificates that are out stay valid until
+   * they expire. Returns what it was. Throws `not-found`, `precondition-failed`.
    */
-  async delete(id: string, ifMatch: IfMatch, options: WriteOptions = {}): Promise<Entry> {
-    const store = writer(this.#store, options);
-    return await store.transaction(async (trx) => {
-      const row = await readRow(trx, id);
+  async delete(id: string, ifMatch: IfMatch, options: EntryWriteOptions = {}): Promise<Entry> {
+    return await this.#write(options, async (write) => {
+      const row = await readRow(write.trx, id);
       checkMatch(row, ifMatch);
-      await trx.deleteFrom('entries').where('id', '=', id).execute();
-      // Whoever follows the feed learns that something went.
-      await store.nextRevision(trx);
-      return toEntry(row);
+      await bury(write.trx, [id], { revision: await write.revision(), now: write.now });
+      const entry = toEntry(row);
+      await this.#record('entry.delete', [entry], options);
+      return entry;
     });
   }
 
-  /** For whoever is about to sign for this identity: undefined means no. */
+  /**
+   * What speaks for an identity, for whoever is about to sign for it or asks for its labels: its first entry that has not
+   * expired, else the first template that can make it. undefined means no.
+   */
   async bySpiffeId(spiffeId: string): Promise<Entry | undefined> {
-    const row = await this.#store.db
+    const now = this.#clock.now();
+    const exact = await this.#live(now)
+      .where('spiffe_id', '=', spiffeId)
+      .where('template', '=', 0)
+      .limit(1)
+      .executeTakeFirst();
+    if (exact !== undefined) return toEntry(exact);
+    // The first segment of a template is literal, so only those with the same can make it.
+    const start = /^spiffe:\/\/[^/]+\/[^/]+\//.exec(spiffeId)?.[0];
+    if (start === undefined) return undefined;
+    const templates = await this.#live(now)
+      .where('template', '=', 1)
+      .where('spiffe_id', '>', start)
+      .where('spiffe_id', '<', `${start}\u007f`)
+      .execute();
+    return templates.map(toEntry).find((entry) => matchTemplate(entry, spiffeId) !== undefined);
+  }
+
+  #live(now: number) {
+    return this.#store.db
       .selectFrom('entries')
       .selectAll()
-      .where('spiffe_id', '=', spiffeId)
-      .executeTakeFirst();
-    return row === undefined ? undefined : toEntry(row);
+      .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
+      .orderBy('id');
+  }
+
+  async #write<T>(options: EntryWriteOptions, work: (write: Write) => Promise<T>): Promise<T> {
+    const store = writer(this.#store, options);
+    return await store.transaction(async (trx) => {
+      let revision: Promise<number> | undefined;
+      const take = () => {
+        revision ??= store.nextRevision(trx);
+        return revision;
+      };
+      return await work({ trx, now: this.#clock.now(), revision: take });
+    });
+  }
+
+  /**
+   * The last step before the commit: what cannot be recorded is not done. Should the commit then fail, the log has a change
+   * that did not come about, which is the lesser evil.
+   */
+  async #record(
+    action: 'entry.create' | 'entry.update' | 'entry.delete',
+    entries: readonly Entry[],
+    options: EntryWriteOptions,
+  ): Promise<void> {
+    const recorder = this.#recorder;
+    if (recorder === undefined || options.dryRun === true) return;
+    const facts = (entry: Entry) => ({
+      action,
+      outcome: 'granted' as const,
+      subject: entry.spiffeId,
+      actor: options.actor ?? 'control-plane',
+      entry: entry.id,
+      instance: '',
+      serial: '',
+      method: '',
+      selectors: entry.selectors,
+      audience: [],
+      expiresAt: entry.expiresAt ?? 0,
+      reason: '',
+      source: options.source ?? '',
+    });
+    await Promise.all(entries.map((entry) => recorder.record(facts(entry))));
   }
 }
 
-type EntryRow = Selectable<EntriesTable>;
-
-export function toEntry(row: EntryRow): Entry {
-  return Object.freeze({
-    id: row.id,
-    spiffeId: row.spiffe_id,
-    selectors: Object.freeze(JSON.parse(row.selectors) as string[]),
-    labels: Object.freeze(JSON.parse(row.labels) as Record<string, string>),
-    x509TtlSeconds: row.x509_ttl_seconds,
-    jwtTtlSeconds: row.jwt_ttl_seconds,
-    revision: row.revision,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-  });
-}
-
-function columnsOf(spec: EntrySpec) {
-  // Labels sorted, so that the same labels are the same text.
-  const labels = Object.fromEntries(Object.entries(spec.labels).sort(([a], [b]) => compareText(a, b)));
-  return {
-    spiffe_id: spec.id.uri,
-    namespace: spec.namespace,
-    selectors: JSON.stringify(spec.selectors),
-    labels: JSON.stringify(labels),
-    x509_ttl_seconds: spec.x509TtlSeconds,
-    jwt_ttl_seconds: spec.jwtTtlSeconds,
+/** Of its SPIFFE ID, or one of those that bound a template. */
+function inNamespace(namespace: string) {
+  return (eb: ExpressionBuilder<Tables, 'entries'>) => {
+    const literal = eb('namespace', '=', namespace);
+    // The name of a namespace has no sign that `like` would read as another; what has one is no such name.
+    if (!dnsLabel.test(namespace)) return literal;
+    return eb.or([literal, eb.and([eb('template', '=', 1), eb('namespaces', 'like', `%"${namespace}"%`)])]);
   };
-}
-
-function isSame(row: EntryRow, content: ReturnType<typeof columnsOf>): boolean {
-  return (
-    row.selectors === content.selectors &&
-    row.labels === content.labels &&
-    row.x509_ttl_seconds === content.x509_ttl_seconds &&
-    row.jwt_ttl_seconds === content.jwt_ttl_seconds
-  );
 }
 
 async function readRow(db: Pick<Transaction<Tables>, 'selectFrom'>, id: string): Promise<EntryRow> {
@@ -214,13 +308,11 @@ async function readRow(db: Pick<Transaction<Tables>, 'selectFrom'>, id: string):
   return row;
 }
 
-async function refuseSecond(trx: Transaction<Tables>, spec: EntrySpec): Promise<void> {
-  const row = await trx.selectFrom('entries').select('id').where('spiffe_id', '=', spec.id.uri).executeTakeFirst();
-  if (row !== undefined) throw alreadyThere(spec);
-}
-
-function alreadyThere(spec: EntrySpec): AppError {
-  return new AppError('conflict', `${spec.id.uri} has an entry already. Change that one, or delete it first.`);
+function otherSpiffeId(before: EntryRow): AppError {
+  return new AppError(
+    'invalid',
+    `The SPIFFE ID of an entry cannot change (it is ${before.spiffe_id}). Create another entry and delete this one.`,
+  );
 }
 
 function checkMatch(row: EntryRow, ifMatch: IfMatch): void {

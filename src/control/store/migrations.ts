@@ -2,6 +2,9 @@ import type { Migration } from './migration.ts';
 import { initial } from './migrations/0001-initial.ts';
 import { audit } from './migrations/0002-audit.ts';
 import { idempotency } from './migrations/0003-idempotency.ts';
+import { entries } from './migrations/0004-entries.ts';
+import { nodes } from './migrations/0005-nodes.ts';
+import { identityEvents } from './migrations/0008-identity-events.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
-export const migrations: readonly Migration[] = [initial, audit, idempotency];
+export const migrations: readonly Migration[] = [initial, audit, idempotency, entries, nodes, identityEvents];

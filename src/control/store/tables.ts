@@ -12,9 +12,14 @@ export interface Tables extends AuditTables {
   readonly policies: PoliciesTable;
   readonly policy_revisions: PolicyRevisionsTable;
   readonly entries: EntriesTable;
+  readonly deleted_entries: DeletedEntriesTable;
   readonly join_tokens: JoinTokensTable;
   readonly proxies: ProxiesTable;
   readonly idempotency_keys: IdempotencyKeysTable;
+  readonly nodes: NodesTable;
+  readonly evicted_nodes: EvictedNodesTable;
+  readonly authorities: AuthoritiesTable;
+  readonly authority_head: AuthorityHeadTable;
 }
 
 export interface MetaTable {
@@ -59,23 +64,49 @@ export interface PolicyRevisionsTable {
 
 export interface EntriesTable {
   id: string;
+  /** SPIFFE ID; empty for none. */
+  parent_id: string;
+  /** Or a template of SPIFFE IDs. */
   spiffe_id: string;
-  /** Of the SPIFFE ID. */
+  /** Of the SPIFFE ID; empty where it has none, or has it by a variable. */
   namespace: string;
+  /** Whether `spiffe_id` is one: 0 or 1. */
+  template: number;
+  /** Within which a template is bounded: JSON. */
+  namespaces: string;
+  /** Sorted. */
   selectors: string;
+  /** No two entries have the same parent, SPIFFE ID and selectors: SHA-256 of the three, lower hex. */
+  fingerprint: string;
   labels: string;
   x509_ttl_seconds: number | null;
   jwt_ttl_seconds: number | null;
+  /** JSON. */
+  dns_names: string;
+  /** JSON. */
+  federates_with: string;
+  hint: string;
+  expires_at: number | null;
+  /** JSON. */
+  jwt_claims: string | null;
   revision: number;
   created_at: number;
   updated_at: number;
+}
+
+/** So that who holds the entries in memory learns which are gone. Kept for a while. */
+export interface DeletedEntriesTable {
+  id: string;
+  revision: number;
+  deleted_at: number;
 }
 
 export interface JoinTokensTable {
   id: string;
   /** SHA-256 of the token, lower hex: the token itself is nowhere. */
   token_hash: string;
-  entry_id: string;
+  /** null: for an agent. */
+  entry_id: string | null;
   created_at: number;
   expires_at: number;
   used_at: number | null;
@@ -89,8 +120,10 @@ export interface ProxiesTable {
   /** Whether its endpoints are part of the mesh. */
   serving: number;
   last_seen: number;
-  /** Store revision of its last change; being seen is none. */
+  /** Store revision of its last change; being seen, and having a bundle in force, are none. */
   revision: number;
+  /** Of the newest trust bundle that it was known to have in force. */
+  bundle_sequence: ColumnType<number | null, number | null | undefined, number | null>;
 }
 
 /** One row per Idempotency-Key of a caller. Without the caller's token, nothing in it tells what was asked or answered. */
@@ -108,4 +141,65 @@ export interface IdempotencyKeysTable {
   /** Sealed; null while it is being carried out. */
   answer: string | null;
   expires_at: number;
+}
+
+/** What has attested itself with the control plane, one row per instance. */
+export interface NodesTable {
+  instance_id: string;
+  spiffe_id: string;
+  kind: 'agent' | 'workload';
+  method: string;
+  /** What the method knows it by: whoever attests as the same subject is the same node. */
+  subject: string;
+  entry_id: string | null;
+  /** JSON. */
+  selectors: string;
+  /** Of the certificate that is in use, lower hex. */
+  serial: string;
+  /** Of one that was issued and has not been used yet. */
+  next_serial: string | null;
+  can_reattest: number;
+  banned: number;
+  attested_at: number;
+  last_seen: number;
+  /** When its last certificate expires. */
+  expires_at: number;
+  bundle_sequence: number | null;
+  /** Store revision of its last change; being seen, and a certificate that is not in use yet, are none. */
+  revision: number;
+}
+
+/** Instances that may not come back with the certificates that they have. */
+export interface EvictedNodesTable {
+  instance_id: string;
+  spiffe_id: string;
+  expires_at: number;
+  revision: number;
+}
+
+/** Keys and roots; the private halves are in the key store, under `key_name`. */
+export interface AuthoritiesTable {
+  id: string;
+  kind: 'x509' | 'jwt' | 'wit';
+  state: 'new' | 'prepared' | 'active' | 'old' | 'tainted' | 'retired' | 'revoked';
+  /** Fingerprint of the root, or kid of the key. */
+  name: string;
+  key_name: string | null;
+  certificate: Uint8Array | null;
+  /** JSON. */
+  jwk: string | null;
+  not_before: number;
+  not_after: number;
+  below_ms: number;
+  created_at: number;
+  since: number;
+  sequence: number;
+  soon: number;
+}
+
+/** One row: see the migration. */
+export interface AuthorityHeadTable {
+  id: number;
+  version: number;
+  sequence: number;
 }

@@ -1,4 +1,4 @@
-import { fill, isTemplate, templateOf } from './template.ts';
+import { fill, isTemplate, parseTemplate } from './template.ts';
 import type { Grant, WorkloadEntry } from './workload-entry.ts';
 
 const noVariables: Readonly<Record<string, string>> = Object.freeze({});
@@ -54,7 +54,7 @@ export class HeldSelectors {
     if (!isTemplate(entry.spiffeId)) {
       return Object.freeze({ entry, spiffeId: entry.spiffeId, variables: noVariables });
     }
-    const template = templateOf(entry.spiffeId);
+    const template = parseTemplate(entry.spiffeId);
     const variables = new Map<string, string>();
     for (const name of template.variables) {
       const value = this.#onlyValue(name);

@@ -82,7 +82,7 @@ export function resolveTemplate(
   entry: Pick<WorkloadEntry, 'spiffeId' | 'namespaces'>,
   variables: Readonly<Record<string, string>>,
 ): string {
-  const template = isTemplate(entry.spiffeId) ? templateOf(entry.spiffeId) : undefined;
+  const template = isTemplate(entry.spiffeId) ? parseTemplate(entry.spiffeId) : undefined;
   const names = template?.variables ?? [];
   const superfluous = Object.keys(variables).some((name) => !names.includes(name));
   if (superfluous) throw forbid('it has no variable of a name that was given');
@@ -99,13 +99,13 @@ export function resolveTemplate(
 export function fill(
   template: Template,
   namespaces: readonly string[],
-  valueOf: (variable: string) => string | undefined,
+  read: (variable: string) => string | undefined,
 ): string | undefined {
   let path = '';
   for (const { prefix, variable, suffix } of template.segments) {
     let segment = prefix;
     if (variable !== undefined) {
-      const value = valueOf(variable);
+      const value = read(variable);
       if (value === undefined || !isPathSegment(value)) return undefined;
       if (variable === template.namespaceVariable && !namespaces.includes(value)) return undefined;
       segment = `${prefix}${value}${suffix}`;
@@ -123,18 +123,31 @@ export function fill(
   return uri;
 }
 
-const parsed = new Map<string, Template>();
-const MAX_PARSED = 4096;
-
-/** Of an entry, so it parses; each is parsed once. */
-export function templateOf(text: string): Template {
-  let template = parsed.get(text);
-  if (template === undefined) {
-    template = parseTemplate(text);
-    if (parsed.size >= MAX_PARSED) parsed.clear();
-    parsed.set(text, template);
+/** The variables that give this SPIFFE ID, by name; undefined when none do. */
+export function matchTemplate(
+  entry: Pick<WorkloadEntry, 'spiffeId' | 'namespaces'>,
+  spiffeId: string,
+): Readonly<Record<string, string>> | undefined {
+  const template = parseTemplate(entry.spiffeId);
+  const origin = `${scheme}${template.trustDomain}/`;
+  if (!spiffeId.startsWith(origin)) return undefined;
+  const segments = spiffeId.slice(origin.length).split('/');
+  if (segments.length !== template.segments.length) return undefined;
+  const variables = new Map<string, string>();
+  for (const [index, { prefix, variable, suffix }] of template.segments.entries()) {
+    const segment = segments[index] ?? '';
+    if (variable === undefined) {
+      if (segment !== prefix) return undefined;
+      continue;
+    }
+    if (segment.length < prefix.length + suffix.length) return undefined;
+    if (!segment.startsWith(prefix) || !segment.endsWith(suffix)) return undefined;
+    const value = segment.slice(prefix.length, segment.length - suffix.length);
+    if ((variables.get(variable) ?? value) !== value) return undefined;
+    variables.set(variable, value);
   }
-  return template;
+  if (fill(template, entry.namespaces, (name) => variables.get(name)) !== spiffeId) return undefined;
+  return Object.freeze(Object.fromEntries(variables));
 }
 
 export function isPathSegment(text: string): boolean {
