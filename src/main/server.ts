@@ -14,6 +14,8 @@ import { Identities } from '../control/authority/renewal.ts';
 import { bindRoot } from '../control/authority/root-binding.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
+import { EventProducer } from '../control/ledger/producer.ts';
+import { LedgerRecorder } from '../control/ledger/recorder.ts';
 import { Publisher } from '../control/policies/publisher.ts';
 import { PolicyStore } from '../control/policies/store.ts';
 import { Proxies } from '../control/registry/proxies.ts';
@@ -85,6 +87,13 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   });
   logger.info({ trustDomain, rootFingerprint: authority.rootFingerprint }, 'the authority is open');
 
+  const ledger = await Ledger.open({ directory: join(dataDir, 'ledger'), clock, logger });
+  life.defer('the ledger', () => ledger.close());
+  // Closed before the ledger, and behind everything that records: what was asked for is on the record or refused.
+  const producer = new EventProducer({ ledger, identity: () => authority.serverIdentity.current, clock, logger });
+  life.defer('the recorder', () => producer.close());
+  const recorder = new LedgerRecorder({ producer, clock });
+
   const store = await openStore(await resolveStore(config.store), { clock, logger });
   life.defer('the store', () => store.close());
   await bindRoot(store, authority.rootFingerprint);
@@ -110,10 +119,21 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   });
   life.defer('the publisher', () => publisher.close());
 
-  const ledger = await Ledger.open({ directory: join(dataDir, 'ledger'), clock, logger });
-  life.defer('the ledger', () => ledger.close());
   const index = await AuditIndex.open({ store, ledger, clock, logger });
-  return { authority, store, tokens, idempotency, entries, joinTokens, policies, proxies, publisher, ledger, index };
+  return {
+    authority,
+    store,
+    tokens,
+    idempotency,
+    entries,
+    joinTokens,
+    policies,
+    proxies,
+    publisher,
+    ledger,
+    recorder,
+    index,
+  };
 }
 
 async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, state: State): Promise<void> {

@@ -5,7 +5,6 @@ import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../base/random.ts';
-import type { Watch } from '../../base/watch.ts';
 import { batchKeyStatement, cutBatch, EVENT_PREFIX_BYTES, rawBatchKey } from '../../core/audit/batch.ts';
 import { encodeEvent } from '../../core/audit/canonical.ts';
 import type { AuditEvent } from '../../core/audit/event.ts';
@@ -24,7 +23,8 @@ export interface ProducerIdentity {
 
 export interface ProducerOptions {
   readonly ledger: Pick<Ledger, 'connect'>;
-  readonly identity: Watch<ProducerIdentity>;
+  /** As it is now: read when a stream begins, not before the first event. */
+  readonly identity: () => ProducerIdentity;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly random?: RandomBytes;
@@ -186,7 +186,7 @@ export class EventProducer {
 
   #connect(): Stream {
     const { ledger, identity, clock } = this.#options;
-    const { chain, privateKey } = identity.current;
+    const { chain, privateKey } = identity();
     const caller = callerOf(chain);
     const batchKey = rawBatchKey(this.#batchKey);
     const start = ledger.connect(caller, {

@@ -28,7 +28,13 @@ async function setUp(o: { files?: MemoryFiles; options?: Partial<ProducerOptions
   const clock = new FakeClock();
   const ledger = await openLedger(files, { clock });
   const identity = new WatchSource(identityOf('control-1'));
-  const producer = new EventProducer({ ledger, identity, clock, logger: silentLogger, ...o.options });
+  const producer = new EventProducer({
+    ledger,
+    identity: () => identity.current,
+    clock,
+    logger: silentLogger,
+    ...o.options,
+  });
   onTestFinished(async () => {
     files.hook = () => 'pass';
     await producer.close();
@@ -134,8 +140,8 @@ describe('what the control plane records', () => {
     await producer.close();
     await ledger.close();
     const again = await openLedger(files.crash('power'), { clock });
-    const identity = new WatchSource(identityOf('control-2'));
-    const next = new EventProducer({ ledger: again, identity, clock, logger: silentLogger });
+    const identity = identityOf('control-2');
+    const next = new EventProducer({ ledger: again, identity: () => identity, clock, logger: silentLogger });
     await new LedgerRecorder({ producer: next, clock }).record(identityFacts({ entry: 'after' }));
     expect(
       (await ledgerEvents(again)).map(({ instanceId, epoch, seq, event }) => [instanceId, epoch, seq, entryOf(event)]),
