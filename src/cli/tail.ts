@@ -6,9 +6,9 @@ import type { AuditRecord } from '../core/audit/event.ts';
 import type { Client } from './client.ts';
 import { readEvents } from './sse.ts';
 
-export type TailItem =
+export type TailItem<R = AuditRecord> =
   | { readonly type: 'connected' }
-  | { readonly type: 'record'; readonly record: AuditRecord }
+  | { readonly type: 'record'; readonly record: R }
   /** So many records were not sent, since we read too slowly. */
   | { readonly type: 'lost'; readonly count: number }
   /** The stream broke; calls in between may be missing here. They are all in the record: search for them. */
@@ -17,20 +17,32 @@ export type TailItem =
 /** The server sends a comment every 15 s; three of them missing means that it is gone without a word. */
 const SILENCE_MS = 45_000;
 
-/**
- * Recorded calls as they happen, until `signal` aborts. Connects again whenever the stream breaks; the first connection
- * must succeed, and a refusal (wrong token, wrong filter) ends it at any time.
- */
-export async function* tailAudit(
+type Query = Readonly<Record<string, string | undefined>>;
+
+/** Recorded calls as they happen. */
+export function tailAudit(
   client: Client,
-  query: Readonly<Record<string, string | undefined>>,
+  query: Query,
   o: { readonly clock: Clock; readonly signal: AbortSignal },
 ): AsyncGenerator<TailItem> {
+  return tailRecords<AuditRecord>(client, '/v1/audit/tail', query, o);
+}
+
+/**
+ * The records of a live view as they come, until `signal` aborts. Connects again whenever the stream breaks; the first
+ * connection must succeed, and a refusal (wrong token, wrong filter) ends it at any time.
+ */
+export async function* tailRecords<R>(
+  client: Client,
+  path: string,
+  query: Query,
+  o: { readonly clock: Clock; readonly signal: AbortSignal },
+): AsyncGenerator<TailItem<R>> {
   const backoff = new Backoff({ initialMs: 200, maxMs: 5_000 });
   let connected = false;
   while (!o.signal.aborted) {
     try {
-      for await (const item of connection(client, query, o)) {
+      for await (const item of connection<R>(client, path, query, o)) {
         connected = true;
         backoff.reset();
         yield item;
@@ -45,11 +57,12 @@ export async function* tailAudit(
   }
 }
 
-async function* connection(
+async function* connection<R>(
   client: Client,
-  query: Readonly<Record<string, string | undefined>>,
+  path: string,
+  query: Query,
   o: { readonly clock: Clock; readonly signal: AbortSignal },
-): AsyncGenerator<TailItem> {
+): AsyncGenerator<TailItem<R>> {
   const silence = new AbortController();
   let cancel = o.clock.after(SILENCE_MS, () => silence.abort());
   const alive = () => {
@@ -59,7 +72,7 @@ async function* connection(
   try {
     const response = await client.open({
       method: 'GET',
-      path: '/v1/audit/tail',
+      path,
       query,
       headers: { accept: 'text/event-stream' },
       signal: AbortSignal.any([o.signal, silence.signal]),
@@ -68,7 +81,7 @@ async function* connection(
     if (response.body === null) return;
     for await (const event of readEvents(response.body, alive)) {
       const data: unknown = JSON.parse(event.data);
-      if (event.event === 'record') yield { type: 'record', record: data as AuditRecord };
+      if (event.event === 'record') yield { type: 'record', record: data as R };
       else if (event.event === 'lost') yield { type: 'lost', count: (data as { count: number }).count };
     }
   } finally {

@@ -1,7 +1,5 @@
 import type { Command } from 'commander';
-import { AppError } from '../../base/errors.ts';
 import type { AuditRecord } from '../../core/audit/event.ts';
-import type { PageOf } from '../api.ts';
 import { callColumns, callLine } from '../calls.ts';
 import type { Client } from '../client.ts';
 import { toSpiffeId } from '../info.ts';
@@ -9,11 +7,15 @@ import { OncePerCall } from '../once.ts';
 import { choice, openSession, output } from '../options.ts';
 import type { Format } from '../output.ts';
 import { formats, printList } from '../output.ts';
+import { parseLimit, searchRecords } from '../search.ts';
 import { tailAudit } from '../tail.ts';
 import type { World } from '../world.ts';
+import { addIdentityAudit } from './audit-identity.ts';
 
 export function addAudit(program: Command, world: World): void {
-  const audit = program.command('audit').description('What was called, by whom, and how it was decided.');
+  const audit = program
+    .command('audit')
+    .description('What was called, by whom, and how it was decided; who got which identity.');
   filters(audit.command('tail'))
     .summary('Follow calls as they are recorded.')
     .description(
@@ -44,9 +46,15 @@ export function addAudit(program: Command, world: World): void {
     .action(async (options: FilterOptions & { output: Format; limit: string }, command: Command) => {
       const limit = parseLimit(options.limit);
       const { client } = await openSession(command, world);
-      const records = await search(client, await toQuery(client, options), limit);
+      const records = await searchRecords<AuditRecord>(
+        client,
+        '/v1/audit/events',
+        await toQuery(client, options),
+        limit,
+      );
       printList(world, options.output, { columns: callColumns, name: (record) => record.id }, records);
     });
+  addIdentityAudit(audit, world);
 }
 
 interface FilterOptions {
@@ -83,32 +91,4 @@ async function toQuery(client: Client, o: FilterOptions): Promise<Record<string,
     since: o.since,
     until: o.until,
   };
-}
-
-async function search(
-  client: Client,
-  query: Readonly<Record<string, string | undefined>>,
-  limit: number,
-): Promise<readonly AuditRecord[]> {
-  const records: AuditRecord[] = [];
-  let cursor: string | undefined;
-  do {
-    const { body } = await client.call<PageOf<AuditRecord>>({
-      method: 'GET',
-      path: '/v1/audit/events',
-      query: { ...query, limit: Math.min(500, limit - records.length), cursor },
-    });
-    records.push(...body.items);
-    cursor = body.nextCursor ?? undefined;
-  } while (cursor !== undefined && records.length < limit);
-  return records.slice(0, limit);
-}
-
-const MAX_LIMIT = 100_000;
-
-function parseLimit(text: string): number {
-  const limit = /^\d{1,6}$/.test(text) ? Number(text) : 0;
-  if (limit < 1 || limit > MAX_LIMIT)
-    throw new AppError('usage', `--limit must be from 1 to ${MAX_LIMIT}, not ${JSON.stringify(text)}.`);
-  return limit;
 }
