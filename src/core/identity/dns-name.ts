@@ -37,12 +37,15 @@ export function overlapOf(names: readonly string[]): readonly [wildcard: string,
   return undefined;
 }
 
-/** RFC 5891 §4.2.3.1. `URL` knows IDNA: it refuses an A-label that is none, and maps one that is not in its only form. */
+/**
+ * RFC 5891 §4.2.3.1. `URL` knows IDNA: it refuses an A-label that is none, and maps one that is not in its only form. A name
+ * that is all ASCII it hardly looks at, hence the other label.
+ */
 function isPlainOrALabel(text: string): boolean {
   if (text.slice(2, 4) !== '--') return true;
   if (!text.startsWith('xn--')) return false;
   try {
-    return new URL(`http://${text}.example/`).hostname === `${text}.example`;
+    return new URL(`http://ü.${text}.example/`).hostname === `xn--tda.${text}.example`;
   } catch {
     return false;
   }

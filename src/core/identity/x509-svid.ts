@@ -5,6 +5,7 @@ import { keyIdOf, prepareIssuer, validityBelow } from './ca.ts';
 import type { Certificate } from './certificate.ts';
 import { parseCertificate } from './certificate.ts';
 import { serialHex, signCertificate } from './certificate-write.ts';
+import { MAX_DNS_NAMES, overlapOf, problemOfDnsName } from './dns-name.ts';
 import * as extension from './extensions.ts';
 import type { CheckedPublicKey } from './keys.ts';
 import { checkPublicKey, keyIdentifier } from './keys.ts';
@@ -37,12 +38,9 @@ export interface X509SvidRequest {
   readonly notAfter: number;
   /** Random, positive, at most 20 octets. */
   readonly serial: Uint8Array;
-  /** Lower-case host names without wildcards, for peers that look at nothing else. Default none. */
+  /** Host names, for peers that look at nothing else: at most 16, as `dns-name.ts` has them. Default none. */
   readonly dnsNames?: readonly string[];
 }
-
-const MAX_DNS_NAMES = 16;
-const dnsName = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
 
 /** What does not vary from leaf to leaf: encoded once. */
 const leafExtensions: readonly Buffer[] = [
@@ -114,10 +112,18 @@ function checkRequest(request: X509SvidRequest, signer: PreparedIssuer): void {
   if (!isInstanceId(request.instanceId)) {
     throw new AppError('invalid', "An instance id has 1 to 64 letters, digits or '()+,-./:=? and no blanks.");
   }
-  const names = request.dnsNames ?? [];
-  if (names.length > MAX_DNS_NAMES || !names.every((name) => dnsName.test(name))) {
-    throw new AppError('invalid', `At most ${MAX_DNS_NAMES} DNS names, lower case and without wildcards.`);
+  checkDnsNames(request.dnsNames ?? []);
+}
+
+/** S13: the entry was checked when it was made; what is signed is checked again. */
+function checkDnsNames(names: readonly string[]): void {
+  if (names.length > MAX_DNS_NAMES) throw new AppError('invalid', `At most ${MAX_DNS_NAMES} DNS names.`);
+  for (const name of names) {
+    const problem = problemOfDnsName(name);
+    if (problem !== undefined) throw new AppError('invalid', `A DNS name ${problem}.`);
   }
+  if (overlapOf(names) !== undefined)
+    throw new AppError('invalid', 'A DNS name must not cover another with its wildcard.');
 }
 
 /** What is wrong here is a defect in Writ; the certificate must not leave the house. */

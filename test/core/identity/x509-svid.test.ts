@@ -239,20 +239,20 @@ describe('what is asked for', () => {
     expectAppError(() => issue({ instanceId }), 'invalid', /instance id/).then(() => undefined),
   );
 
-  it.each([
-    '',
-    '*',
-    '*.example.org',
-    'A.example.org',
-    'a..b',
-    '-a',
-    'a-',
-    'a b',
-    'x'.repeat(64),
-    `${'a.'.repeat(127)}`,
-  ])('%j is no DNS name', (name) =>
-    expectAppError(() => issue({ dnsNames: [name] }), 'invalid', /DNS names/).then(() => undefined),
+  it.each(['', '*', '*.org', 'A.example.org', 'a..b', '-a', 'a-', 'a b', 'x'.repeat(64), `${'a.'.repeat(127)}`])(
+    'S13: %j is no DNS name',
+    (name) => expectAppError(() => issue({ dnsNames: [name] }), 'invalid', /^A DNS name must/).then(() => undefined),
   );
+
+  it('S13: a wildcard is signed, one that covers another name is not, and no more than 16 names', async () => {
+    const names = ['*.example.org', 'other.example'];
+    expect(seen(leafOf({ dnsNames: names })).names).toEqual(
+      expect.arrayContaining(names.map((value) => ({ type: 'dns', value }))),
+    );
+    await expectAppError(() => issue({ dnsNames: ['*.example.org', 'a.example.org'] }), 'invalid', /must not cover/);
+    const many = Array.from({ length: 17 }, (_, i) => `h${i}.example.org`);
+    await expectAppError(() => issue({ dnsNames: many }), 'invalid', 'At most 16 DNS names.');
+  });
 
   it.each(['', '00', '0000', 'ff'.repeat(20), '01'.repeat(21)])('%j is no serial number', (serial) =>
     expectAppError(() => issue({ serial: Buffer.from(serial, 'hex') }), 'invalid', /serial number/).then(
