@@ -6,12 +6,16 @@ import { Lifetime, runTasks } from '../base/tasks.ts';
 import { IdempotencyKeys } from '../control/access/idempotency.ts';
 import { AdminTokens } from '../control/access/tokens.ts';
 import { JoinTokens } from '../control/authority/attest/join-token.ts';
+import { JoinTokenAttestor } from '../control/authority/attest/join-token-attestor.ts';
 import { Authority } from '../control/authority/authority.ts';
+import { SqlAuthorities } from '../control/authority/authority-store.ts';
+import { directGrants } from '../control/authority/direct-grants.ts';
 import { Enrollment } from '../control/authority/enrollment.ts';
 import { Entries } from '../control/authority/entries.ts';
+import { EntrySet } from '../control/authority/entry-set.ts';
 import { SealedFileKeyStore } from '../control/authority/key-store.ts';
+import { Nodes } from '../control/authority/nodes.ts';
 import { Identities } from '../control/authority/renewal.ts';
-import { bindRoot } from '../control/authority/root-binding.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
 import { EventProducer } from '../control/ledger/producer.ts';
@@ -49,10 +53,11 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
     const state = await openState(config, deps, life);
     await serve(config, deps, life, state);
     deps.onReady();
-    const { authority, proxies, index } = state;
+    const { authority, nodes, proxies, index } = state;
     await runTasks(
       [
         { name: 'authority', run: (signal) => authority.run(signal) },
+        { name: 'nodes', run: (signal) => nodes.run(signal) },
         { name: 'proxies', run: (signal) => proxies.run(signal) },
         { name: 'audit index', run: (signal) => index.run(signal) },
         { name: 'until told to stop', run: untilAborted },
@@ -73,9 +78,13 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
 
   const passphrase = await readPassphrase(config.passphraseFile);
   const keyStore = new SealedFileKeyStore({ directory: join(dataDir, 'keys'), passphrase });
+  const store = await openStore(await resolveStore(config.store), { clock, logger });
+  life.defer('the store', () => store.close());
+  const authorities = new SqlAuthorities(store);
   const authority = await Authority.open({
     trustDomain,
     keyStore,
+    store: authorities,
     clock,
     logger,
     lifetimes: {
@@ -94,14 +103,15 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('the recorder', () => producer.close());
   const recorder = new LedgerRecorder({ producer, clock });
 
-  const store = await openStore(await resolveStore(config.store), { clock, logger });
-  life.defer('the store', () => store.close());
-  await bindRoot(store, authority.rootFingerprint);
   // What sidecars pin: public, and handed to them by whoever sets them up.
   await writeFileDurably(join(dataDir, 'bundle.pem'), bundlePem(authority.bundle.current), { mode: 0o644 });
   const tokens = await AdminTokens.open({ file: join(dataDir, 'admin-token') });
   const entries = new Entries({ store, trustDomain, clock });
+  const entrySet = await EntrySet.open({ store, trustDomain, clock, logger });
+  life.defer('the entries', () => entrySet.close());
   const joinTokens = new JoinTokens({ store, clock });
+  const nodes = await Nodes.open({ store, recorder, clock, logger });
+  life.defer('the nodes', () => nodes.close());
   const idempotency = new IdempotencyKeys({ store, clock });
 
   const policies = await PolicyStore.open({ store, clock, logger });
@@ -126,7 +136,9 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     tokens,
     idempotency,
     entries,
+    entrySet,
     joinTokens,
+    nodes,
     policies,
     proxies,
     publisher,
@@ -146,9 +158,18 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
     identity: authority.serverIdentity,
     bundle: authority.bundle,
     services: {
-      enrollment: new Enrollment({ authority, joinTokens, clock, logger }),
+      nodes: state.nodes,
+      enrollment: new Enrollment({
+        authority,
+        attestors: [new JoinTokenAttestor(joinTokens)],
+        nodes: state.nodes,
+        grantsFor: directGrants(state.entrySet, clock, config.trustDomain),
+        recorder: state.recorder,
+        clock,
+        logger,
+      }),
       identity: new Identities({ authority, entries }),
-      policy: { published: publisher.current, proxies, entries, changes: state.store.revision },
+      policy: { published: publisher.current, proxies, entries, changes: state.entrySet.current },
       audit: ledger,
     },
     clock,

@@ -8,133 +8,152 @@ import { pooledRandom, secureRandom, uuidv7 } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
-import { fingerprint } from '../../core/identity/bundle.ts';
-import type { Issuer } from '../../core/identity/ca.ts';
-import { createIntermediate } from '../../core/identity/ca.ts';
 import { parseCsr } from '../../core/identity/csr.ts';
 import type { SignedToken } from '../../core/identity/jwt-svid.ts';
 import { signJwtSvid } from '../../core/identity/jwt-svid.ts';
-import { generateKeyPair } from '../../core/identity/keys.ts';
 import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
 import { controlPlaneId, parseTrustDomain } from '../../core/identity/spiffe-id.ts';
 import { signWitSvid } from '../../core/identity/wit-svid.ts';
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
 import { issueX509Svid } from '../../core/identity/x509-svid.ts';
+import type { AuthoritySet } from './authorities.ts';
+import { bundleOf, inState } from './authorities.ts';
+import type { AuthorityStore } from './authority-store.ts';
+import { MemoryAuthorities } from './authority-store.ts';
+import { establish } from './establish.ts';
 import type { KeyStore } from './key-store.ts';
 import type { Lifetimes } from './lifetimes.ts';
 import { defaultLifetimes } from './lifetimes.ts';
-import type { JwtMaterial, RootMaterial } from './material.ts';
-import { newSerial, openMaterial } from './material.ts';
+import { newSerial } from './make-authority.ts';
+import type { ServerIdentity, Signing, SigningOptions } from './signing.ts';
+import { nextSigning } from './signing.ts';
+import type { UpstreamAuthority } from './upstream.ts';
 
-/** What the control plane's own listener presents. */
-export interface ServerIdentity {
-  /** DER: leaf, intermediate. */
-  readonly chain: readonly Buffer[];
-  readonly privateKey: KeyObject;
-  /** Milliseconds since the epoch. */
-  readonly notAfter: number;
-}
+export type { ServerIdentity } from './signing.ts';
+export { SERVER_DNS_NAME } from './signing.ts';
 
 export interface AuthorityOptions {
   readonly trustDomain: string;
   readonly keyStore: KeyStore;
+  /** Where the authorities stand, for all replicas. Default: in this process, forgotten when it ends. */
+  readonly store?: AuthorityStore;
+  /** Who certifies our intermediates. Default: a root of our own. */
+  readonly upstream?: UpstreamAuthority;
   readonly clock: Clock;
-  /** Serial numbers. Default: the operating system's. Keys are always made from that. */
+  /** Serial numbers and ids. Default: the operating system's. Keys are always made from that. */
   readonly random?: RandomBytes;
   readonly logger: Logger;
   readonly lifetimes?: Partial<Lifetimes>;
+  /** `iss` of JWT-SVIDs: the URL under which OpenID Connect discovery is served. Default none. */
+  readonly jwtIssuer?: string;
 }
 
-/** The host name in the control plane's certificate, for TLS libraries that want one. Clients check the SPIFFE ID. */
-export const SERVER_DNS_NAME = 'writ-control-plane';
-
-/** A new root takes planning: it is asked for well before the old one ends. */
-const ROOT_WARNING_DAYS = 30;
 /** After a renewal that failed. */
 const RETRY_MS = 10_000;
-const dayMs = 24 * 3600 * 1000;
-
-interface CurrentIntermediate {
-  readonly issuer: Issuer;
-  /** Half its life: when the next one takes over. Milliseconds since the epoch. */
-  readonly renewAt: number;
-}
 
 /**
- * The certificate authority of a trust domain, as one replica of the control plane runs it. The root and the JWT key are kept in
- * the key store and only loaded; the intermediate that signs is made at start, lives in this process's memory, and is replaced
- * at half its life. The bundle holds the root, so replacing intermediates changes nothing for anybody.
+ * The certificate authority of a trust domain, as one replica of the control plane runs it: it signs with what is active and
+ * shows what everybody verifies with. Which authorities there are and in which state is the store's; `Rotation` changes it, and
+ * every replica follows.
  *
- * Not solved here: replacing the root or the JWT key while the mesh runs. A root that is about to end is announced in the log.
+ * Root and token keys are in the key store. The intermediate that signs X.509-SVIDs is made at start, lives in this process's
+ * memory, and is replaced at half its life. Bundles hold roots, so replacing intermediates changes nothing for anybody; nor
+ * does another active root: nobody replaces an identity because of it, so a rotation causes no burst of signatures.
  */
 export class Authority {
   readonly trustDomain: string;
-  /** SHA-256 of the root certificate, lower-case hex: what newcomers pin. */
-  readonly rootFingerprint: string;
   readonly bundle: Watch<TrustBundle>;
   readonly serverIdentity: Watch<ServerIdentity>;
+  readonly lifetimes: Lifetimes;
 
   readonly #clock: Clock;
   readonly #random: RandomBytes;
   readonly #logger: Logger;
-  readonly #lifetimes: Lifetimes;
+  readonly #store: AuthorityStore;
+  readonly #options: AuthorityOptions;
   readonly #instanceId: string;
-  readonly #root: RootMaterial;
-  readonly #jwt: JwtMaterial;
+  readonly #bundle: WatchSource<TrustBundle>;
   readonly #serverIdentity: WatchSource<ServerIdentity>;
-  #intermediate: CurrentIntermediate;
-  #renewServerAt: number;
+  #signing: Signing;
+  #refreshing: Promise<void> | undefined;
+  #refreshAgain = false;
+  #wake: () => void = () => undefined;
 
   /**
-   * Loads the keys or, in an empty key store, makes them; then makes an intermediate and the control plane's own identity.
+   * Loads the authorities or, in an empty store with an empty key store, makes them; then makes an intermediate and the control
+   * plane's own identity.
    *
-   * @throws AppError `invalid` for a bad trust domain; `incompatible-data` for a key store of another trust domain or damaged
-   *   keys; `unavailable` when the root has ended or has not begun; and what the key store throws
+   * @throws AppError `invalid` for a bad trust domain; `incompatible-data` for keys of another trust domain, damaged ones, and
+   *   missing ones: a root that was lost is never replaced unsaid; `unavailable` when the root has ended or has not begun; and
+   *   what the key store throws
    */
   static async open(options: AuthorityOptions): Promise<Authority> {
     const trustDomain = parseTrustDomain(options.trustDomain);
     const lifetimes = { ...defaultLifetimes, ...options.lifetimes };
     const random = pooledRandom(options.random ?? secureRandom);
-    const now = options.clock.now();
-    const { root, jwt } = await openMaterial({ trustDomain, keyStore: options.keyStore, now, random, lifetimes });
-    checkRootValidity(root, now);
-    return new Authority(options, { trustDomain, lifetimes, random, root, jwt });
+    const store = options.store ?? new MemoryAuthorities();
+    const { keyStore, upstream, logger, clock } = options;
+    const now = clock.now();
+    const set = await establish({ trustDomain, keyStore, store, upstream, now, random, lifetimes, logger });
+    checkRootValidity(set, now);
+    const instanceId = uuidv7(clock, random);
+    const signing = await nextSigning(set, undefined, {
+      trustDomain,
+      keyStore,
+      upstream,
+      now,
+      random,
+      lifetimes,
+      instanceId,
+    });
+    return new Authority({ ...options, trustDomain, store, random }, { lifetimes, instanceId, signing });
   }
 
   private constructor(
-    options: AuthorityOptions,
-    o: {
-      readonly trustDomain: string;
-      readonly lifetimes: Lifetimes;
-      readonly random: RandomBytes;
-      readonly root: RootMaterial;
-      readonly jwt: JwtMaterial;
-    },
+    options: AuthorityOptions & Required<Pick<AuthorityOptions, 'store' | 'random'>>,
+    o: { readonly lifetimes: Lifetimes; readonly instanceId: string; readonly signing: Signing },
   ) {
-    this.trustDomain = o.trustDomain;
-    this.rootFingerprint = fingerprint(o.root.issuer.certificate);
+    this.trustDomain = options.trustDomain;
+    this.lifetimes = Object.freeze(o.lifetimes);
+    this.#options = options;
     this.#clock = options.clock;
-    this.#random = o.random;
+    this.#random = options.random;
     this.#logger = options.logger;
-    this.#lifetimes = o.lifetimes;
-    this.#instanceId = uuidv7(options.clock, o.random);
-    this.#root = o.root;
-    this.#jwt = o.jwt;
-    this.#announce();
-    this.bundle = new WatchSource(bundleOf(o.trustDomain, o.root, o.jwt));
-    this.#intermediate = this.#makeIntermediate();
-    const server = this.#makeServerIdentity();
-    this.#renewServerAt = server.renewAt;
-    this.#serverIdentity = new WatchSource(server.identity);
+    this.#store = options.store;
+    this.#instanceId = o.instanceId;
+    this.#signing = o.signing;
+    this.#bundle = new WatchSource(bundleOf(o.signing.set, this.trustDomain));
+    this.bundle = this.#bundle;
+    this.#serverIdentity = new WatchSource(o.signing.listener.identity);
     this.serverIdentity = this.#serverIdentity;
+    this.#complain([], o.signing.problems);
+  }
+
+  /**
+   * SHA-256 of the root certificate that the listener hangs from, lower-case hex: what newcomers pin. Changes late: a new root
+   * takes over here when the one before leaves the bundle.
+   */
+  get rootFingerprint(): string {
+    return this.#signing.listener.root.name;
+  }
+
+  /** The authorities, as this replica knows them. */
+  get set(): AuthoritySet {
+    return this.#signing.set;
+  }
+
+  /** What is wrong with keys or with the upstream authority, for people. Empty when all is well. */
+  get problems(): readonly string[] {
+    return this.#signing.problems;
   }
 
   /**
    * An X.509-SVID for whoever holds the key of this signing request. That `id` is the caller's is for the caller of this method
    * to know; names in the request are ignored. It may end earlier than asked for: it never outlives the intermediate.
    *
-   * @throws AppError `csr-refused`; `invalid` for a bad instance id or lifetime, or an id of another trust domain; `forbidden` for
-   *   the control plane's own identity, which nobody else gets
+   * @throws AppError `csr-refused`; `invalid` for a bad instance id, DNS name or lifetime, or an id of another trust domain;
+   *   `forbidden` for the control plane's own identity, which nobody else gets; `unavailable` when the intermediate has ended
+   *   and the next one is not there yet
    */
   issue(o: {
     readonly id: SpiffeId;
@@ -147,16 +166,16 @@ export class Authority {
     readonly dnsNames?: readonly string[];
   }): X509Svid {
     this.#checkSubject(o.id);
-    const ttlSeconds = checkTtl(o.ttlSeconds, this.#lifetimes.x509Seconds, this.#lifetimes.x509MaxSeconds);
+    const ttlSeconds = checkTtl(o.ttlSeconds, this.lifetimes.x509Seconds, this.lifetimes.x509MaxSeconds);
     const { checked } = parseCsr(o.csr);
     const now = this.#clock.now();
-    // A machine that slept through the renewal must not sign with what has ended meanwhile.
-    if (now >= this.#intermediate.renewAt) this.#intermediate = this.#makeIntermediate();
-    return issueX509Svid(this.#intermediate.issuer, {
+    // A machine that slept through the renewal makes it up now; what has not ended meanwhile still signs.
+    if (now >= this.#signing.issuing.renewAt) this.#wake();
+    return issueX509Svid(this.#signing.issuing.issuer, {
       id: o.id,
       instanceId: o.instanceId,
       publicKey: checked,
-      notBefore: now - this.#lifetimes.backdateSeconds * 1000,
+      notBefore: now - this.lifetimes.backdateSeconds * 1000,
       notAfter: now + ttlSeconds * 1000,
       serial: newSerial(this.#random),
       ...(o.dnsNames !== undefined && { dnsNames: o.dnsNames }),
@@ -164,30 +183,38 @@ export class Authority {
   }
 
   /**
-   * A JWT-SVID for one audience. That `id` is the caller's is for the caller of this method to know.
+   * A JWT-SVID. That `id` is the caller's is for the caller of this method to know. It may end earlier than asked for: it never
+   * outlives the key.
    *
-   * @throws AppError `invalid` for a bad audience or lifetime, or an id of another trust domain; `forbidden` for the control
-   *   plane's own identity
+   * @throws AppError `invalid` for bad audiences, claims or a bad lifetime, or an id of another trust domain; `forbidden` for
+   *   the control plane's own identity; `unavailable` when the key has ended, or who holds it is away
    */
   async signJwt(o: {
     readonly id: SpiffeId;
     readonly audience: readonly string[];
     /** 1 to 3600. Default 300. */
     readonly ttlSeconds?: number;
+    /** More claims; not those that Writ sets. */
     readonly claims?: Readonly<Record<string, unknown>>;
-  }): Promise<SignedToken> {
+  }): Promise<SignedToken & { readonly jti: string }> {
     this.#checkSubject(o.id);
-    const ttlSeconds = checkTtl(o.ttlSeconds, this.#lifetimes.jwtSeconds, this.#lifetimes.jwtMaxSeconds);
-    return await signJwtSvid({
+    const ttlSeconds = checkTtl(o.ttlSeconds, this.lifetimes.jwtSeconds, this.lifetimes.jwtMaxSeconds);
+    const { record, key } = this.#signing.jwt;
+    const { jwtIssuer } = this.#options;
+    const jti = uuidv7(this.#clock, this.#random);
+    const signed = await signJwtSvid({
       id: o.id,
       audience: o.audience,
-      kid: this.#jwt.kid,
-      privateKey: this.#jwt.privateKey,
+      kid: record.name,
+      privateKey: key,
       now: this.#clock.now(),
       ttlSeconds,
-      jti: uuidv7(this.#clock, this.#random),
+      notAfter: record.notAfter,
+      jti,
+      ...(jwtIssuer !== undefined && { issuer: jwtIssuer }),
       ...(o.claims !== undefined && { claims: o.claims }),
     });
+    return { ...signed, jti };
   }
 
   /**
@@ -200,78 +227,100 @@ export class Authority {
     readonly publicKey: KeyObject;
     /** 1 to 86,400. Default 3600. */
     readonly ttlSeconds?: number;
-  }): Promise<SignedToken> {
+  }): Promise<SignedToken & { readonly jti: string }> {
     this.#checkSubject(o.id);
-    return await signWitSvid({
+    const ttlSeconds = checkTtl(o.ttlSeconds, this.lifetimes.witSeconds, this.lifetimes.witMaxSeconds);
+    const { record, key } = this.#signing.wit;
+    const jti = uuidv7(this.#clock, this.#random);
+    const signed = await signWitSvid({
       id: o.id,
       publicKey: o.publicKey,
-      kid: this.#jwt.kid,
-      privateKey: this.#jwt.privateKey,
+      kid: record.name,
+      privateKey: key,
       now: this.#clock.now(),
-      ttlSeconds: o.ttlSeconds ?? 3600,
-      jti: uuidv7(this.#clock, this.#random),
+      ttlSeconds,
+      notAfter: record.notAfter,
+      jti,
     });
+    return { ...signed, jti };
   }
 
-  /** Renews the intermediate and the control plane's own identity at half their lives, until `signal` aborts. */
+  /**
+   * Follows the store: when this resolves, everything that was stored before the call is in force here. Calls while it works
+   * are served by one more round.
+   */
+  refresh(): Promise<void> {
+    if (this.#refreshing !== undefined) {
+      this.#refreshAgain = true;
+      return this.#refreshing;
+    }
+    this.#refreshing = this.#refreshUntilSettled();
+    return this.#refreshing;
+  }
+
+  /** Follows the store, and replaces at half their lives what this process signs with, until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      const due = Math.min(this.#intermediate.renewAt, this.#renewServerAt);
-      await sleep(this.#clock, due - this.#clock.now(), signal);
-      if (signal.aborted) return;
-      try {
-        this.#renewWhatIsDue();
-      } catch (error) {
-        // What is there goes on serving until it ends.
-        this.#logger.error({ err: error }, 'renewal failed; trying again');
-        await sleep(this.#clock, RETRY_MS, signal);
+    let woken = new AbortController();
+    this.#wake = () => woken.abort();
+    const unsubscribe = this.#store.changes.subscribe(() => this.#wake());
+    try {
+      while (!signal.aborted) {
+        const { dueAt } = this.#signing;
+        await sleep(this.#clock, dueAt - this.#clock.now(), AbortSignal.any([signal, woken.signal]));
+        if (signal.aborted) return;
+        woken = new AbortController();
+        try {
+          await this.refresh();
+        } catch (error) {
+          // What is there goes on serving until it ends.
+          this.#logger.error({ err: error }, 'renewal failed; trying again');
+          await sleep(this.#clock, RETRY_MS, signal);
+        }
       }
+    } finally {
+      unsubscribe();
+      this.#wake = () => undefined;
     }
   }
 
-  #renewWhatIsDue(): void {
-    const now = this.#clock.now();
-    if (now >= this.#intermediate.renewAt) {
-      this.#intermediate = this.#makeIntermediate();
-      this.#logger.info('intermediate renewed');
-      this.#announce();
-    }
-    if (now >= this.#renewServerAt) {
-      const { identity, renewAt } = this.#makeServerIdentity();
-      this.#renewServerAt = renewAt;
-      this.#serverIdentity.set(identity);
+  async #refreshUntilSettled(): Promise<void> {
+    try {
+      do {
+        this.#refreshAgain = false;
+        this.#adopt(await this.#next());
+      } while (this.#refreshAgain);
+    } finally {
+      // In the same breath as the check above: a change in between would be missed.
+      this.#refreshing = undefined;
     }
   }
 
-  #makeIntermediate(): CurrentIntermediate {
-    const now = this.#clock.now();
-    const { privateKey, publicKey } = generateKeyPair();
-    const certificate = createIntermediate({
+  async #next(): Promise<Signing> {
+    const { keyStore, upstream } = this.#options;
+    const options: SigningOptions = {
       trustDomain: this.trustDomain,
-      root: this.#root.issuer,
-      publicKey,
-      serial: newSerial(this.#random),
-      notBefore: now - this.#lifetimes.backdateSeconds * 1000,
-      notAfter: now + this.#lifetimes.intermediateSeconds * 1000,
-    });
-    const notAfter = Math.min(now + this.#lifetimes.intermediateSeconds * 1000, this.#root.notAfter);
-    return { issuer: { certificate, chain: [certificate], privateKey }, renewAt: halfLife(now, notAfter) };
+      keyStore,
+      upstream,
+      now: this.#clock.now(),
+      random: this.#random,
+      lifetimes: this.lifetimes,
+      instanceId: this.#instanceId,
+    };
+    return await nextSigning(await this.#store.read(), this.#signing, options);
   }
 
-  #makeServerIdentity(): { readonly identity: ServerIdentity; readonly renewAt: number } {
-    const now = this.#clock.now();
-    const { privateKey, publicKey } = generateKeyPair();
-    const svid = issueX509Svid(this.#intermediate.issuer, {
-      id: controlPlaneId(this.trustDomain),
-      instanceId: this.#instanceId,
-      publicKey,
-      notBefore: now - this.#lifetimes.backdateSeconds * 1000,
-      notAfter: now + this.#lifetimes.serverSeconds * 1000,
-      serial: newSerial(this.#random),
-      dnsNames: [SERVER_DNS_NAME],
-    });
-    const identity = Object.freeze({ chain: svid.chain, privateKey, notAfter: svid.notAfter });
-    return { identity, renewAt: halfLife(now, svid.notAfter) };
+  /** The listener first: it must never present a chain to a root that the bundle does not hold any more. */
+  #adopt(next: Signing): void {
+    const before = this.#signing;
+    this.#signing = next;
+    if (next.issuing !== before.issuing) this.#logger.info('intermediate renewed');
+    if (next.listener !== before.listener) this.#serverIdentity.set(next.listener.identity);
+    if (next.set.sequence !== this.#bundle.current.sequence) this.#bundle.set(bundleOf(next.set, this.trustDomain));
+    this.#complain(before.problems, next.problems);
+  }
+
+  #complain(before: readonly string[], now: readonly string[]): void {
+    for (const problem of now) if (!before.includes(problem)) this.#logger.error({ problem }, 'a key is not usable');
   }
 
   #checkSubject(id: SpiffeId): void {
@@ -282,28 +331,12 @@ export class Authority {
       throw new AppError('forbidden', 'The identity of the control plane is not given to anybody.');
     }
   }
-
-  #announce(): void {
-    const fields = { trustDomain: this.trustDomain, rootFingerprint: this.rootFingerprint };
-    if (this.#root.isNew) this.#logger.info(fields, 'made a new root');
-    const daysLeft = Math.floor((this.#root.notAfter - this.#clock.now()) / dayMs);
-    if (daysLeft < ROOT_WARNING_DAYS) {
-      this.#logger.warn({ ...fields, daysLeft }, 'the root certificate ends soon, and with it every identity below it');
-    }
-  }
 }
 
-function bundleOf(trustDomain: string, root: RootMaterial, jwt: JwtMaterial): TrustBundle {
-  return Object.freeze({
-    trustDomain,
-    roots: Object.freeze([root.issuer.certificate]),
-    jwks: { keys: [jwt.publicJwk] },
-    // Seconds since the newest part was made: survives restarts and grows with every change, without being stored.
-    sequence: Math.floor(Math.max(root.createdAt, jwt.createdAt) / 1000),
-  });
-}
-
-function checkRootValidity(root: RootMaterial, now: number): void {
+/** Without a root that is valid there is nothing that a refresh could mend. */
+function checkRootValidity(set: AuthoritySet, now: number): void {
+  const root = inState(set, 'x509', 'active');
+  if (root === undefined) return;
   if (now < root.notBefore) {
     const since = new Date(root.notBefore).toISOString();
     throw new AppError(
@@ -315,14 +348,9 @@ function checkRootValidity(root: RootMaterial, now: number): void {
     const ended = new Date(root.notAfter).toISOString();
     throw new AppError(
       'unavailable',
-      `The root certificate ended at ${ended}. Begin anew with an empty key store, and enroll every workload again.`,
+      `The root certificate ended at ${ended}. Begin anew with an empty data directory, and enroll every workload again.`,
     );
   }
-}
-
-/** Not sooner than in a second: what is capped to the end of the root would be renewed ever faster as that draws near. */
-function halfLife(now: number, notAfter: number): number {
-  return now + Math.max((notAfter - now) / 2, 1000);
 }
 
 function checkTtl(asked: number | undefined, usual: number, longest: number): number {

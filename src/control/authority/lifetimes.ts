@@ -1,3 +1,5 @@
+import { unreachable } from '../../base/errors.ts';
+
 /** How long things live, in seconds. */
 export interface Lifetimes {
   /** The root certificate. Default one year. */
@@ -14,6 +16,12 @@ export interface Lifetimes {
   readonly jwtSeconds: number;
   /** The longest JWT-SVID that can be asked for. Default 1 h: there is no taking one back. */
   readonly jwtMaxSeconds: number;
+  /** A JWT or WIT key. Default 7 d. */
+  readonly tokenKeySeconds: number;
+  /** A WIT-SVID for which nothing else is asked. Default 1 h. */
+  readonly witSeconds: number;
+  /** The longest WIT-SVID that can be asked for. Default 24 h. */
+  readonly witMaxSeconds: number;
   /** How far in the past certificates begin, for peers whose clocks are behind. Default 10 s. */
   readonly backdateSeconds: number;
 }
@@ -29,5 +37,28 @@ export const defaultLifetimes: Lifetimes = Object.freeze({
   x509MaxSeconds: day,
   jwtSeconds: 300,
   jwtMaxSeconds: hour,
+  tokenKeySeconds: 7 * day,
+  witSeconds: hour,
+  witMaxSeconds: day,
   backdateSeconds: 10,
 });
+
+/** For validators whose clocks are behind. */
+const CLOCK_LEEWAY_MS = 60_000;
+
+/**
+ * How long after an authority has stopped signing something below it can still be valid: for a root, an intermediate that a
+ * replica made just before, and what that signs; for a key, its longest token.
+ */
+export function belowMs(kind: 'x509' | 'jwt' | 'wit', lifetimes: Lifetimes): number {
+  switch (kind) {
+    case 'x509':
+      return (lifetimes.intermediateSeconds + lifetimes.x509MaxSeconds) * 1000 + CLOCK_LEEWAY_MS;
+    case 'jwt':
+      return lifetimes.jwtMaxSeconds * 1000 + CLOCK_LEEWAY_MS;
+    case 'wit':
+      return lifetimes.witMaxSeconds * 1000 + CLOCK_LEEWAY_MS;
+    default:
+      return unreachable(kind);
+  }
+}

@@ -4,7 +4,16 @@ import { audit } from './migrations/0002-audit.ts';
 import { idempotency } from './migrations/0003-idempotency.ts';
 import { entries } from './migrations/0004-entries.ts';
 import { nodes } from './migrations/0005-nodes.ts';
+import { authorities } from './migrations/0006-authorities.ts';
 import { identityEvents } from './migrations/0008-identity-events.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
-export const migrations: readonly Migration[] = [initial, audit, idempotency, entries, nodes, identityEvents];
+export const migrations: readonly Migration[] = [
+  initial,
+  audit,
+  idempotency,
+  entries,
+  nodes,
+  authorities,
+  identityEvents,
+];

@@ -3,7 +3,8 @@ import { sign } from 'node:crypto';
 import { AppError } from '../../base/errors.ts';
 import type { Certificate } from './certificate.ts';
 import { parseCertificate } from './certificate.ts';
-import { serialHex, signCertificate, wholeSeconds } from './certificate-write.ts';
+import type { CertificateParts } from './certificate-write.ts';
+import { serialHex, signCertificate, toBeSigned, wholeSeconds, withSignature } from './certificate-write.ts';
 import * as extension from './extensions.ts';
 import type { CheckedPublicKey, KeyKind, KeyPair } from './keys.ts';
 import { checkPublicKey, importPublicKey, keyIdentifier } from './keys.ts';
@@ -38,26 +39,48 @@ export interface PreparedIssuer {
 const ROOT_PATH_LENGTH = 1;
 const INTERMEDIATE_PATH_LENGTH = 0;
 
-/**
- * The self-signed root of a trust domain: an SVID of its own, with the path-less SPIFFE ID (X509-SVID.md §3.2).
- * Times in milliseconds since the epoch, rounded down to seconds.
- *
- * @throws AppError `invalid`
- */
-export function createRoot(o: {
+/** What a new authority is asked to be. Times in milliseconds since the epoch, rounded down to seconds. */
+export interface AuthorityOrder {
   readonly trustDomain: string;
-  readonly key: KeyPair;
+  readonly publicKey: KeyObject;
   /** Random, positive, at most 20 octets. */
   readonly serial: Uint8Array;
   readonly notBefore: number;
   readonly notAfter: number;
-}): Buffer {
-  const checked = checkPublicKey(o.key.publicKey);
+}
+
+/** A certificate of an authority as it is to be signed, and with which key to check the signature. */
+export interface UnsignedAuthority {
+  readonly parts: CertificateParts;
+  readonly algorithm: SignatureAlgorithm;
+  readonly signer: KeyObject;
+  readonly trustDomain: string;
+}
+
+/** Who signs an intermediate. It may be above SPIFFE: an authority of the house, without a SPIFFE ID. */
+export interface AuthorityAbove {
+  readonly certificate: Certificate;
+  readonly publicKey: KeyObject;
+  /** The earliest end in its chain. */
+  readonly notAfter: number;
+}
+
+/**
+ * The self-signed root of a trust domain: an SVID of its own, with the path-less SPIFFE ID (X509-SVID.md §3.2).
+ *
+ * @throws AppError `invalid`
+ */
+export function createRoot(o: Omit<AuthorityOrder, 'publicKey'> & { readonly key: KeyPair }): Buffer {
+  return sealAuthority(unsignedRoot({ ...o, publicKey: o.key.publicKey }), o.key.privateKey);
+}
+
+/** As `createRoot`, for a key that is elsewhere. */
+export function unsignedRoot(o: AuthorityOrder): UnsignedAuthority {
+  const checked = checkPublicKey(o.publicKey);
   const name = authorityName('Writ root', serialHex(o.serial));
-  const algorithm = signatureAlgorithmFor(checked.kind);
-  const root = signCertificate(
-    {
-      ...o,
+  return {
+    parts: {
+      serial: o.serial,
       notBefore: wholeSeconds(o.notBefore),
       notAfter: wholeSeconds(o.notAfter),
       issuer: name,
@@ -65,10 +88,10 @@ export function createRoot(o: {
       spki: checked.spki,
       extensions: authorityExtensions(o.trustDomain, checked, keyIdentifier(checked), ROOT_PATH_LENGTH),
     },
-    algorithm,
-    o.key.privateKey,
-  );
-  return checkOwnAuthority(root, o.trustDomain, o.key.publicKey);
+    algorithm: signatureAlgorithmFor(checked.kind),
+    signer: o.publicKey,
+    trustDomain: o.trustDomain,
+  };
 }
 
 /**
@@ -76,32 +99,46 @@ export function createRoot(o: {
  *
  * @throws AppError `invalid`; `unavailable` when the root has ended
  */
-export function createIntermediate(o: {
-  readonly trustDomain: string;
-  readonly root: Issuer;
-  readonly publicKey: KeyObject;
-  /** Random, positive, at most 20 octets. */
-  readonly serial: Uint8Array;
-  readonly notBefore: number;
-  readonly notAfter: number;
-}): Buffer {
-  const root = prepareIssuer(o.root);
+export function createIntermediate(o: AuthorityOrder & { readonly root: Issuer }): Buffer {
+  return sealAuthority(unsignedIntermediate({ ...o, above: prepareIssuer(o.root) }), o.root.privateKey);
+}
+
+/** As `createIntermediate`, for an authority whose key is elsewhere, or that is not of SPIFFE. */
+export function unsignedIntermediate(o: AuthorityOrder & { readonly above: AuthorityAbove }): UnsignedAuthority {
   const checked = checkPublicKey(o.publicKey);
-  const { notBefore, notAfter } = validityBelow(root, o.notBefore, o.notAfter);
-  const intermediate = signCertificate(
-    {
+  const { above } = o;
+  return {
+    parts: {
       serial: o.serial,
-      notBefore,
-      notAfter,
-      issuer: root.certificate.subject,
+      ...validityBelow(above, o.notBefore, o.notAfter),
+      issuer: above.certificate.subject,
       subject: authorityName('Writ intermediate', serialHex(o.serial)),
       spki: checked.spki,
-      extensions: [...authorityExtensions(o.trustDomain, checked, keyIdOf(root.certificate), INTERMEDIATE_PATH_LENGTH)],
+      extensions: authorityExtensions(o.trustDomain, checked, keyIdOf(above.certificate), INTERMEDIATE_PATH_LENGTH),
     },
-    root.algorithm,
-    o.root.privateKey,
-  );
-  return checkOwnAuthority(intermediate, o.trustDomain, root.publicKey);
+    algorithm: signatureAlgorithmFor(above.certificate.publicKey.kind),
+    signer: above.publicKey,
+    trustDomain: o.trustDomain,
+  };
+}
+
+/** Signs with a key of this process, and looks at the result as a verifier would. */
+export function sealAuthority(unsigned: UnsignedAuthority, privateKey: KeyObject): Buffer {
+  const signed = signCertificate(unsigned.parts, unsigned.algorithm, privateKey);
+  return checkOwnAuthority(signed, unsigned.trustDomain, unsigned.signer);
+}
+
+/**
+ * Has it signed elsewhere, and looks at the result as a verifier would: what a key service answers is not believed.
+ * `sign` is given the bytes and returns the signature as X.509 writes it.
+ */
+export async function sealAuthorityElsewhere(
+  unsigned: UnsignedAuthority,
+  sign: (data: Buffer) => Promise<Buffer>,
+): Promise<Buffer> {
+  const tbs = toBeSigned(unsigned.parts, unsigned.algorithm);
+  const signed = withSignature(tbs, unsigned.algorithm, await sign(tbs));
+  return checkOwnAuthority(signed, unsigned.trustDomain, unsigned.signer);
 }
 
 /**
@@ -158,7 +195,7 @@ function proveKey(
  * @throws AppError `invalid` for an end that is not after the beginning; `unavailable` when the issuer has ended
  */
 export function validityBelow(
-  issuer: PreparedIssuer,
+  issuer: { readonly notAfter: number },
   notBefore: number,
   notAfter: number,
 ): { readonly notBefore: number; readonly notAfter: number } {

@@ -20,7 +20,12 @@ const version3 = der.context(0, der.small(2));
 
 /** Encodes and signs an X.509 v3 certificate (RFC 5280 §4.1), DER. */
 export function signCertificate(parts: CertificateParts, algorithm: SignatureAlgorithm, key: KeyObject): Buffer {
-  const tbs = der.sequence(
+  return signDer(toBeSigned(parts, algorithm), algorithm, key);
+}
+
+/** What of a certificate is signed (RFC 5280 §4.1.2), DER: for keys that are not in this process. */
+export function toBeSigned(parts: CertificateParts, algorithm: SignatureAlgorithm): Buffer {
+  return der.sequence(
     version3,
     der.unsigned(checkSerial(parts.serial)),
     algorithm.encoded,
@@ -30,7 +35,11 @@ export function signCertificate(parts: CertificateParts, algorithm: SignatureAlg
     parts.spki,
     der.context(3, der.sequence(...parts.extensions)),
   );
-  return signDer(tbs, algorithm, key);
+}
+
+/** The certificate, from what is signed and the signature over it. */
+export function withSignature(tbs: Buffer, algorithm: SignatureAlgorithm, signature: Buffer): Buffer {
+  return der.sequence(tbs, algorithm.encoded, der.bitString(signature));
 }
 
 /** Certificates hold whole seconds: an end is never later than what was asked for. */

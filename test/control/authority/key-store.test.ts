@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type KeyStore, MemoryKeyStore, SealedFileKeyStore } from '../../../src/control/authority/key-store.ts';
+import { MemoryKeyStore, SealedFileKeyStore, type SecretStore } from '../../../src/control/authority/key-store.ts';
 import { expectAppError } from '../../support/errors.ts';
 import { tempDirectory } from '../../support/temp.ts';
 
@@ -16,7 +16,7 @@ async function sealedStore(o: { passphrase?: Buffer; directory?: string } = {}) 
   return { store, directory, file: join(directory, 'root.sealed') };
 }
 
-const stores: Record<string, () => Promise<KeyStore>> = {
+const stores: Record<string, () => Promise<SecretStore>> = {
   memory: () => Promise.resolve(new MemoryKeyStore()),
   'sealed files': async () => (await sealedStore()).store,
 };
