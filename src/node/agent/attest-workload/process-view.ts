@@ -1,0 +1,118 @@
+import type { FileHandle } from 'node:fs/promises';
+import { open, readlink, stat } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { reason } from '../../../base/durable.ts';
+import { AppError } from '../../../base/errors.ts';
+import type { ProcessOwner } from './proc-formats.ts';
+import { MAX_PROC_BYTES, parseOwner, parseStartTime } from './proc-formats.ts';
+
+/** A process, as workload attestors see it. */
+export interface ProcessView {
+  readonly pid: number;
+  readonly startTime: string;
+  readonly owner: ProcessOwner;
+  /** Text of a file of the process in /proc, at most 64 KiB. Throws `unavailable`. */
+  read(file: 'cgroup'): Promise<string>;
+  /** The program: a path for the agent, through the process, that stays right whatever becomes of the file's name. */
+  readonly executable: string;
+  /** What the process calls its program. */
+  executableName(): Promise<string>;
+}
+
+export interface OpenedProcess {
+  readonly view: ProcessView;
+  /** Throws `forbidden` when the process has ended or become another since it was opened. */
+  recheck(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the directory of a process in /proc and reads everything through that: once the process has ended, reading fails,
+ * even when another process has its number by then.
+ *
+ * @throws AppError `forbidden` when there is no such process
+ */
+export async function openProcess(pid: number, procRoot = '/proc'): Promise<OpenedProcess> {
+  let directory: FileHandle;
+  try {
+    directory = await open(`${procRoot}/${pid}`, 'r');
+  } catch (cause) {
+    throw gone(cause);
+  }
+  const base = `/proc/self/fd/${directory.fd}`;
+  try {
+    const startTime = parseStartTime(await readText(`${base}/stat`));
+    const owner = parseOwner(await readText(`${base}/status`));
+    return {
+      view: Object.freeze({
+        pid,
+        startTime,
+        owner,
+        read: (file: 'cgroup') => readText(`${base}/${file}`),
+        executable: `${base}/exe`,
+        executableName: () => readlink(`${base}/exe`),
+      }),
+      async recheck() {
+        if (parseStartTime(await readText(`${base}/stat`)) !== startTime) throw gone(undefined);
+        const now = parseOwner(await readText(`${base}/status`));
+        if (now.uid !== owner.uid || now.gid !== owner.gid) throw becameAnother();
+      },
+      close: () => directory.close(),
+    };
+  } catch (error) {
+    await directory.close();
+    throw error;
+  }
+}
+
+/** Whether two paths are the same file. */
+export async function isSameFile(a: string, b: string): Promise<boolean> {
+  const [first, second] = await Promise.all([stat(a, { bigint: true }), stat(b, { bigint: true })]);
+  return first.dev === second.dev && first.ino === second.ino;
+}
+
+/** What a file is until it is written to again: changes of content change it, changes of name do not. */
+export async function fileState(path: string): Promise<{ readonly key: string; readonly bytes: number }> {
+  const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+  // The time of modification can be set back by whoever owns the file; that of the change of the inode cannot.
+  return { key: `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`, bytes: Number(size) };
+}
+
+export function becameAnother(): AppError {
+  return new AppError(
+    'forbidden',
+    'The process has changed its user or group since it connected. Let it connect again.',
+  );
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readCapped(path, MAX_PROC_BYTES);
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    if (['ENOENT', 'ESRCH'].includes(reason(cause))) throw gone(cause);
+    throw new AppError('unavailable', `Cannot read ${basename(path)} of the process: ${reason(cause)}.`, { cause });
+  }
+}
+
+/** By pieces: files in /proc have no length. Throws `too-large`, or what the system said. */
+export async function readCapped(path: string, maxBytes: number): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    const parts: Buffer[] = [];
+    const piece = Buffer.alloc(16 * 1024);
+    for (let total = 0; ; ) {
+      const { bytesRead } = await file.read(piece, 0, piece.length, null);
+      if (bytesRead === 0) return Buffer.concat(parts).toString('utf8');
+      total += bytesRead;
+      if (total > maxBytes) throw new AppError('too-large', `${basename(path)} has more than ${maxBytes} bytes.`);
+      parts.push(Buffer.from(piece.subarray(0, bytesRead)));
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function gone(cause: unknown): AppError {
+  return new AppError('forbidden', 'The process that called has ended.', { cause });
+}

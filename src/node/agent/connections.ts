@@ -1,0 +1,180 @@
+import type { Socket } from 'node:net';
+import type { Clock } from '../../base/clock.ts';
+import { AppError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import { RateLimit } from '../../base/rate-limit.ts';
+import type { Attestation, WorkloadAttestor } from './attest-workload/attestor.ts';
+import { attestWorkload } from './attest-workload/attestor.ts';
+import { becameAnother, openProcess } from './attest-workload/process-view.ts';
+import type { AttestedCaller, Callers } from './caller.ts';
+import type { PeerCredentials } from './peer-credentials.ts';
+import { closePidfd, isAlive, peerCredentials } from './peer-credentials.ts';
+
+export interface CallerLimits {
+  /** Connections at once; more are closed unanswered. Default 10,000. */
+  readonly maxConnections: number;
+  /** Of one user. Default 4,000. */
+  readonly maxConnectionsPerUser: number;
+  /** Streams that one process may have open at once. Default 100. */
+  readonly maxStreamsPerProcess: number;
+  /** Calls per second of one process, in the long run and at once. Default 500 and 1,000. */
+  readonly callsPerSecond: number;
+  readonly callBurst: number;
+}
+
+export const defaultCallerLimits: CallerLimits = Object.freeze({
+  maxConnections: 10_000,
+  maxConnectionsPerUser: 4_000,
+  maxStreamsPerProcess: 100,
+  callsPerSecond: 500,
+  callBurst: 1_000,
+});
+
+export interface ConnectionsOptions {
+  readonly attestors: readonly WorkloadAttestor[];
+  /** See `AttestOptions`. */
+  readonly wants: (prefix: string) => boolean;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly limits?: Partial<CallerLimits>;
+  /** Default the kernel's. */
+  readonly credentialsOf?: (socket: Socket) => PeerCredentials;
+  /** Default /proc. */
+  readonly procRoot?: string;
+}
+
+interface Connection {
+  readonly peer: PeerCredentials;
+  readonly over: AbortController;
+  /** Of the first attestation: on a kernel without pidfds, what tells the process from a later one of its number. */
+  startTime: string | undefined;
+}
+
+/**
+ * Who is at the other end of each connection. The gRPC library tells handlers no more of a connection than a text, its
+ * "peer", which it takes from the socket: here each connection gets a name there, and by that name its caller is found.
+ *
+ * A process is attested anew for each call: it may have moved to another cgroup, or given up a group. That it has not become
+ * another user is checked, since a connection can be shared: whoever shares one with a child that runs a set-user-ID program
+ * would otherwise be taken for its user. Not solved: a process that shares its connection with another of the same user,
+ * whose program differs; `unix:path` and `unix:sha256` do not hold against the user itself.
+ *
+ * Not solved, without pidfds (kernels before 6.5): a process that ends between connecting and being accepted, in those few
+ * milliseconds, while its number goes to another process of the same user.
+ */
+export class Connections implements Callers {
+  readonly #o: ConnectionsOptions;
+  readonly #limits: CallerLimits;
+  readonly #rate: RateLimit;
+  readonly #open = new Map<string, Connection>();
+  readonly #perUser = new Map<number, number>();
+  readonly #streams = new Map<string, number>();
+  #count = 0;
+  #refusedAt = 0;
+
+  constructor(o: ConnectionsOptions) {
+    this.#o = o;
+    this.#limits = { ...defaultCallerLimits, ...o.limits };
+    this.#rate = new RateLimit({
+      perSecond: this.#limits.callsPerSecond,
+      burst: this.#limits.callBurst,
+      clock: o.clock,
+    });
+  }
+
+  /** Takes in a connection that was accepted just now; false when it is not wanted: destroy it. */
+  admit(socket: Socket): boolean {
+    let peer: PeerCredentials;
+    try {
+      if (this.#open.size >= this.#limits.maxConnections)
+        throw new AppError('exhausted', 'There are too many connections.');
+      peer = (this.#o.credentialsOf ?? peerCredentials)(socket);
+    } catch (error) {
+      this.#refused(error, {});
+      return false;
+    }
+    const ofUser = this.#perUser.get(peer.uid) ?? 0;
+    if (ofUser >= this.#limits.maxConnectionsPerUser) {
+      if (peer.pidfd !== undefined) closePidfd(peer.pidfd);
+      this.#refused(new AppError('exhausted', 'The user has too many connections.'), { uid: peer.uid });
+      return false;
+    }
+    this.#perUser.set(peer.uid, ofUser + 1);
+    this.#count += 1;
+    const name = `caller-${this.#count}`;
+    const connection: Connection = { peer, over: new AbortController(), startTime: undefined };
+    this.#open.set(name, connection);
+    Object.defineProperty(socket, 'remoteAddress', { value: name, configurable: true });
+    socket.once('close', () => this.#forget(name, connection));
+    return true;
+  }
+
+  async attest(call: { getPeer(): string }): Promise<AttestedCaller & Attestation> {
+    const connection = this.#open.get(call.getPeer());
+    if (connection === undefined) throw new AppError('unavailable', 'The connection has ended.');
+    const { pid, uid, gid } = connection.peer;
+    this.#rate.take(String(pid));
+    const process = await openProcess(pid, this.#o.procRoot);
+    try {
+      // Alive now, and opened before: so what was opened is the process that connected.
+      this.#checkAlive(connection);
+      const { startTime, owner } = process.view;
+      connection.startTime ??= startTime;
+      if (connection.startTime !== startTime) throw ended();
+      if (owner.uid !== uid || owner.gid !== gid) throw becameAnother();
+      const attestation = await attestWorkload(this.#o.attestors, process.view, {
+        wants: this.#o.wants,
+        signal: connection.over.signal,
+      });
+      await process.recheck();
+      this.#checkAlive(connection);
+      return Object.freeze({ pid, uid, gid, ...attestation, checkAlive: () => this.#checkAlive(connection) });
+    } finally {
+      await process.close();
+    }
+  }
+
+  openStream(caller: AttestedCaller): () => void {
+    const key = String(caller.pid);
+    const open = this.#streams.get(key) ?? 0;
+    if (open >= this.#limits.maxStreamsPerProcess) {
+      throw new AppError('exhausted', `The process has ${open} streams open already. Close some.`);
+    }
+    this.#streams.set(key, open + 1);
+    let released = false;
+    return () => {
+      if (released) return;
+      released = true;
+      const left = (this.#streams.get(key) ?? 1) - 1;
+      if (left > 0) this.#streams.set(key, left);
+      else this.#streams.delete(key);
+    };
+  }
+
+  #checkAlive(connection: Connection): void {
+    const { pid, pidfd } = connection.peer;
+    if (connection.over.signal.aborted || (pidfd !== undefined && !isAlive(pidfd, pid))) throw ended();
+  }
+
+  #forget(name: string, connection: Connection): void {
+    this.#open.delete(name);
+    const { uid, pidfd } = connection.peer;
+    const left = (this.#perUser.get(uid) ?? 1) - 1;
+    if (left > 0) this.#perUser.set(uid, left);
+    else this.#perUser.delete(uid);
+    connection.over.abort(ended());
+    if (pidfd !== undefined) closePidfd(pidfd);
+  }
+
+  /** At most once a second: refusing must not cost more than connecting. */
+  #refused(error: unknown, fields: object): void {
+    const now = this.#o.clock.now();
+    if (now - this.#refusedAt < 1_000) return;
+    this.#refusedAt = now;
+    this.#o.logger.warn({ ...fields, err: error }, 'a connection was refused');
+  }
+}
+
+function ended(): AppError {
+  return new AppError('forbidden', 'The process that connected has ended.');
+}
