@@ -10,17 +10,20 @@ import { fromCertificate, fromEntry, fromTrustBundle, toCertificate, toEntry, to
 const MAX_PAYLOAD_BYTES = 16 * 1024;
 
 export interface AttestBegin {
-  /** How the caller proves what it is; `join_token` is the only method so far. */
+  /** How the caller proves what it is: `join_token`, `x509pop`, `k8s_psat`, `oidc`. */
   readonly method: string;
   readonly payload: Buffer;
   /** PKCS #10, DER. */
   readonly csr: Buffer;
+  /** It asks for the identity of an agent, or else for that of a workload. */
+  readonly agent: boolean;
 }
 
 export interface AttestResult {
   readonly certificate: IssuedCertificate;
   readonly bundle: TrustBundle;
-  readonly entry: EntryView;
+  /** Absent for an agent. */
+  readonly entry?: EntryView;
 }
 
 export type AttestStep =
@@ -32,7 +35,12 @@ export type AttestReply =
   | { readonly kind: 'result'; readonly result: AttestResult };
 
 export function toAttestRequest(begin: AttestBegin): AttestRequest {
-  return { begin: { method: begin.method, payload: begin.payload, csr: begin.csr } };
+  const { method, payload, csr, agent } = begin;
+  return { begin: { method, payload, csr, agent } };
+}
+
+export function toChallengeResponse(response: Buffer): AttestRequest {
+  return { challengeResponse: response };
 }
 
 export function fromAttestRequest(message: AttestRequest__Output): AttestStep {
@@ -45,6 +53,7 @@ export function fromAttestRequest(message: AttestRequest__Output): AttestStep {
           method: field.text(begin.method, 'begin.method', 64),
           payload: field.bytes(begin.payload, 'begin.payload', { min: 1, max: MAX_PAYLOAD_BYTES }),
           csr: field.bytes(begin.csr, 'begin.csr', { min: 1, max: MAX_CSR_BYTES }),
+          agent: begin.agent,
         }),
       };
     }
@@ -67,9 +76,13 @@ export function toAttestResponse(result: AttestResult): AttestResponse {
     result: {
       certificate: toCertificate(result.certificate),
       bundle: toTrustBundle(result.bundle),
-      entry: toEntry(result.entry),
+      ...(result.entry !== undefined && { entry: toEntry(result.entry) }),
     },
   };
+}
+
+export function toChallenge(challenge: Buffer): AttestResponse {
+  return { challenge };
 }
 
 export function fromAttestResponse(message: AttestResponse__Output): AttestReply {
@@ -85,7 +98,7 @@ export function fromAttestResponse(message: AttestResponse__Output): AttestReply
         result: Object.freeze({
           certificate: fromCertificate(result.certificate, 'result.certificate'),
           bundle: fromTrustBundle(result.bundle, 'result.bundle'),
-          entry: fromEntry(result.entry, 'result.entry'),
+          ...(result.entry !== null && { entry: fromEntry(result.entry, 'result.entry') }),
         }),
       };
     }

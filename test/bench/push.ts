@@ -6,7 +6,6 @@ import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { uuidv7 } from '../../src/base/random.ts';
 import { Authority } from '../../src/control/authority/authority.ts';
-import { Enrollment } from '../../src/control/authority/enrollment.ts';
 import { Entries } from '../../src/control/authority/entries.ts';
 import { MemoryKeyStore } from '../../src/control/authority/key-store.ts';
 import { Identities } from '../../src/control/authority/renewal.ts';
@@ -20,6 +19,7 @@ import { generateKeyPair } from '../../src/core/identity/keys.ts';
 import { workloadId } from '../../src/core/identity/spiffe-id.ts';
 import { startGrpcServer } from '../../src/edge/grpc/server.ts';
 import { encodeSnapshotContent } from '../../src/wire/policy.ts';
+import { openGate } from '../support/open-gate.ts';
 import type { ClientsRequest } from './push-clients.ts';
 import type { Row } from './report.ts';
 import { alone, quantile, time } from './report.ts';
@@ -100,14 +100,14 @@ async function startMesh(directory: string, closers: (() => unknown)[]) {
   });
   closers.unshift(() => publisher.close());
   const acks = new Acknowledgements();
-  const joinTokens = { redeem: () => Promise.reject(new Error('not part of this')) };
   const server = await startGrpcServer({
     host: '127.0.0.1',
     port: 0,
     identity: authority.serverIdentity,
     bundle: authority.bundle,
     services: {
-      enrollment: new Enrollment({ authority, joinTokens, clock, logger }),
+      nodes: openGate,
+      enrollment: { attest: () => Promise.reject(new Error('not part of this')) },
       identity: new Identities({ authority, entries }),
       policy: {
         published: publisher.current,

@@ -19,6 +19,7 @@ import { startGrpcServer } from '../../src/edge/grpc/server.ts';
 import type { Published, ServerIdentity } from '../../src/edge/grpc/services.ts';
 import type { InboundEndpoint } from '../../src/wire/policy.ts';
 import { encodeSnapshotContent } from '../../src/wire/policy.ts';
+import { openGate } from '../support/open-gate.ts';
 import type { TestAuthority } from '../support/pki.ts';
 import { createTestAuthority, randomSerial } from '../support/pki.ts';
 import { tempDirectory } from '../support/temp.ts';
@@ -87,6 +88,7 @@ export class TestControlPlane {
       identity: this.identity,
       bundle: new WatchSource(this.authority.bundle),
       services: {
+        nodes: openGate,
         enrollment: { attest: async ({ payload, csr }) => this.#attest(payload.toString(), csr) },
         identity: {
           renew: async (caller, csr) => this.#renew(caller, csr),

@@ -3,6 +3,7 @@ import { AppError, toAppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
 import { toServiceError } from '../../wire/status.ts';
+import type { NodeGate } from './node-gate.ts';
 import type { Peers } from './peer.ts';
 import { readable } from './receive.ts';
 import { sourceOf } from './source.ts';
@@ -11,18 +12,23 @@ import { ServerStream } from './stream.ts';
 /** What every handler of a call stands on. */
 export interface CallContext {
   readonly peers: Peers;
+  readonly gate: NodeGate;
   readonly logger: Logger;
   /** Aborts when the server stops: streams then end with `unavailable`. */
   readonly stopping: AbortSignal;
 }
 
-/** A unary method for callers with an identity. */
+/** A unary method for callers with an identity. `source` is the caller's network address. */
 export function unaryForPeers<In, Out>(
   context: CallContext,
-  handle: (message: In, peer: PeerIdentity) => Promise<Out>,
+  handle: (message: In, peer: PeerIdentity, source: string) => Promise<Out>,
 ): handleUnaryCall<In, Out> {
   return (call, callback) => {
-    const answer = async () => handle(readable(call.request), context.peers.identify(call));
+    const answer = async () => {
+      const peer = context.peers.identify(call);
+      await context.gate.check(call.getPath(), peer);
+      return await handle(readable(call.request), peer, sourceOf(call.getPeer()));
+    };
     answer().then(
       (response) => callback(null, response),
       (error: unknown) => {
@@ -33,21 +39,24 @@ export function unaryForPeers<In, Out>(
   };
 }
 
-/** A streaming method for callers with an identity: it ends when that expires. */
+/** A streaming method for callers with an identity: it ends when that expires, and when its node is sent away. */
 export function streamForPeers<In, Out>(
   context: CallContext,
   handle: (stream: ServerStream<In, Out>, peer: PeerIdentity) => Promise<void>,
 ): handleBidiStreamingCall<In, Out> {
   return streamForAll(context, async (stream, call) => {
-    const { peers } = context;
+    const { peers, gate } = context;
     const peer = peers.identify(call);
+    await gate.check(call.getPath(), peer);
     stream.beforeMessage(() => peers.checkLifetime(peer));
     const cancel = peers.onExpiry(peer, () =>
       stream.abort(new AppError('unauthenticated', 'The client certificate has expired. Renew it.')),
     );
+    const unfollow = gate.follow(peer, stream);
     try {
       await handle(stream, peer);
     } finally {
+      unfollow();
       cancel();
     }
   });

@@ -2,6 +2,7 @@ import type { ServerUnaryCall } from '@grpc/grpc-js';
 import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
+import { isAgentId } from '../../core/identity/agent-id.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import { parseCertificate } from '../../core/identity/certificate.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
@@ -31,7 +32,10 @@ export class Peers {
     this.#clock = options.clock;
   }
 
-  /** Throws `unauthenticated` for a caller that did not prove a valid identity, `forbidden` for one that is no workload. */
+  /**
+   * Throws `unauthenticated` for a caller that did not prove a valid identity, `forbidden` for one that is neither a workload
+   * nor an agent.
+   */
   identify(call: AuthenticatedCall): PeerIdentity {
     const certificate = call.getAuthContext().sslPeerCertificate;
     if (certificate === undefined) {
@@ -46,8 +50,20 @@ export class Peers {
     }
     this.checkLifetime(peer);
     this.#remember(certificate.fingerprint256, peer);
-    if (isReserved(peer.id)) throw new AppError('forbidden', `${peer.id.uri} is not a workload.`);
+    if (isReserved(peer.id) && !isAgentId(peer.id)) {
+      throw new AppError('forbidden', `${peer.id.uri} is neither a workload nor an agent.`);
+    }
     return peer;
+  }
+
+  /** As `identify`, for services that anybody may call; undefined for a caller without a valid identity. */
+  identifyIfAny(call: AuthenticatedCall): PeerIdentity | undefined {
+    try {
+      return this.identify(call);
+    } catch (error) {
+      if (error instanceof AppError) return undefined;
+      throw error;
+    }
   }
 
   /** For every message of a long stream. Throws `unauthenticated`. */

@@ -15,6 +15,7 @@ import { identityHandlers } from './identity-service.ts';
 import type { GrpcLimits } from './limits.ts';
 import { defaultLimits, serverOptions } from './limits.ts';
 import { listen } from './listener.ts';
+import { NodeGate } from './node-gate.ts';
 import { Peers } from './peer.ts';
 import { policyHandlers } from './policy-service.ts';
 import { tolerant } from './receive.ts';
@@ -46,7 +47,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const limits: GrpcLimits = { ...defaultLimits, ...options.limits };
   const stopping = new AbortController();
   const peers = new Peers({ bundle: options.bundle, clock });
-  const context: CallContext = { peers, logger, stopping: stopping.signal };
+  const gate = new NodeGate({ nodes: services.nodes, clock });
+  const context: CallContext = { peers, gate, logger, stopping: stopping.signal };
   const health = new Health(serviceNames);
 
   const server = hardenedServer(serverOptions(limits));
@@ -55,7 +57,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     tolerant(enrollmentService, MAX_ATTEST_BYTES),
     enrollmentHandlers(context, services.enrollment, shared),
   );
-  server.addService(tolerant(identityService, MAX_REQUEST_BYTES), identityHandlers(context, services.identity));
+  server.addService(tolerant(identityService, MAX_REQUEST_BYTES), identityHandlers(context, services, shared));
   server.addService(tolerant(policyService, MAX_REQUEST_BYTES), policyHandlers(context, services.policy, shared));
   server.addService(tolerant(auditService, MAX_REQUEST_BYTES), auditHandlers(context, services.audit, shared));
   server.addService(tolerant(healthService, MAX_REQUEST_BYTES), health.handlers);

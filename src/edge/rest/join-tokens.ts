@@ -1,5 +1,6 @@
 import type { Static } from 'typebox';
 import { Type } from 'typebox';
+import { AppError } from '../../base/errors.ts';
 import type {
   CreatedJoinToken,
   JoinTokens,
@@ -18,7 +19,7 @@ const IssuedToken = Type.Object(
     token: nullable(
       Type.String({ description: 'Shown in this answer only; its hash is kept. null in a dry run, which makes none.' }),
     ),
-    entryId: id,
+    entryId: nullable(id),
     expiresAt: time,
     warnings,
   },
@@ -26,7 +27,7 @@ const IssuedToken = Type.Object(
 );
 
 const JoinToken = Type.Object(
-  { id, entryId: id, createdAt: time, expiresAt: time, usedAt: nullable(time), warnings },
+  { id, entryId: nullable(id), createdAt: time, expiresAt: time, usedAt: nullable(time), warnings },
   closed,
 );
 
@@ -43,13 +44,20 @@ export function joinTokens(
     {
       schema: {
         operationId: 'createJoinToken',
-        summary: 'A token with which one sidecar enrolls once, as the identity of an entry.',
+        summary: 'A token with which one node attests once: a sidecar as the identity of an entry, or an agent.',
         tags: ['join-tokens'],
         querystring: Type.Object({ dryRun }, closed),
         headers: idempotencyKey,
         body: Type.Object(
           {
-            entryId: id,
+            entryId: Type.Optional(id),
+            agent: Type.Optional(
+              Type.Boolean({
+                default: false,
+                description:
+                  'For an agent, instead of an entry: its SPIFFE ID ends in /writ/agent/join_token/<id of the token>.',
+              }),
+            ),
             ttlSeconds: Type.Optional(
               Type.Integer({ minimum: 1, maximum: 86_400, default: 600, description: 'Seconds it can be used.' }),
             ),
@@ -60,8 +68,7 @@ export function joinTokens(
       },
     },
     async (request, reply) => {
-      const { entryId, ttlSeconds } = request.body;
-      const input = { entryId, ttlSeconds };
+      const input = { entryId: entryOf(request.body), ttlSeconds: request.body.ttlSeconds };
       if (request.query.dryRun === true) {
         const would = await deps.joinTokens.create(input, { dryRun: true });
         return reply.code(201).send({ ...toIssued(would), id: NO_ID, token: null, warnings: [] });
@@ -118,6 +125,14 @@ export function joinTokens(
       return reply.code(204).send(undefined);
     },
   );
+}
+
+/** null for an agent. */
+function entryOf(body: { readonly entryId?: string; readonly agent?: boolean }): string | null {
+  if ((body.entryId === undefined) !== (body.agent === true)) {
+    throw new AppError('invalid', 'A join token is for an entry or for an agent: give either entryId, or agent: true.');
+  }
+  return body.entryId ?? null;
 }
 
 function toCreated(made: CreatedJoinToken): Answer<Static<typeof IssuedToken>> {

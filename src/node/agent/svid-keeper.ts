@@ -3,8 +3,8 @@ import { createPublicKey } from 'node:crypto';
 import { Backoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { sleep } from '../../base/clock.ts';
-import { makePrivateDirectory, readSecretFile } from '../../base/durable.ts';
-import { AppError } from '../../base/errors.ts';
+import { makePrivateDirectory } from '../../base/durable.ts';
+import { AppError, unreachable } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uniform } from '../../base/random.ts';
@@ -16,6 +16,8 @@ import { verifyPeer } from '../../core/identity/chain.ts';
 import { createCsr } from '../../core/identity/csr.ts';
 import { generateKeyPair } from '../../core/identity/keys.ts';
 import type { IssuedCertificate } from '../../wire/identity.ts';
+import type { AttestationProof, Prover } from './attest-node/proof.ts';
+import { proverOf } from './attest-node/proof.ts';
 import type { IdentitySource } from './enroll.ts';
 import type { Svid } from './svid.ts';
 import type { StoredIdentity } from './svid-store.ts';
@@ -25,8 +27,15 @@ export interface SvidKeeperOptions {
   /** Holds `identity.json` (0600): key, chain and bundle, so that a restart needs no new token. */
   readonly stateDirectory: string;
   readonly source: IdentitySource;
-  /** Read only when there is no certificate that is still valid. */
+  /**
+   * How this process proves what it is. A join token is read only when there is no certificate that is still valid, which is
+   * then renewed; everything else is proved again each time instead of renewing.
+   */
+  readonly proof?: AttestationProof;
+  /** Short for a proof by join token. */
   readonly joinTokenFile?: string;
+  /** Whether it is an agent that asks. Default false: a workload. */
+  readonly agent?: boolean;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly random?: RandomBytes;
@@ -41,6 +50,10 @@ export class SvidKeeper {
   readonly #o: SvidKeeperOptions;
   readonly #random: RandomBytes;
   readonly #store: SvidStore;
+  readonly #prover: Prover | undefined;
+  /** Ends the wait for the next renewal. */
+  #wake: () => void = () => undefined;
+  #wanted = false;
   readonly #current: WatchSource<Svid>;
   readonly #bundle: WatchSource<TrustBundle>;
   /** What the file holds, or will hold after the last of the writes that are queued. */
@@ -61,6 +74,7 @@ export class SvidKeeper {
     this.#o = o;
     this.#random = o.random ?? secureRandom;
     this.#store = store;
+    this.#prover = proverFor(o);
     this.#current = new WatchSource(identity.svid);
     this.#bundle = new WatchSource(identity.bundle);
     this.#stored = identity;
@@ -81,6 +95,12 @@ export class SvidKeeper {
     await this.#save({ bundle });
   }
 
+  /** Gets another certificate now, on a new key, instead of at its time: this one is not to be relied on any more. */
+  replace(): void {
+    this.#wanted = true;
+    this.#wake();
+  }
+
   /** Renews until `signal` aborts. A failure is logged and tried again: it never ends what works. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#o;
@@ -88,8 +108,9 @@ export class SvidKeeper {
     const { notBefore } = this.#current.current;
     let delayMs = this.#untilRenewal(notBefore);
     while (!signal.aborted) {
-      await sleep(clock, delayMs, signal);
+      await this.#sleep(delayMs, signal);
       if (signal.aborted) return;
+      this.#wanted = false;
       try {
         await this.#renew();
         backoff.reset();
@@ -106,6 +127,15 @@ export class SvidKeeper {
     }
   }
 
+  /** Until it is time, somebody wants it now, or `signal` aborts. */
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    if (this.#wanted) return;
+    const awake = new AbortController();
+    this.#wake = () => awake.abort();
+    await sleep(this.#o.clock, ms, AbortSignal.any([signal, awake.signal]));
+    this.#wake = () => undefined;
+  }
+
   #untilRenewal(begin: number): number {
     const half = ((this.#current.current.notAfter - begin) / 2) * (0.9 + 0.2 * uniform(this.#random));
     return Math.max(0, begin + half - this.#o.clock.now());
@@ -114,13 +144,17 @@ export class SvidKeeper {
   async #renew(): Promise<void> {
     const { clock, source, logger } = this.#o;
     const current = this.#current.current;
+    const bundle = this.#bundle.current;
     if (clock.now() > current.notAfter) {
-      // Too late to renew; a token that was put into place since then helps.
-      this.#publish(await enroll(this.#o, this.#store, current));
+      // Too late to renew; what proves it may have been put into place since then.
+      this.#publish(await enroll(this.#o, this.#store, this.#prover, current));
+      return;
+    }
+    if (this.#prover?.repeatable === true) {
+      await this.#attestAgain(this.#prover, { svid: current, bundle });
       return;
     }
     const key = generateKeyPair();
-    const bundle = this.#bundle.current;
     const issued = await source.renew(current, bundle, createCsr(key.privateKey));
     const svid = accept(issued, key.privateKey, bundle, clock.now());
     if (svid.id.uri !== current.id.uri || svid.instanceId !== current.instanceId) {
@@ -129,6 +163,21 @@ export class SvidKeeper {
     await this.#save({ svid });
     this.#current.set(svid);
     logger.info({ spiffeId: svid.id.uri, notAfter: svid.notAfter }, 'certificate renewed');
+  }
+
+  /** What can prove itself again does so, with the certificate that it has in its hand, so that it stays the same instance. */
+  async #attestAgain(prover: Prover, held: StoredIdentity): Promise<void> {
+    const identity = await attest(this.#o, prover, held);
+    const { svid, bundle } = identity;
+    if (svid.id.uri !== held.svid.id.uri) {
+      throw new AppError('peer-refused', `A certificate for ${svid.id.uri} came instead of our own.`);
+    }
+    // The bundle that is pushed meanwhile is newer than what came with this answer, or the same.
+    const newer = bundle.sequence > this.#bundle.current.sequence;
+    await this.#save(newer ? identity : { svid });
+    if (newer) this.#bundle.set(bundle);
+    this.#current.set(svid);
+    this.#o.logger.info({ spiffeId: svid.id.uri, notAfter: svid.notAfter }, 'attested again');
   }
 
   #publish(identity: StoredIdentity): void {
@@ -162,6 +211,7 @@ async function enrollPatiently(
   stored: StoredIdentity | undefined,
   signal: AbortSignal | undefined,
 ): Promise<StoredIdentity> {
+  const prover = proverFor(o);
   const backoff = new Backoff({
     initialMs: 200,
     maxMs: 5_000,
@@ -169,10 +219,9 @@ async function enrollPatiently(
   });
   for (;;) {
     try {
-      return await enroll(o, store, stored?.svid);
+      return await enroll(o, store, prover, stored?.svid);
     } catch (error) {
-      const away = error instanceof AppError && (error.code === 'unavailable' || error.code === 'deadline-exceeded');
-      if (!away || signal?.aborted) throw error;
+      if (!isTemporary(error) || signal?.aborted) throw error;
       o.logger.warn({ err: error }, 'enrollment waits for the control plane');
       await sleep(o.clock, backoff.nextMs(), signal);
       if (signal?.aborted) throw error;
@@ -180,28 +229,70 @@ async function enrollPatiently(
   }
 }
 
-/** Trades the join token for an identity, on a new key; durable once it resolves. */
-async function enroll(o: SvidKeeperOptions, store: SvidStore, expired: Svid | undefined): Promise<StoredIdentity> {
-  const token = await readToken(o.joinTokenFile);
-  if (token === undefined) {
-    throw new AppError(
-      'unauthenticated',
-      expired === undefined
-        ? 'There is no certificate yet and no join token. Make a join token for the entry of this workload and name its file.'
-        : `The certificate of ${expired.id.uri} has expired. Make a new join token for its entry and put it into the join token file.`,
-    );
-  }
-  const key = generateKeyPair();
-  const { certificate, bundle } = await o.source.attest(token, createCsr(key.privateKey));
-  const identity = { svid: accept(certificate, key.privateKey, bundle, o.clock.now()), bundle };
+/** Thousands of nodes may come at once from one address; whoever is told to come back later does. */
+function isTemporary(error: unknown): boolean {
+  if (!(error instanceof AppError)) return false;
+  return error.code === 'unavailable' || error.code === 'deadline-exceeded' || error.code === 'exhausted';
+}
+
+/** Proves what this process is and gets its first identity, on a new key; durable once it resolves. */
+async function enroll(
+  o: SvidKeeperOptions,
+  store: SvidStore,
+  prover: Prover | undefined,
+  expired: Svid | undefined,
+): Promise<StoredIdentity> {
+  const identity = await attest(o, prover, undefined, expired);
   await store.save(identity);
   o.logger.info({ spiffeId: identity.svid.id.uri, instanceId: identity.svid.instanceId }, 'enrolled');
   return identity;
 }
 
-async function readToken(file: string | undefined): Promise<string | undefined> {
-  const text = file === undefined ? undefined : (await readSecretFile(file))?.toString('utf8').trim();
-  return text === '' ? undefined : text;
+async function attest(
+  o: SvidKeeperOptions,
+  prover: Prover | undefined,
+  current: StoredIdentity | undefined,
+  expired?: Svid,
+): Promise<StoredIdentity> {
+  const proof = await prover?.read();
+  if (prover === undefined || proof === undefined) throw nothingToProve(o, expired);
+  const { privateKey } = generateKeyPair();
+  const { certificate, bundle } = await o.source.attest({
+    method: prover.method,
+    proof,
+    csr: createCsr(privateKey),
+    agent: o.agent ?? false,
+    current,
+  });
+  return { svid: accept(certificate, privateKey, bundle, o.clock.now()), bundle };
+}
+
+function proverFor(o: SvidKeeperOptions): Prover | undefined {
+  const proof: AttestationProof | undefined =
+    o.proof ?? (o.joinTokenFile === undefined ? undefined : { method: 'join_token', tokenFile: o.joinTokenFile });
+  return proof === undefined ? undefined : proverOf(proof, o.random ?? secureRandom);
+}
+
+function nothingToProve(o: SvidKeeperOptions, expired: Svid | undefined): AppError {
+  const method = o.proof?.method ?? 'join_token';
+  switch (method) {
+    case 'join_token': {
+      const whose = o.agent === true ? 'an agent' : 'the entry of this workload';
+      return new AppError(
+        'unauthenticated',
+        expired === undefined
+          ? `There is no certificate yet and no join token. Make a join token for ${whose} and name its file.`
+          : `The certificate of ${expired.id.uri} has expired. Make a new join token for its entry and put it into the join token file.`,
+      );
+    }
+    case 'x509pop':
+      return new AppError('unauthenticated', 'The certificate of this machine, or its key, is not where it should be.');
+    case 'k8s_psat':
+    case 'oidc':
+      return new AppError('unauthenticated', 'The file for the token that proves what this is is missing or empty.');
+    default:
+      return unreachable(method);
+  }
 }
 
 /** What we were given must be what we asked for: on our key, valid, below the bundle. */

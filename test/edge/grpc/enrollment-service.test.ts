@@ -18,6 +18,7 @@ const begin: AttestBegin = {
   method: 'join_token',
   payload: Buffer.from('wjt_token'),
   csr: createCsr(generateKeyPair().privateKey),
+  agent: false,
 };
 
 class FakeEnrollment implements EnrollmentPort {
@@ -54,7 +55,9 @@ describe('Enrollment.Attest', () => {
     stream.send(toAttestRequest(begin));
     const reply = fromAttestResponse(await stream.receive());
     await stream.end();
-    expect(enrollment.attestations).toEqual([{ ...begin, source: '127.0.0.1' }]);
+    expect(enrollment.attestations).toEqual([
+      { ...begin, source: '127.0.0.1', challenge: expect.any(Function), caller: undefined },
+    ]);
     expect(reply).toMatchObject({
       kind: 'result',
       result: {

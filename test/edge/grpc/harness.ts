@@ -14,6 +14,7 @@ import { fromServiceError } from '../../../src/wire/errors.ts';
 import { KEEPALIVE_TIME_MS, MAX_SNAPSHOT_BYTES } from '../../../src/wire/limits.ts';
 import type { ClientConstructor } from '../../../src/wire/protocol.ts';
 import { FakeClock } from '../../support/clock.ts';
+import { openGate } from '../../support/open-gate.ts';
 import type { IssuedSvid, TestAuthority } from '../../support/pki.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 
@@ -106,6 +107,7 @@ const nothing = () => {
 };
 /** Services that no test calls. */
 export const absentServices: Services = {
+  nodes: openGate,
   enrollment: { attest: nothing },
   identity: { renew: nothing, signJwt: nothing },
   policy: {

@@ -10,7 +10,7 @@ import { parseCsr } from '../../../src/core/identity/csr.ts';
 import { generateKeyPair } from '../../../src/core/identity/keys.ts';
 import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
 import { issueX509Svid } from '../../../src/core/identity/x509-svid.ts';
-import type { IdentitySource } from '../../../src/node/agent/enroll.ts';
+import type { AttestationRequest, IdentitySource } from '../../../src/node/agent/enroll.ts';
 import { controlPlaneIdentitySource } from '../../../src/node/agent/enroll.ts';
 import { SvidKeeper } from '../../../src/node/agent/svid-keeper.ts';
 import type { IssuedCertificate } from '../../../src/wire/identity.ts';
@@ -38,8 +38,9 @@ class TestSource implements IdentitySource {
     this.#clock = clock;
   }
 
-  async attest(token: string, csr: Buffer) {
-    this.calls.push(`attest ${token}`);
+  async attest({ method, proof, csr, agent, current }: AttestationRequest) {
+    const what = method === 'join_token' ? '' : `${agent ? 'agent ' : ''}${method} `;
+    this.calls.push(`attest ${what}${proof.payload.toString()}${current === undefined ? '' : ' again'}`);
     if (this.failure !== undefined) throw this.failure;
     return {
       certificate: this.#issue(csr),
@@ -264,5 +265,11 @@ test('over gRPC: enrolls with a pinned fingerprint, renews with its own certific
     await expect.poll(() => keeper.current.current, { timeout: 5_000 }).not.toBe(first);
   });
   expect(plane.renewals[0]).toBe(WEB);
-  await expectAppError(source.attest('token-1', Buffer.from('x')), 'join-token-refused');
+  const again = {
+    method: 'join_token',
+    proof: { payload: Buffer.from('token-1') },
+    csr: Buffer.from('x'),
+    agent: false,
+  };
+  await expectAppError(source.attest(again), 'join-token-refused');
 });
