@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
 import { decodeEvent, encodeEvent, MAX_EVENT_BYTES } from '../../../src/core/audit/canonical.ts';
 import type { AuditEvent } from '../../../src/core/audit/event.ts';
-import { MAX_RECORDED_TEXT } from '../../../src/core/audit/event.ts';
+import { identityActions, identityOutcomes, MAX_RECORDED_TEXT } from '../../../src/core/audit/event.ts';
 import { decisionReasons } from '../../../src/core/policy/model.ts';
 import { completion, decision } from '../../support/audit.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -35,6 +35,33 @@ const goldenBytes =
   '"protocol":"grpc","method":"POST","host":"orders.shop.mesh","path":"/shop.Orders/\\"Get\\"","port":8080,' +
   '"decision":"allow","reason":"allow-rule","rule":"shop/orders@3#0","policyRevision":3,' +
   '"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","tokenSubject":"","certificateSerial":"0a1b2c"}';
+
+const goldenIdentity: AuditEvent = {
+  kind: 'identity',
+  time: 1_767_225_600_000,
+  action: 'jwt-svid',
+  outcome: 'refused',
+  subject: 'spiffe://example.org/ns/shop/sa/orders',
+  actor: 'spiffe://example.org/writ/agent/x509pop/7f3a',
+  entry: '019b7600-0000-7000-8000-000000000001',
+  instance: '0123456789abcdef0123456789abcdef',
+  serial: '',
+  method: 'x509pop',
+  selectors: ['k8s:ns:shop', 'k8s:pod-label:app:"orders"'],
+  audience: ['spiffe://example.org/ns/bank/sa/payments'],
+  expiresAt: 0,
+  reason: 'forbidden: the entry is not served by this agent – ask for another.',
+  source: '10.0.0.7',
+};
+
+/** Fixed for ever, too. */
+const goldenIdentityBytes =
+  '{"kind":"identity","time":1767225600000,"action":"jwt-svid","outcome":"refused",' +
+  '"subject":"spiffe://example.org/ns/shop/sa/orders","actor":"spiffe://example.org/writ/agent/x509pop/7f3a",' +
+  '"entry":"019b7600-0000-7000-8000-000000000001","instance":"0123456789abcdef0123456789abcdef","serial":"",' +
+  '"method":"x509pop","selectors":["k8s:ns:shop","k8s:pod-label:app:\\"orders\\""],' +
+  '"audience":["spiffe://example.org/ns/bank/sa/payments"],"expiresAt":0,' +
+  '"reason":"forbidden: the entry is not served by this agent – ask for another.","source":"10.0.0.7"}';
 
 const count = fc.nat(Number.MAX_SAFE_INTEGER);
 const time = fc.nat(253_402_300_799_999);
@@ -77,12 +104,31 @@ const eventArbitrary: fc.Arbitrary<AuditEvent> = fc.oneof(
     epoch: count,
     fromSeq: count,
   }),
+  fc.record({
+    kind: fc.constant('identity' as const),
+    time,
+    action: fc.constantFrom(...identityActions),
+    outcome: fc.constantFrom(...identityOutcomes),
+    subject: anyText,
+    actor: anyText,
+    entry: callerText,
+    instance: callerText,
+    serial: callerText,
+    method: callerText,
+    selectors: fc.array(anyText, { maxLength: 64 }),
+    audience: fc.array(anyText, { maxLength: 32 }),
+    expiresAt: time,
+    reason: anyText,
+    source: callerText,
+  }),
 );
 
 describe('the canonical bytes of an event', () => {
   it('are those that were once fixed', () => {
     expect(encodeEvent(golden).toString('utf8')).toBe(goldenBytes);
     expect(decodeEvent(Buffer.from(goldenBytes))).toEqual(golden);
+    expect(encodeEvent(goldenIdentity).toString('utf8')).toBe(goldenIdentityBytes);
+    expect(decodeEvent(Buffer.from(goldenIdentityBytes))).toEqual(goldenIdentity);
   });
 
   it('do not depend on the order in which the event names its fields', () => {
@@ -114,6 +160,54 @@ describe('the canonical bytes of an event', () => {
     expect(decodeEvent(bytes)).toEqual(event);
   });
 
+  it('stay below the limit for an identity event, too, whatever anybody claimed', () => {
+    const [long, lists] = ['\u0001'.repeat(5000), Array.from({ length: 500 }, () => '\u0001'.repeat(600))];
+    const event: AuditEvent = {
+      ...goldenIdentity,
+      subject: long,
+      actor: long,
+      entry: long,
+      instance: long,
+      serial: long,
+      method: long,
+      selectors: lists,
+      audience: lists,
+      reason: long,
+      source: long,
+    };
+    const bytes = encodeEvent(event);
+    expect(bytes.length).toBeLessThan(MAX_EVENT_BYTES);
+    expect(encodeEvent(decodeEvent(bytes)).equals(bytes)).toBe(true);
+    const lengths = Object.fromEntries(Object.entries(decodeEvent(bytes)).map(([name, value]) => [name, value.length]));
+    expect(lengths).toMatchObject({
+      subject: 2048,
+      actor: 2048,
+      entry: 128,
+      instance: 128,
+      serial: 128,
+      method: 128,
+      reason: 1024,
+      source: 128,
+    });
+  });
+
+  it('hold the first of a list that is too long, each cut to its limit, and how many there were besides', () => {
+    const recorded = (selectors: readonly string[]) => {
+      const event = decodeEvent(encodeEvent({ ...goldenIdentity, selectors }));
+      return event.kind === 'identity' ? event.selectors : [];
+    };
+    const some = Array.from({ length: 100 }, (_, n) => `unix:gid:${n}`);
+    expect(recorded(some.slice(0, 64))).toEqual(some.slice(0, 64));
+    expect(recorded(some.slice(0, 65))).toEqual([...some.slice(0, 63), '… and 2 more']);
+    expect(recorded(some)).toEqual([...some.slice(0, 63), '… and 37 more']);
+    expect(recorded(['x'.repeat(513), 'y'])).toEqual([`${'x'.repeat(511)}…`, 'y']);
+    // 10 of 512 are all that fit; beyond that the text that says so needs its own place.
+    const long = Array.from({ length: 11 }, () => 'z'.repeat(512));
+    expect(recorded(long.slice(0, 10))).toEqual(long.slice(0, 10));
+    expect(recorded(long)).toEqual([...long.slice(0, 9), '… and 2 more']);
+    expect(recorded([])).toEqual([]);
+  });
+
   it('hold a text of a caller cut to its limit, and a malformed trace id as none', () => {
     const bytes = encodeEvent(decision({ path: `/${'x'.repeat(5000)}`, traceId: 'not-a-trace' }));
     expect(decodeEvent(bytes)).toMatchObject({ path: `/${'x'.repeat(MAX_RECORDED_TEXT - 2)}…`, traceId: '' });
@@ -135,6 +229,13 @@ describe('the canonical bytes of an event', () => {
     ['an empty call', decision({ call: '' }), 'call'],
     ['a source that is not ASCII', decision({ source: 'spiffe://exämple.org/x' }), 'source'],
     ['an unknown reason', decision({ reason: 'because' as never }), 'reason'],
+    ['an unknown action', { ...goldenIdentity, action: 'coup' as never }, 'action'],
+    ['an unknown outcome', { ...goldenIdentity, outcome: 'perhaps' as never }, 'outcome'],
+    ['a list that is a text', { ...goldenIdentity, selectors: 'unix:uid:0' as never }, 'selectors'],
+    ['a list with a number in it', { ...goldenIdentity, audience: [7 as never] }, 'audience'],
+    // biome-ignore lint/suspicious/noSparseArray: what a hole does is the question.
+    ['a list with a hole', { ...goldenIdentity, audience: ['a', , 'b'] as never }, 'audience'],
+    ['an end that is no number', { ...goldenIdentity, expiresAt: Number.NaN }, 'expiresAt'],
     ['a missing field', { ...decision(), rule: undefined as never }, 'rule'],
   ])('are refused for %s', async (_, event, field) => {
     await expectAppError(
@@ -154,6 +255,7 @@ describe('decoding an event', () => {
     ['an escape that is not needed', goldenBytes.replace('GET', 'GET').replace('orders.shop', '\\u006frders.shop')],
     ['a number in another form', goldenBytes.replace('8080', '8.08e3')],
     ['a trailing newline', `${goldenBytes}\n`],
+    ['a space in a list', goldenIdentityBytes.replace('shop","k8s', 'shop", "k8s')],
   ])('refuses %s', async (_, text) => {
     await expectAppError(
       () => decodeEvent(Buffer.from(text)),
@@ -177,6 +279,21 @@ describe('decoding an event', () => {
       'the field time is missing or out of range',
     );
     await because(Buffer.from('{"kind":"heartbeat"}'), 'the field time is missing or out of range');
+    const beyond = (list: string) =>
+      Buffer.from(goldenIdentityBytes.replace(/"selectors":\[[^\]]*\]/, `"selectors":${list}`));
+    for (const list of [
+      '7',
+      '{}',
+      '[null]',
+      '[["a"]]',
+      JSON.stringify(Array(65).fill('a')),
+      JSON.stringify(['a'.repeat(513)]),
+    ])
+      await because(beyond(list), 'the field selectors is missing or out of range');
+    await because(
+      beyond(JSON.stringify(Array(11).fill('a'.repeat(500)))),
+      'the field selectors is missing or out of range',
+    );
     await because(Buffer.alloc(MAX_EVENT_BYTES + 1, 0x20), `it is longer than ${MAX_EVENT_BYTES} bytes`);
     await because(
       Buffer.from(goldenBytes.replace('orders.shop', 'orders\xff'), 'latin1'),
