@@ -1,3 +1,4 @@
+import type { Template } from './template.ts';
 import { fill, isTemplate, parseTemplate } from './template.ts';
 import type { Grant, WorkloadEntry } from './workload-entry.ts';
 
@@ -54,7 +55,8 @@ export class HeldSelectors {
     if (!isTemplate(entry.spiffeId)) {
       return Object.freeze({ entry, spiffeId: entry.spiffeId, variables: noVariables });
     }
-    const template = parseTemplate(entry.spiffeId);
+    const template = templateOf(entry);
+    if (template === undefined) return undefined;
     const variables = new Map<string, string>();
     for (const name of template.variables) {
       const value = this.#onlyValue(name);
@@ -76,6 +78,15 @@ export class HeldSelectors {
       only = selector.slice(prefix.length);
     }
     return only;
+  }
+}
+
+/** One that cannot be read takes nothing from the others. */
+function templateOf(entry: WorkloadEntry): Template | undefined {
+  try {
+    return parseTemplate(entry.spiffeId);
+  } catch {
+    return undefined;
   }
 }
 
