@@ -13,15 +13,17 @@ import { directGrants } from '../control/authority/direct-grants.ts';
 import { Enrollment } from '../control/authority/enrollment.ts';
 import { Entries } from '../control/authority/entries.ts';
 import { EntrySet } from '../control/authority/entry-set.ts';
+import { Identities } from '../control/authority/identities.ts';
 import { SealedFileKeyStore } from '../control/authority/key-store.ts';
 import { Nodes } from '../control/authority/nodes.ts';
-import { Identities } from '../control/authority/renewal.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
 import { EventProducer } from '../control/ledger/producer.ts';
 import { LedgerRecorder } from '../control/ledger/recorder.ts';
 import { Publisher } from '../control/policies/publisher.ts';
 import { PolicyStore } from '../control/policies/store.ts';
+import { AgentViews } from '../control/registry/agent-views.ts';
+import { Agents } from '../control/registry/agents.ts';
 import { Proxies } from '../control/registry/proxies.ts';
 import type { Store } from '../control/store/store.ts';
 import { openStore } from '../control/store/store.ts';
@@ -112,6 +114,10 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   const joinTokens = new JoinTokens({ store, clock });
   const nodes = await Nodes.open({ store, recorder, clock, logger });
   life.defer('the nodes', () => nodes.close());
+  const views = new AgentViews({ trustDomain, entries: entrySet.current });
+  life.defer('what agents may hand out', () => views.close());
+  const agents = new Agents({ views, bundle: authority.bundle, nodes, clock, logger });
+  life.defer('the agents', () => agents.close());
   const idempotency = new IdempotencyKeys({ store, clock });
 
   const policies = await PolicyStore.open({ store, clock, logger });
@@ -139,6 +145,8 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     entrySet,
     joinTokens,
     nodes,
+    views,
+    agents,
     policies,
     proxies,
     publisher,
@@ -168,7 +176,15 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
         clock,
         logger,
       }),
-      identity: new Identities({ authority, entries }),
+      identity: new Identities({
+        authority,
+        entries: state.entrySet,
+        views: state.views,
+        nodes: state.nodes,
+        recorder: state.recorder,
+        logger,
+      }),
+      agents: state.agents,
       policy: { published: publisher.current, proxies, entries, changes: state.entrySet.current },
       audit: ledger,
     },

@@ -8,7 +8,6 @@ import { uuidv7 } from '../../src/base/random.ts';
 import { Authority } from '../../src/control/authority/authority.ts';
 import { Entries } from '../../src/control/authority/entries.ts';
 import { MemoryKeyStore } from '../../src/control/authority/key-store.ts';
-import { Identities } from '../../src/control/authority/renewal.ts';
 import { Publisher } from '../../src/control/policies/publisher.ts';
 import { PolicyStore } from '../../src/control/policies/store.ts';
 import { Proxies } from '../../src/control/registry/proxies.ts';
@@ -76,6 +75,8 @@ export async function benchPush(directory: string): Promise<Row[]> {
   }
 }
 
+const absent = () => Promise.reject(new Error('not part of this'));
+
 async function startMesh(directory: string, closers: (() => unknown)[]) {
   const clock = systemClock;
   const logger = silentLogger;
@@ -107,8 +108,13 @@ async function startMesh(directory: string, closers: (() => unknown)[]) {
     bundle: authority.bundle,
     services: {
       nodes: openGate,
-      enrollment: { attest: () => Promise.reject(new Error('not part of this')) },
-      identity: new Identities({ authority, entries }),
+      enrollment: { attest: absent },
+      identity: { renew: absent, signX509: absent, signWit: absent, signJwt: absent },
+      agents: {
+        connect: () => {
+          throw new Error('not part of this');
+        },
+      },
       policy: {
         published: publisher.current,
         entries,
@@ -128,7 +134,7 @@ async function startMesh(directory: string, closers: (() => unknown)[]) {
           },
         },
       },
-      audit: { connect: () => Promise.reject(new Error('not part of this')) },
+      audit: { connect: absent },
     },
     clock,
     logger,

@@ -32,6 +32,10 @@ import { tempDirectory } from '../support/temp.ts';
 export const WEB = 'spiffe://example.org/ns/shop/sa/web';
 export const ORDERS = 'spiffe://example.org/ns/shop/sa/orders';
 
+const notHere = () => {
+  throw new AppError('unavailable', 'Agents have a world of their own.');
+};
+
 export interface Acknowledgement {
   readonly spiffeId: string;
   readonly kind: 'connect' | 'ack' | 'nack' | 'goodbye' | 'lost';
@@ -92,15 +96,15 @@ export class TestControlPlane {
         enrollment: { attest: async ({ payload, csr }) => this.#attest(payload.toString(), csr) },
         identity: {
           renew: async (caller, csr) => this.#renew(caller, csr),
-          signJwt: async (caller, audience) =>
-            signJwtSvid({
-              id: caller.id,
-              audience: [audience],
-              ...this.authority.jwt,
-              now: Date.now(),
-              ttlSeconds: 300,
-            }),
+          signJwt: async (caller, { audience }) => {
+            const { jwt } = this.authority;
+            const token = await signJwtSvid({ id: caller.id, audience, ...jwt, now: Date.now(), ttlSeconds: 300 });
+            return { ...token, spiffeId: caller.id.uri };
+          },
+          signX509: notHere,
+          signWit: notHere,
         },
+        agents: { connect: notHere },
         policy: {
           published: this.published,
           proxies: { connect: async (hello) => this.#connect(hello) },

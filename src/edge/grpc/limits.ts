@@ -25,6 +25,12 @@ export interface GrpcLimits {
   /** Attestations per second and source address, in the long run and at once. Default 10 and 20. */
   readonly attestationsPerSecond: number;
   readonly attestationBurst: number;
+  /**
+   * X.509-SVIDs, JWTs and WITs that are asked for, per second and caller, in the long run and at once. Default 500 and 2,000: an
+   * agent with a thousand workloads may start over at any time.
+   */
+  readonly signaturesPerSecond: number;
+  readonly signatureBurst: number;
 }
 
 export const defaultLimits: GrpcLimits = {
@@ -39,6 +45,8 @@ export const defaultLimits: GrpcLimits = {
   stopGraceMs: 5_000,
   attestationsPerSecond: 10,
   attestationBurst: 20,
+  signaturesPerSecond: 500,
+  signatureBurst: 2_000,
 };
 
 /**

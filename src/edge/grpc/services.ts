@@ -104,12 +104,14 @@ export interface AgentsPort {
 
 export interface Published {
   readonly revision: number;
+  /** Of the trust bundle in it. */
+  readonly bundleSequence?: number;
   readonly publishedAt: number;
   for(spiffeId: string, labels: Readonly<Record<string, string>>): { readonly hash: Buffer; readonly content: Buffer };
 }
 
 export interface ProxyConnection {
-  sent(revision: number, hash: Buffer): void;
+  sent(revision: number, hash: Buffer, bundleSequence?: number): void;
   ack(revision: number, hash: Buffer): void;
   nack(revision: number, hash: Buffer, error: string): void;
   close(how: { readonly goodbye: boolean }): Promise<void>;

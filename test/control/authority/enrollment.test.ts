@@ -8,12 +8,9 @@ import { Enrollment } from '../../../src/control/authority/enrollment.ts';
 import type { EntryInput } from '../../../src/control/authority/entries.ts';
 import { Entries } from '../../../src/control/authority/entries.ts';
 import { MemoryKeyStore } from '../../../src/control/authority/key-store.ts';
-import { Identities } from '../../../src/control/authority/renewal.ts';
 import { openStore } from '../../../src/control/store/store.ts';
-import type { PeerIdentity } from '../../../src/core/identity/chain.ts';
 import { verifyPeer } from '../../../src/core/identity/chain.ts';
 import { createCsr } from '../../../src/core/identity/csr.ts';
-import { verifyJwtSvid } from '../../../src/core/identity/jwt-svid.ts';
 import { generateKeyPair } from '../../../src/core/identity/keys.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -30,14 +27,13 @@ async function start() {
   const entries = new Entries({ store, trustDomain: 'example.org', clock });
   const joinTokens = new JoinTokens({ store, clock });
   const enrollment = new Enrollment({ authority, joinTokens, ...deps });
-  const identities = new Identities({ authority, entries });
   /** A new entry, with a join token for it. */
   const register = async (input: Partial<EntryInput> = {}) => {
     const entry = await entries.create({ spiffeId: WEB, labels: { app: 'web' }, ...input });
     const { token } = await joinTokens.create({ entryId: entry.id });
     return { entry, token };
   };
-  return { clock, authority, entries, enrollment, identities, register };
+  return { clock, authority, entries, enrollment, register };
 }
 
 function attestation(token: string, csr = createCsr(generateKeyPair().privateKey)) {
@@ -110,50 +106,5 @@ describe('Enrollment', () => {
     const { token } = await register();
     await expectAppError(enrollment.attest({ ...attestation(token), method: 'tpm' }), 'invalid', /join_token is/);
     await expect(enrollment.attest(attestation(token))).resolves.toBeDefined();
-  });
-});
-
-describe('Identities', () => {
-  async function enrolled(input: Partial<EntryInput> = {}) {
-    const bench = await start();
-    const { entry, token } = await bench.register(input);
-    const { svid, bundle } = await bench.enrollment.attest(attestation(token));
-    const caller: PeerIdentity = verifyPeer(svid.chain, bundle, { now: bench.clock.now() });
-    return { ...bench, entry, caller, bundle };
-  }
-
-  it('renews the same identity and instance on another key, for a full life', async () => {
-    const { identities, caller, bundle, clock } = await enrolled();
-    await clock.advance(1800_000);
-    const key = generateKeyPair();
-    const renewed = await identities.renew(caller, createCsr(key.privateKey));
-    const peer = verifyPeer(renewed.chain, bundle, { now: clock.now() });
-    expect(peer).toMatchObject({ id: caller.id, instanceId: caller.instanceId });
-    expect(peer.serial).not.toBe(caller.serial);
-    expect(renewed.notAfter - clock.now()).toBe(3600_000);
-    expect(new X509Certificate(renewed.chain[0] ?? '').publicKey.equals(key.publicKey)).toBe(true);
-  });
-
-  it('refuses a bad CSR', async () => {
-    const { identities, caller } = await enrolled();
-    await expectAppError(identities.renew(caller, Buffer.from('no DER')), 'csr-refused');
-  });
-
-  it('signs a JWT-SVID that names the caller, for one audience and as long as the entry says', async () => {
-    const { identities, caller, bundle, clock } = await enrolled({ jwtTtlSeconds: 60 });
-    const { token, issuedAt, expiresAt } = await identities.signJwt(caller, 'payments');
-    const verified = await verifyJwtSvid(token, { audiences: ['payments'], bundle, now: clock.now() });
-    expect(verified).toMatchObject({ id: { uri: WEB }, audience: ['payments'], expiresAt });
-    expect(expiresAt - issuedAt).toBe(60_000);
-    await expectAppError(verifyJwtSvid(token, { audiences: ['orders'], bundle, now: clock.now() }), 'token-refused');
-    await expectAppError(identities.signJwt(caller, ''), 'invalid');
-  });
-
-  it('issues nothing more once the entry is gone', async () => {
-    const { identities, entries, entry, caller } = await enrolled();
-    await entries.delete(entry.id, entry.revision);
-    const csr = createCsr(generateKeyPair().privateKey);
-    await expectAppError(identities.renew(caller, csr), 'forbidden', /not registered any more/);
-    await expectAppError(identities.signJwt(caller, 'payments'), 'forbidden', /not registered any more/);
   });
 });

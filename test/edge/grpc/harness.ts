@@ -109,7 +109,8 @@ const nothing = () => {
 export const absentServices: Services = {
   nodes: openGate,
   enrollment: { attest: nothing },
-  identity: { renew: nothing, signJwt: nothing },
+  identity: { renew: nothing, signX509: nothing, signWit: nothing, signJwt: nothing },
+  agents: { connect: nothing },
   policy: {
     published: new WatchSource({ revision: 0, publishedAt: 0, for: nothing }),
     proxies: { connect: nothing },

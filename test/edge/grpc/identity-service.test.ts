@@ -4,28 +4,30 @@ import type { PeerIdentity } from '../../../src/core/identity/chain.ts';
 import { createCsr } from '../../../src/core/identity/csr.ts';
 import { generateKeyPair } from '../../../src/core/identity/keys.ts';
 import type { IdentityPort } from '../../../src/edge/grpc/services.ts';
-import {
-  fromRenewResponse,
-  fromSignJwtResponse,
-  toRenewRequest,
-  toSignJwtRequest,
-} from '../../../src/wire/identity.ts';
+import { fromRenewResponse, toRenewRequest } from '../../../src/wire/identity.ts';
+import { fromSignJwtResponse, toSignJwtRequest } from '../../../src/wire/identity-sign.ts';
 import { clients } from '../../../src/wire/loader.ts';
 import { expectAppError } from '../../support/errors.ts';
 import { createTestAuthority } from '../../support/pki.ts';
-import { startBench, unary, WEB } from './harness.ts';
+import { absentServices, startBench, unary, WEB } from './harness.ts';
 
 async function start(port: Partial<IdentityPort> = {}) {
   const authority = createTestAuthority();
   const callers: PeerIdentity[] = [];
   const identity: IdentityPort = {
+    ...absentServices.identity,
     renew: async (caller) => {
       callers.push(caller);
       return authority.issue(caller.id.uri, { instanceId: caller.instanceId });
     },
-    signJwt: async (caller, audience) => {
+    signJwt: async (caller, { audience }) => {
       callers.push(caller);
-      return { token: `for ${audience}`, issuedAt: 1_767_225_600_000, expiresAt: 1_767_225_900_000 };
+      return {
+        token: `for ${audience}`,
+        spiffeId: caller.id.uri,
+        issuedAt: 1_767_225_600_000,
+        expiresAt: 1_767_225_900_000,
+      };
     },
     ...port,
   };
@@ -77,7 +79,9 @@ describe('Identity.SignJwt', () => {
   it('names the caller, whatever the message says', async () => {
     const { client } = await start();
     const issued = fromSignJwtResponse(
-      await unary((callback) => client.SignJwt(toSignJwtRequest('spiffe://example.org/ns/shop/sa/orders'), callback)),
+      await unary((callback) =>
+        client.SignJwt(toSignJwtRequest({ audience: ['spiffe://example.org/ns/shop/sa/orders'] }), callback),
+      ),
     );
     expect(issued).toEqual({
       token: 'for spiffe://example.org/ns/shop/sa/orders',

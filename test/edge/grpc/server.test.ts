@@ -7,6 +7,7 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { fingerprint } from '../../../src/core/identity/bundle.ts';
 import { verifyPeer } from '../../../src/core/identity/chain.ts';
 import { startGrpcServer } from '../../../src/edge/grpc/server.ts';
+import type { IdentityPort } from '../../../src/edge/grpc/services.ts';
 import type { HealthCheckResponse__Output } from '../../../src/wire/gen/grpc/health/v1/HealthCheckResponse.ts';
 import type { SignJwtResponse__Output } from '../../../src/wire/gen/writ/v1/SignJwtResponse.ts';
 import { clients } from '../../../src/wire/loader.ts';
@@ -22,14 +23,15 @@ const hour = 60 * minute;
 /** Answers every token request with the caller's own name. */
 const echo = {
   identity: {
-    renew: () => Promise.reject(new Error('not here')),
-    signJwt: async (caller: { id: { uri: string }; instanceId: string }, audience: string) => ({
-      token: `${caller.id.uri} ${caller.instanceId} ${audience}`,
+    ...absentServices.identity,
+    signJwt: async (caller, { audience }) => ({
+      token: `${caller.id.uri} ${caller.instanceId} ${audience.join()}`,
+      spiffeId: caller.id.uri,
       issuedAt: 0,
       expiresAt: 1000,
     }),
   },
-};
+} satisfies { readonly identity: IdentityPort };
 
 function signJwt(bench: Bench, svid?: IssuedSvid): Promise<SignJwtResponse__Output> {
   const client = bench.client(clients.Identity, svid);
@@ -93,7 +95,7 @@ describe('who may call', () => {
   it('not the control plane itself, nor anybody else under the reserved path', async () => {
     const bench = await startBench(echo);
     const reserved = bench.svid('spiffe://example.org/writ/control-plane');
-    await expectAppError(signJwt(bench, reserved), 'forbidden', /is not a workload/);
+    await expectAppError(signJwt(bench, reserved), 'forbidden', /is neither a workload nor an agent/);
   });
 });
 
@@ -212,7 +214,7 @@ describe('bad input', () => {
 
   it('a failure that nobody foresaw tells the caller nothing', async () => {
     const bench = await startBench({
-      identity: { renew: echo.identity.renew, signJwt: () => Promise.reject(new Error('password is hunter2')) },
+      identity: { ...echo.identity, signJwt: () => Promise.reject(new Error('password is hunter2')) },
     });
     const error = await expectAppError(signJwt(bench, bench.svid()), 'internal');
     expect(error.message).toBe('An internal error occurred. The server log has the details.');
@@ -276,9 +278,9 @@ describe('start and stop', () => {
     const bench = await startBench({
       identity: {
         ...echo.identity,
-        signJwt: (caller, audience) =>
+        signJwt: (caller, order) =>
           new Promise((resolve) => {
-            finish = () => resolve(echo.identity.signJwt(caller, audience));
+            finish = () => resolve(echo.identity.signJwt(caller, order));
             started.resolve();
           }),
       },

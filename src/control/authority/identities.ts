@@ -1,0 +1,330 @@
+import type { KeyObject } from 'node:crypto';
+import { hash } from 'node:crypto';
+import { AppError, toAppError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Watch } from '../../base/watch.ts';
+import { isAgentId } from '../../core/identity/agent-id.ts';
+import type { PeerIdentity } from '../../core/identity/chain.ts';
+import { parseCsr } from '../../core/identity/csr.ts';
+import { resolveClaims } from '../../core/identity/jwt-claims.ts';
+import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
+import { parseSpiffeId } from '../../core/identity/spiffe-id.ts';
+import { matchTemplate, resolveTemplate } from '../../core/identity/template.ts';
+import type { X509Svid } from '../../core/identity/x509-svid.ts';
+import type { IdentityFacts, Recorder } from '../ledger/recorder.ts';
+import type { KnownAgent } from '../registry/agent-views.ts';
+import type { Entry } from './entry.ts';
+import type { EntrySnapshot } from './entry-index.ts';
+import type { Node } from './node.ts';
+
+/** A JWT-SVID or WIT-SVID. */
+export interface SignedFor {
+  readonly token: string;
+  readonly spiffeId: string;
+  /** Milliseconds since the epoch, as `expiresAt`. */
+  readonly issuedAt: number;
+  readonly expiresAt: number;
+}
+
+/** What an agent asks for a workload beside it. All of it is attacker-controlled when the agent is. */
+export interface Order {
+  readonly entryId: string;
+  /** PKCS #10, DER. */
+  readonly csr: Buffer;
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+export interface JwtOrder {
+  readonly audience: readonly string[];
+  /** Undefined: for the caller itself. */
+  readonly entryId: string | undefined;
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+export type Outcome<T> = { readonly value: T } | { readonly error: AppError };
+
+interface Token {
+  readonly token: string;
+  readonly issuedAt: number;
+  readonly expiresAt: number;
+}
+
+export interface IdentitiesOptions {
+  readonly authority: {
+    issue(request: {
+      readonly id: SpiffeId;
+      readonly instanceId: string;
+      readonly csr: Uint8Array;
+      readonly ttlSeconds?: number;
+      readonly dnsNames?: readonly string[];
+    }): X509Svid;
+    signJwt(request: {
+      readonly id: SpiffeId;
+      readonly audience: readonly string[];
+      readonly ttlSeconds?: number;
+      readonly claims?: Readonly<Record<string, unknown>>;
+    }): Promise<Token>;
+    signWit(request: {
+      readonly id: SpiffeId;
+      readonly publicKey: KeyObject;
+      readonly ttlSeconds?: number;
+    }): Promise<Token>;
+  };
+  readonly entries: {
+    readonly current: Watch<EntrySnapshot>;
+    /** Resolves once what was committed before the call is in `current`. */
+    settled(): Promise<void>;
+  };
+  readonly views: { of(agent: KnownAgent): { readonly entries: ReadonlyMap<string, Entry> } };
+  readonly nodes: {
+    agentSelectors(instanceId: string): readonly string[];
+    renewable(caller: PeerIdentity): Promise<Node>;
+    renewed(instanceId: string, newSerial: string, expiresAt: number, usedSerial?: string): Promise<void>;
+  };
+  readonly recorder: Recorder;
+  readonly logger: Logger;
+}
+
+/** Certificates that are signed before everybody else gets a turn: one takes a tenth of a millisecond. */
+const SIGNED_AT_ONCE = 8;
+
+type Facts = Partial<IdentityFacts> & Pick<IdentityFacts, 'action'>;
+
+/**
+ * Identities for those that have proved one: its own again, and for an agent those of the workloads beside it. What an agent
+ * may have signed follows from its attestation and the entries alone (S8); whatever is refused or issued is durable in the
+ * ledger before the answer leaves.
+ */
+export class Identities {
+  readonly #o: IdentitiesOptions;
+
+  constructor(options: IdentitiesOptions) {
+    this.#o = options;
+  }
+
+  /**
+   * The caller's identity again, of the same instance, on the key in the CSR.
+   *
+   * @throws AppError `forbidden` when its entry is gone, its node is not welcome any more, or its agent renews for it; `csr-refused`
+   */
+  async renew(caller: PeerIdentity, csr: Uint8Array, source = ''): Promise<X509Svid> {
+    const facts: Facts = { action: 'renewal', subject: caller.id.uri, instance: caller.instanceId };
+    return await this.#recorded(caller, source, facts, async (note) => {
+      const { nodes, authority } = this.#o;
+      const node = await nodes.renewable(caller);
+      note({ method: node.method, selectors: node.selectors });
+      const entry = isAgentId(caller.id) ? undefined : await this.#entryOf(caller, node.entryId);
+      note({ entry: entry?.id ?? '' });
+      const svid = authority.issue({
+        id: caller.id,
+        instanceId: caller.instanceId,
+        csr,
+        ...(entry !== undefined && limitsOf(entry)),
+      });
+      await nodes.renewed(caller.instanceId, svid.serial, svid.notAfter, caller.serial);
+      note({ serial: svid.serial, expiresAt: svid.notAfter });
+      return svid;
+    });
+  }
+
+  /** In the order of the orders; one that is refused does not fail its neighbours. Throws `forbidden` for who is no agent. */
+  async signX509(caller: PeerIdentity, orders: readonly Order[], source = ''): Promise<readonly Outcome<X509Svid>[]> {
+    const { authority } = this.#o;
+    return await this.#eachFor(caller, orders, source, 'x509-svid', async ({ id, entry }, order, note) => {
+      const instanceId = instanceOf(caller.id.uri, order);
+      note({ instance: instanceId });
+      const svid = authority.issue({ id, instanceId, csr: order.csr, ...limitsOf(entry) });
+      note({ serial: svid.serial, expiresAt: svid.notAfter });
+      return svid;
+    });
+  }
+
+  /** As `signX509`. The CSR proves that the key is there, and that it is strong enough. */
+  async signWit(caller: PeerIdentity, orders: readonly Order[], source = ''): Promise<readonly Outcome<SignedFor>[]> {
+    const { authority } = this.#o;
+    return await this.#eachFor(caller, orders, source, 'wit-svid', async ({ id, entry }, order, note) => {
+      const { publicKey } = parseCsr(order.csr);
+      const ttlSeconds = entry.x509TtlSeconds;
+      const token = await authority.signWit({ id, publicKey, ...(ttlSeconds !== null && { ttlSeconds }) });
+      note({ instance: instanceOf(caller.id.uri, order), serial: jtiOf(token.token), expiresAt: token.expiresAt });
+      return { ...token, spiffeId: id.uri };
+    });
+  }
+
+  /**
+   * A JWT-SVID for the caller itself, or for a workload beside it.
+   *
+   * @throws AppError `forbidden` when the caller's entry is gone or an agent asks for itself, `not-found` for an entry that is not
+   *   this agent's, `invalid` for a bad audience
+   */
+  async signJwt(caller: PeerIdentity, order: JwtOrder, source = ''): Promise<SignedFor> {
+    const { audience, entryId } = order;
+    const facts: Facts = { action: 'jwt-svid', subject: entryId === undefined ? caller.id.uri : '', audience };
+    return await this.#recorded(caller, source, { ...facts, entry: entryId ?? '' }, async (note) => {
+      const subject =
+        entryId === undefined ? await this.#self(caller) : await this.#workload(caller, { ...order, entryId });
+      const { id, entry, variables } = subject;
+      note({ subject: id.uri, entry: entry.id });
+      const token = await this.#o.authority.signJwt({
+        id,
+        audience,
+        ...(entry.jwtTtlSeconds !== null && { ttlSeconds: entry.jwtTtlSeconds }),
+        ...(entry.jwtClaims !== null && { claims: resolveClaims(entry.jwtClaims, variables) }),
+      });
+      note({ serial: jtiOf(token.token), expiresAt: token.expiresAt });
+      return { ...token, spiffeId: id.uri };
+    });
+  }
+
+  async #eachFor<T>(
+    caller: PeerIdentity,
+    orders: readonly Order[],
+    source: string,
+    action: Facts['action'],
+    sign: (workload: Workload, order: Order, note: Note) => Promise<T>,
+  ): Promise<readonly Outcome<T>[]> {
+    const outcomes: Promise<Outcome<T>>[] = [];
+    for (const [index, order] of orders.entries()) {
+      if (index % SIGNED_AT_ONCE === 0 && index > 0) await new Promise((resolve) => setImmediate(resolve));
+      const outcome = this.#recorded(caller, source, { action, entry: order.entryId }, async (note) => {
+        const workload = await this.#workload(caller, order);
+        note({ subject: workload.id.uri });
+        return await sign(workload, order, note);
+      });
+      outcomes.push(
+        outcome.then(
+          (value) => ({ value }),
+          (error: unknown) => ({ error: this.#reported(error) }),
+        ),
+      );
+    }
+    return await Promise.all(outcomes);
+  }
+
+  /** S8: an entry that is not this agent's does not exist for it, and both are refused with the same words. */
+  async #workload(caller: PeerIdentity, order: Pick<Order, 'entryId' | 'variables'>): Promise<Workload> {
+    if (!isAgentId(caller.id)) {
+      throw new AppError('forbidden', `${caller.id.uri} is no agent: it gets identities for nobody but itself.`);
+    }
+    const agent = { spiffeId: caller.id.uri, selectors: this.#o.nodes.agentSelectors(caller.instanceId) };
+    let entry = this.#o.views.of(agent).entries.get(order.entryId);
+    if (entry === undefined) {
+      // The agent may have heard of it from another replica, before this one read it.
+      await this.#o.entries.settled();
+      entry = this.#o.views.of(agent).entries.get(order.entryId);
+    }
+    if (entry === undefined) throw new AppError('not-found', 'There is no such entry, or it is not for this agent.');
+    // The agent is not trusted to stay inside the bounds of a template.
+    const id = parseSpiffeId(resolveTemplate(entry, order.variables));
+    return { id, entry, variables: order.variables };
+  }
+
+  /** Who asks for itself: a workload that has attested itself, or one that an agent serves. */
+  async #self(caller: PeerIdentity): Promise<Workload> {
+    if (isAgentId(caller.id)) {
+      throw new AppError('forbidden', 'An agent has no token of its own. Name the entry that the token is for.');
+    }
+    const entry = await this.#entryOf(caller, null);
+    return { id: caller.id, entry, variables: matchTemplate(entry, caller.id.uri) ?? {} };
+  }
+
+  async #entryOf(caller: PeerIdentity, entryId: string | null): Promise<Entry> {
+    const { uri } = caller.id;
+    const find = (): Entry | undefined => {
+      const snapshot = this.#o.entries.current.current;
+      const own = entryId === null ? undefined : snapshot.byId(entryId);
+      // An entry that was made anew for the same identity does as well.
+      return own ?? snapshot.ofIdentity(uri);
+    };
+    let entry = find();
+    if (entry === undefined) {
+      await this.#o.entries.settled();
+      entry = find();
+    }
+    if (entry === undefined) {
+      throw new AppError('forbidden', `${uri} is not registered any more. Ask an operator for an entry.`);
+    }
+    return entry;
+  }
+
+  /**
+   * Carries something out and records how it went before the outcome is known to anybody. What was granted and cannot be
+   * recorded is not handed out; what was refused stays refused either way.
+   */
+  async #recorded<T>(caller: PeerIdentity, source: string, facts: Facts, work: (note: Note) => Promise<T>): Promise<T> {
+    let known: IdentityFacts = { ...nothing, ...facts, actor: caller.id.uri, source };
+    const note: Note = (more) => {
+      known = { ...known, ...more };
+    };
+    let value: T;
+    try {
+      value = await work(note);
+    } catch (error) {
+      const { code, message } = toAppError(error);
+      const refused: IdentityFacts = { ...known, outcome: 'refused', expiresAt: 0, reason: `${code}: ${message}` };
+      await this.#o.recorder.record(refused).catch((failure: unknown) => {
+        this.#o.logger.error({ err: failure, action: facts.action }, 'a refusal could not be recorded');
+      });
+      throw error;
+    }
+    await this.#o.recorder.record({ ...known, outcome: 'granted' });
+    return value;
+  }
+
+  /** What was not expected is told to nobody, so it is told here. */
+  #reported(error: unknown): AppError {
+    const appError = toAppError(error);
+    if (appError.code === 'internal')
+      this.#o.logger.error({ err: appError.cause ?? error }, 'an identity was not signed');
+    return appError;
+  }
+}
+
+interface Workload {
+  readonly id: SpiffeId;
+  readonly entry: Entry;
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+/** Adds to what will be recorded. */
+type Note = (more: Partial<IdentityFacts>) => void;
+
+const nothing: IdentityFacts = Object.freeze({
+  action: 'x509-svid',
+  outcome: 'refused',
+  subject: '',
+  actor: '',
+  entry: '',
+  instance: '',
+  serial: '',
+  method: '',
+  selectors: [],
+  audience: [],
+  expiresAt: 0,
+  reason: '',
+  source: '',
+});
+
+/**
+ * Names the instance that an agent's workload is: the same agent, entry and variables are the same one, over all renewals. First
+ * 32 hex digits of a SHA-256.
+ */
+export function instanceOf(agentId: string, order: Pick<Order, 'entryId' | 'variables'>): string {
+  const variables = Object.entries(order.variables).sort(([a], [b]) => (a < b ? -1 : 1));
+  return hash('sha256', JSON.stringify([agentId, order.entryId, variables])).slice(0, 32);
+}
+
+/** From the entry, never from the CSR (S10, S11). */
+function limitsOf(entry: Entry) {
+  return {
+    ...(entry.x509TtlSeconds !== null && { ttlSeconds: entry.x509TtlSeconds }),
+    ...(entry.dnsNames.length > 0 && { dnsNames: entry.dnsNames }),
+  };
+}
+
+/** Of a token that was just signed here. */
+function jtiOf(token: string): string {
+  const claims: unknown = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'));
+  const jti = typeof claims === 'object' && claims !== null && 'jti' in claims ? claims.jti : undefined;
+  return typeof jti === 'string' ? jti : '';
+}
