@@ -7,6 +7,9 @@ import { uuidv7 } from '../../src/base/random.ts';
 import { Authority } from '../../src/control/authority/authority.ts';
 import { MemoryKeyStore } from '../../src/control/authority/key-store.ts';
 import { Ledger } from '../../src/control/ledger/ledger.ts';
+import { EventProducer } from '../../src/control/ledger/producer.ts';
+import type { IdentityFacts } from '../../src/control/ledger/recorder.ts';
+import { LedgerRecorder } from '../../src/control/ledger/recorder.ts';
 import { batchKeyStatement, cutBatch, rawBatchKey } from '../../src/core/audit/batch.ts';
 import { encodeEvent } from '../../src/core/audit/canonical.ts';
 import type { DecisionEvent } from '../../src/core/audit/event.ts';
@@ -19,7 +22,10 @@ import { fsyncPerSecond, sha256PerSecond } from './reference.ts';
 import type { Row } from './report.ts';
 import { quantile, rate, time } from './report.ts';
 
-/** Full batches from a few busy sidecars, then single events from many idle ones, then the spool of one sidecar. */
+/**
+ * Full batches from a few busy sidecars, then single events from many idle ones, then the spool of one sidecar, then what the
+ * control plane itself records.
+ */
 export async function benchIngest(directory: string): Promise<Row[]> {
   const id = workloadId('example.org', 'shop', 'orders');
   const authority = await Authority.open({
@@ -34,6 +40,7 @@ export async function benchIngest(directory: string): Promise<Row[]> {
     await fullBatches(join(directory, 'full'), sidecars(4), sha256PerSecond()),
     await singleEvents(join(directory, 'single'), sidecars(64), fsync),
     ...(await spool(join(directory, 'spool'), fsync)),
+    ...(await identityEvents(join(directory, 'identity'), authority, fsync)),
   ];
 }
 
@@ -159,6 +166,57 @@ async function spool(directory: string, fsync: number): Promise<Row[]> {
     ),
     time('spool: decision → durable, p99', quantile(samples, 0.99), 'ms', one, '≤ 20 ms'),
   ];
+}
+
+/** The control plane under load: 256 issuances at a time, each waiting until its event is durable in the ledger. */
+async function identityEvents(directory: string, authority: Authority, fsync: number): Promise<Row[]> {
+  const ledger = await Ledger.open({ directory, clock: systemClock, logger: silentLogger });
+  const identity = () => authority.serverIdentity.current;
+  const producer = new EventProducer({ ledger, identity, clock: systemClock, logger: silentLogger });
+  const recorder = new LedgerRecorder({ producer, clock: systemClock });
+  const count = 60_000;
+  const samples = new Float64Array(count);
+  let next = 0;
+  const issuer = async () => {
+    while (next < count) {
+      const n = next++;
+      const start = performance.now();
+      await recorder.record(issued(n));
+      samples[n] = performance.now() - start;
+    }
+  };
+  const start = performance.now();
+  await Promise.all(Array.from({ length: 256 }, issuer));
+  const seconds = (performance.now() - start) / 1000;
+  await producer.close();
+  await ledger.close();
+  const one = { name: 'write of 4 KiB + fdatasync', figure: 1000 / fsync };
+  return [
+    rate('identity events made durable in the ledger, 256 at a time', count / seconds, 'events/s', {
+      name: `${one.name}, one at a time`,
+      figure: fsync,
+    }),
+    time('identity event → durable in the ledger, p99', quantile(samples, 0.99), 'ms', one),
+  ];
+}
+
+function issued(n: number): IdentityFacts {
+  const hex = n.toString(16).padStart(12, '0');
+  return {
+    action: 'x509-svid',
+    outcome: 'granted',
+    subject: `spiffe://example.org/ns/shop/sa/service-${n % 977}`,
+    actor: `spiffe://example.org/writ/agent/x509pop/${n % 101}`,
+    entry: `01900000-0000-7000-8000-${hex}`,
+    instance: `4bf92f3577b34da6a3ce${hex}`,
+    serial: `5f2a8c11d0e94b7fa1b2${hex}`,
+    method: '',
+    selectors: ['unix:uid:1000', 'unix:path:/usr/bin/service'],
+    audience: [],
+    expiresAt: 1_767_229_200_000 + n,
+    reason: '',
+    source: '10.0.0.7',
+  };
 }
 
 function event(n: number): DecisionEvent {

@@ -40,6 +40,9 @@ export interface ProducerLimits {
 
 const DEFAULT_LIMITS: ProducerLimits = { waitingEvents: 16_384, waitingBytes: 16 * 1024 * 1024 };
 
+/** Fewer events gain little by compression, and one that is alone should not wait for it. */
+const MIN_COMPRESSED = 8;
+
 interface Waiting {
   readonly bytes: Buffer;
   readonly resolve: () => void;
@@ -176,6 +179,7 @@ export class EventProducer {
       prevHash,
       events,
       privateKey: this.#batchKey,
+      encoding: events.length < MIN_COMPRESSED ? 'identity' : 'zstd',
     });
     const reply = await session.append(batch);
     if ('nack' in reply)
