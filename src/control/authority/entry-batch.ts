@@ -115,13 +115,12 @@ function compareAll(
       unchanged.push(twin);
       continue;
     }
+    const first = given.get(spec.spiffeId);
     if (twin !== undefined) conflict(alreadyThere(spec, twin).message);
     else if (contradicts !== undefined) conflict(otherLabels(spec, contradicts).message);
-    const first = given.get(spec.spiffeId) ?? labels;
-    given.set(spec.spiffeId, first);
-    if (JSON.stringify(first) !== JSON.stringify(labels)) {
+    else if (first !== undefined && JSON.stringify(first) !== JSON.stringify(labels)) {
       conflict(`Labels belong to a SPIFFE ID, and an entry before this one gives ${spec.spiffeId} others.`);
-    }
+    } else given.set(spec.spiffeId, labels);
     fresh.push({ spec, labels });
   }
   if (findings.length > 0) throw refusal('conflict', 'They contradict each other, or entries that exist', findings);
