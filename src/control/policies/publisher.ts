@@ -22,6 +22,8 @@ export interface EncodedSnapshot {
 export interface Published {
   /** Revision of the policies. Services and bundle change without it; hashes tell. */
   readonly revision: number;
+  /** Of the trust bundle. */
+  readonly bundleSequence: number;
   /** Milliseconds since the epoch. */
   readonly publishedAt: number;
   /**
@@ -108,6 +110,7 @@ interface SnapshotsOptions {
 
 class Snapshots implements Published {
   readonly revision: number;
+  readonly bundleSequence: number;
   readonly publishedAt: number;
   readonly #options: SnapshotsOptions;
   /** Only these can apply to a workload, by its namespace: a mesh of many namespaces does not look at all policies. */
@@ -119,6 +122,7 @@ class Snapshots implements Published {
   constructor(options: SnapshotsOptions) {
     this.#options = options;
     this.revision = options.set.revision;
+    this.bundleSequence = options.bundle.sequence;
     this.publishedAt = options.publishedAt;
   }
 

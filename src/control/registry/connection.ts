@@ -6,8 +6,8 @@ import type { ProxyHello } from './hello.ts';
  * this one is ignored.
  */
 export interface ProxyConnection {
-  /** A snapshot was sent. */
-  sent(revision: number, hash: Buffer): void;
+  /** A snapshot was sent, with the trust bundle of that sequence in it. */
+  sent(revision: number, hash: Buffer, bundleSequence?: number): void;
   /** The sidecar has put into force what was sent. */
   ack(revision: number, hash: Buffer): void;
   /** The sidecar could not use what was sent; it goes on with the last good one. */
@@ -20,11 +20,17 @@ export type SyncState = 'synced' | 'pending' | 'rejected';
 
 const MAX_ERROR_CHARACTERS = 4096;
 
+interface Sent {
+  readonly revision: number;
+  readonly hash: Buffer;
+  readonly bundleSequence: number;
+}
+
 /** What a sidecar has been sent and what it made of it. Lives as long as one stream. */
 export class Acknowledgements {
   readonly #clock: Clock;
-  #sent: { readonly revision: number; readonly hash: Buffer } | undefined;
-  #acknowledged: { readonly revision: number; readonly hash: Buffer; readonly at: number } | undefined;
+  #sent: Sent | undefined;
+  #acknowledged: (Sent & { readonly at: number }) | undefined;
   #error: string | null = null;
 
   constructor(clock: Clock) {
@@ -45,12 +51,17 @@ export class Acknowledgements {
     return this.#acknowledged?.at ?? null;
   }
 
+  /** Of the trust bundle that it has in force; null until it has said so. */
+  get bundleSequence(): number | null {
+    return this.#acknowledged?.bundleSequence ?? null;
+  }
+
   get error(): string | null {
     return this.#error;
   }
 
-  sent(revision: number, hash: Buffer): void {
-    this.#sent = { revision, hash };
+  sent(revision: number, hash: Buffer, bundleSequence: number): void {
+    this.#sent = { revision, hash, bundleSequence };
   }
 
   /** Counts only for what was sent last: a sidecar cannot acknowledge what it was never given. */
@@ -66,28 +77,37 @@ export class Acknowledgements {
   }
 }
 
+interface ConnectionEvents {
+  /** A trust bundle of another sequence is in force there. */
+  bundle(sequence: number): void;
+  close(goodbye: boolean): Promise<void>;
+}
+
 /** A stream, and the connection that the edge holds. */
 export class Connection implements ProxyConnection {
   readonly hello: ProxyHello;
   /** Milliseconds since the epoch. */
   readonly since: number;
   readonly acknowledgements: Acknowledgements;
-  readonly #onClose: (goodbye: boolean) => Promise<void>;
+  readonly #on: ConnectionEvents;
   #closing: Promise<void> | undefined;
 
-  constructor(clock: Clock, hello: ProxyHello, onClose: (goodbye: boolean) => Promise<void>) {
+  constructor(clock: Clock, hello: ProxyHello, on: ConnectionEvents) {
     this.hello = hello;
     this.since = clock.now();
     this.acknowledgements = new Acknowledgements(clock);
-    this.#onClose = onClose;
+    this.#on = on;
   }
 
-  sent(revision: number, hash: Buffer): void {
-    this.acknowledgements.sent(revision, hash);
+  sent(revision: number, hash: Buffer, bundleSequence = 0): void {
+    this.acknowledgements.sent(revision, hash, bundleSequence);
   }
 
   ack(_revision: number, hash: Buffer): void {
+    const before = this.acknowledgements.bundleSequence;
     this.acknowledgements.ack(hash);
+    const { bundleSequence } = this.acknowledgements;
+    if (bundleSequence !== null && bundleSequence !== before) this.#on.bundle(bundleSequence);
   }
 
   nack(_revision: number, hash: Buffer, error: string): void {
@@ -95,7 +115,7 @@ export class Connection implements ProxyConnection {
   }
 
   close(how: { readonly goodbye: boolean }): Promise<void> {
-    this.#closing ??= this.#onClose(how.goodbye);
+    this.#closing ??= this.#on.close(how.goodbye);
     return this.#closing;
   }
 }

@@ -58,6 +58,8 @@ interface Known {
   readonly heardAt: number;
   /** Of its last stream to us that has ended. */
   readonly acknowledgements: Acknowledgements | undefined;
+  /** Of the trust bundle that it had in force, as some replica has stored it. */
+  readonly bundleSequence: number | null;
 }
 
 /**
@@ -118,7 +120,10 @@ export class Proxies {
    */
   async connect(hello: ProxyHello): Promise<ProxyConnection> {
     checkHello(hello);
-    const connection = new Connection(this.#clock, hello, (goodbye) => this.#disconnect(connection, goodbye));
+    const connection = new Connection(this.#clock, hello, {
+      bundle: (sequence) => this.#storeBundle(connection, sequence),
+      close: (goodbye) => this.#disconnect(connection, goodbye),
+    });
     // Before anything is awaited: from now on the older stream cannot take the endpoints away.
     this.#connections.set(hello.instanceId, connection);
     try {
@@ -136,6 +141,17 @@ export class Proxies {
     const byIdentity = (a: ProxyStatus, b: ProxyStatus) =>
       compareText(a.spiffeId, b.spiffeId) || compareText(a.instanceId, b.instanceId);
     return [...this.#known.values()].map((known) => this.#statusOf(known)).sort(byIdentity);
+  }
+
+  /**
+   * Names of the sidecars that do not have a trust bundle of this sequence, or a later one, in force: of those that are
+   * connected, here or to another replica, or were within a minute.
+   */
+  missing(bundleSequence: number): readonly string[] {
+    return [...this.#known]
+      .filter(([instanceId, known]) => this.#isBehind(instanceId, known, bundleSequence))
+      .map(([instanceId, { row }]) => `${row.spiffeId} (instance ${instanceId})`)
+      .sort(compareText);
   }
 
   /** Keeps record of who is there, until `signal` aborts. */
@@ -162,7 +178,7 @@ export class Proxies {
     const now = this.#clock.now();
     await this.#loadSoon();
     await this.#rows.seen([...this.#connections.keys()], now);
-    this.#hear(await this.#rows.lastSeen());
+    this.#hear(await this.#rows.sightings());
     await this.#restore();
     for (const [instanceId, { row, heardAt }] of [...this.#known]) {
       if (this.#connections.has(instanceId)) continue;
@@ -179,14 +195,32 @@ export class Proxies {
     }
   }
 
-  #hear(lastSeen: ReadonlyMap<string, number>): void {
+  #isBehind(instanceId: string, known: Known, sequence: number): boolean {
+    const connection = this.#connections.get(instanceId);
+    if (connection !== undefined) return (connection.acknowledgements.bundleSequence ?? -1) < sequence;
+    const isAround = known.row.serving && this.#clock.now() - known.heardAt < AWAY_MS;
+    return isAround && (known.bundleSequence ?? -1) < sequence;
+  }
+
+  #storeBundle(connection: Connection, sequence: number): void {
+    const { instanceId } = connection.hello;
+    const known = this.#known.get(instanceId);
+    if (known !== undefined) this.#known.set(instanceId, { ...known, bundleSequence: sequence });
+    this.#rows
+      .acknowledged(instanceId, sequence)
+      .catch((error: unknown) => this.#logger.warn({ err: error, instanceId }, 'cannot store which bundle it has'));
+  }
+
+  #hear(sightings: Awaited<ReturnType<ProxyRows['sightings']>>): void {
     const now = this.#clock.now();
     for (const [instanceId, known] of this.#known) {
-      const seen = lastSeen.get(instanceId);
+      const seen = sightings.get(instanceId);
       if (seen === undefined) {
         if (!this.#connections.has(instanceId)) this.#known.delete(instanceId);
-      } else if (seen !== known.row.lastSeen) {
-        this.#known.set(instanceId, { ...known, row: { ...known.row, lastSeen: seen }, heardAt: now });
+      } else if (seen.lastSeen !== known.row.lastSeen || seen.bundleSequence !== known.bundleSequence) {
+        const { lastSeen, bundleSequence } = seen;
+        const heardAt = lastSeen === known.row.lastSeen ? known.heardAt : now;
+        this.#known.set(instanceId, { ...known, row: { ...known.row, lastSeen }, heardAt, bundleSequence });
       }
     }
   }
@@ -209,7 +243,7 @@ export class Proxies {
     const known = this.#known.get(instanceId);
     if (known !== undefined) {
       const { acknowledgements } = connection;
-      this.#known.set(instanceId, { row: { ...known.row, lastSeen: now }, heardAt: now, acknowledgements });
+      this.#known.set(instanceId, { ...known, row: { ...known.row, lastSeen: now }, heardAt: now, acknowledgements });
     }
     if (goodbye) {
       try {
@@ -255,8 +289,8 @@ export class Proxies {
     const now = this.#clock.now();
     for (const row of rows) {
       this.#revision = Math.max(this.#revision, row.revision);
-      const acknowledgements = this.#known.get(row.instanceId)?.acknowledgements;
-      this.#known.set(row.instanceId, { row, heardAt: now, acknowledgements });
+      const { acknowledgements, bundleSequence = row.bundleSequence } = this.#known.get(row.instanceId) ?? {};
+      this.#known.set(row.instanceId, { row, heardAt: now, acknowledgements, bundleSequence });
     }
     if (rows.length > 0) this.#publishServices();
   }

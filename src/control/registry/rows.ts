@@ -15,10 +15,17 @@ export interface ProxyRow {
   /** By the clock of the replica that it was connected to. */
   readonly lastSeen: number;
   readonly revision: number;
+  /** Of the trust bundle that it had in force; null when it has not said so. */
+  readonly bundleSequence: number | null;
 }
 
 /** Fits the number of parameters that every database takes in one statement. */
 const MAX_IDS_PER_STATEMENT = 500;
+
+interface Acknowledged {
+  readonly instanceId: string;
+  readonly bundleSequence: number;
+}
 
 interface Registration {
   readonly hello: ProxyHello;
@@ -30,6 +37,7 @@ export class ProxyRows {
   readonly #store: Store;
   readonly #registrations: GroupCommit<Registration>;
   readonly #sightings: GroupCommit<string>;
+  readonly #acknowledged: GroupCommit<Acknowledged>;
   #lastSighting = 0;
 
   constructor(store: Store) {
@@ -37,6 +45,17 @@ export class ProxyRows {
     this.#registrations = new GroupCommit((items) =>
       store.transaction(async (trx) => {
         for (const item of items) await this.#register(trx, item);
+      }),
+    );
+    this.#acknowledged = new GroupCommit((items) =>
+      store.transaction(async (trx) => {
+        for (const { instanceId, bundleSequence } of items) {
+          await trx
+            .updateTable('proxies')
+            .set({ bundle_sequence: bundleSequence })
+            .where('instance_id', '=', instanceId)
+            .execute();
+        }
       }),
     );
     this.#sightings = new GroupCommit((instanceIds) => this.seen(instanceIds, this.#lastSighting));
@@ -53,13 +72,26 @@ export class ProxyRows {
       serving: row.serving === 1,
       lastSeen: row.last_seen,
       revision: row.revision,
+      bundleSequence: row.bundle_sequence,
     }));
   }
 
-  /** When each was last seen. */
-  async lastSeen(): Promise<ReadonlyMap<string, number>> {
-    const rows = await this.#store.db.selectFrom('proxies').select(['instance_id', 'last_seen']).execute();
-    return new Map(rows.map((row) => [row.instance_id, row.last_seen]));
+  /** When each was last seen, and which trust bundle it had in force; null when it has not said so. */
+  async sightings(): Promise<
+    ReadonlyMap<string, { readonly lastSeen: number; readonly bundleSequence: number | null }>
+  > {
+    const rows = await this.#store.db
+      .selectFrom('proxies')
+      .select(['instance_id', 'last_seen', 'bundle_sequence'])
+      .execute();
+    return new Map(
+      rows.map((row) => [row.instance_id, { lastSeen: row.last_seen, bundleSequence: row.bundle_sequence }]),
+    );
+  }
+
+  /** It has the trust bundle of that sequence in force: for other replicas. Those of a whole mesh share transactions. */
+  async acknowledged(instanceId: string, bundleSequence: number): Promise<void> {
+    await this.#acknowledged.add({ instanceId, bundleSequence });
   }
 
   /** Its endpoints are part of the mesh from now on. No new revision when nothing but `now` is new. */

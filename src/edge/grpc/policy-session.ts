@@ -94,7 +94,7 @@ export class PolicySession {
     const { revision } = published;
     const known = this.#have?.hash.equals(hash) === true;
     if (known && this.#have?.revision === revision) return;
-    connection.sent(revision, hash);
+    connection.sent(revision, hash, published.bundleSequence);
     if (this.#refused?.hash.equals(hash) === true) {
       connection.nack(revision, hash, this.#refused.error);
       return;

@@ -22,6 +22,14 @@ describeEachStore('The stored sidecar', (stores) => {
     expect(await row()).toMatchObject({ serving: false, lastSeen: 2000 });
   });
 
+  it('has the trust bundle that was acknowledged last, without being changed by it', async () => {
+    const { rows, row } = await registered(stores);
+    const before = await row();
+    await rows.acknowledged('a', 7);
+    expect(await row()).toEqual({ ...before, bundleSequence: 7 });
+    expect((await rows.sightings()).get('a')?.bundleSequence).toBe(7);
+  });
+
   it('is forgotten only if it does not serve and no replica has seen it since', async () => {
     const { rows, row } = await registered(stores);
     await rows.forget('a', 1000);
@@ -57,6 +65,6 @@ describeEachStore('The stored sidecar', (stores) => {
     const { rows } = await registered(stores);
     const others = Array.from({ length: 1200 }, (_, i) => `nobody-${i}`);
     await rows.seen([...others, 'a'], 5000);
-    expect(await rows.lastSeen()).toEqual(new Map([['a', 5000]]));
+    expect(await rows.sightings()).toEqual(new Map([['a', { lastSeen: 5000, bundleSequence: null }]]));
   });
 });
