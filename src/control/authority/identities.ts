@@ -9,7 +9,7 @@ import { parseCsr } from '../../core/identity/csr.ts';
 import { resolveClaims } from '../../core/identity/jwt-claims.ts';
 import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
 import { parseSpiffeId } from '../../core/identity/spiffe-id.ts';
-import { matchTemplate, resolveTemplate } from '../../core/identity/template.ts';
+import { isTemplate, matchTemplate, resolveTemplate } from '../../core/identity/template.ts';
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
 import type { IdentityFacts, Recorder } from '../ledger/recorder.ts';
 import type { KnownAgent } from '../registry/agent-views.ts';
@@ -225,7 +225,8 @@ export class Identities {
       throw new AppError('forbidden', 'An agent has no token of its own. Name the entry that the token is for.');
     }
     const entry = await this.#entryOf(caller, null);
-    return { id: caller.id, entry, variables: matchTemplate(entry, caller.id.uri) ?? {} };
+    const variables = isTemplate(entry.spiffeId) ? (matchTemplate(entry, caller.id.uri) ?? {}) : {};
+    return { id: caller.id, entry, variables };
   }
 
   async #entryOf(caller: PeerIdentity, entryId: string | null): Promise<Entry> {
