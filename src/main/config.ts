@@ -6,6 +6,8 @@ import type { Listen } from '../base/config-types.ts';
 import { address, choice, duration, flag, formatAddress, path, text } from '../base/config-types.ts';
 import { reason } from '../base/durable.ts';
 import { AppError } from '../base/errors.ts';
+import type { AttestationConfig } from './attestation-config.ts';
+import { attestationOf, attestationRules, attestationSchema } from './attestation-config.ts';
 
 export type { SidecarConfig } from '../node/sidecar/config.ts';
 
@@ -61,6 +63,7 @@ export const serverSchema = {
     'Lifetime of the issuing certificate',
   ),
   'lifetime.root': withDefault(duration({ min: '1d', max: '3650d' }), '365d', 'Lifetime of the root, from first start'),
+  ...attestationSchema,
   'log.level': logLevel,
 } as const satisfies Schema;
 
@@ -84,6 +87,8 @@ export interface ServerConfig {
     readonly intermediate: number;
     readonly root: number;
   };
+  /** How nodes prove what they are. */
+  readonly attestation: AttestationConfig;
   readonly logLevel: LogLevel;
 }
 
@@ -135,6 +140,7 @@ export function serverConfig(sources: Sources): ServerConfig {
     rules: [
       ...storeRules,
       ...serverRules,
+      ...attestationRules,
       (read, report) => {
         if (read.passphraseFile === undefined && credentials === undefined) {
           report(
@@ -161,6 +167,7 @@ export function serverConfig(sources: Sources): ServerConfig {
       intermediate: values['lifetime.intermediate'],
       root: values['lifetime.root'],
     }),
+    attestation: attestationOf(values),
     logLevel: values['log.level'],
   });
 }

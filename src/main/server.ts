@@ -6,7 +6,6 @@ import { Lifetime, runTasks } from '../base/tasks.ts';
 import { IdempotencyKeys } from '../control/access/idempotency.ts';
 import { AdminTokens } from '../control/access/tokens.ts';
 import { JoinTokens } from '../control/authority/attest/join-token.ts';
-import { JoinTokenAttestor } from '../control/authority/attest/join-token-attestor.ts';
 import { Authority } from '../control/authority/authority.ts';
 import { SqlAuthorities } from '../control/authority/authority-store.ts';
 import { directGrants } from '../control/authority/direct-grants.ts';
@@ -33,6 +32,7 @@ import type { Check } from '../edge/rest/health.ts';
 import { createHealthServer } from '../edge/rest/health.ts';
 import { createRestServer } from '../edge/rest/server.ts';
 import { encodeSnapshotContent } from '../wire/snapshot-content.ts';
+import { openAttestors } from './attestation.ts';
 import type { ServerConfig } from './config.ts';
 import { readPassphrase, resolveStore } from './secrets.ts';
 
@@ -161,6 +161,8 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
   const { authority, joinTokens, entries, proxies, publisher, ledger, index } = state;
   const health = await createHealthServer({ ready: () => checks(state), clock, logger }, config.health);
   life.defer('health', () => health.close());
+  const { trustDomain, attestation } = config;
+  const attestors = await openAttestors(attestation, { trustDomain, joinTokens, clock, logger });
   const grpc = await startGrpcServer({
     ...config.grpc,
     identity: authority.serverIdentity,
@@ -169,9 +171,9 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       nodes: state.nodes,
       enrollment: new Enrollment({
         authority,
-        attestors: [new JoinTokenAttestor(joinTokens)],
+        attestors,
         nodes: state.nodes,
-        grantsFor: directGrants(state.entrySet, clock, config.trustDomain),
+        grantsFor: directGrants(state.entrySet, clock, trustDomain),
         recorder: state.recorder,
         clock,
         logger,
