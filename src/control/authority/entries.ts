@@ -16,8 +16,10 @@ import type { Store } from '../store/store.ts';
 import type { Tables } from '../store/tables.ts';
 import type { Entry, EntryRow } from './entry.ts';
 import { columnsOf, isSame, toEntry } from './entry.ts';
-import type { Imported, ImportItem } from './entry-batch.ts';
+import type { Imported, ImportOrder } from './entry-batch.ts';
 import { createAll } from './entry-batch.ts';
+import type { ImportWarning } from './entry-import.ts';
+import { readSpireEntries } from './entry-import.ts';
 import type { EntryInput } from './entry-input.ts';
 import { checkEntryInput } from './entry-input.ts';
 import type { Write } from './entry-writes.ts';
@@ -58,6 +60,10 @@ export interface EntryWriteOptions extends WriteOptions {
   readonly actor?: string | undefined;
   /** Network address. */
   readonly source?: string | undefined;
+}
+
+export interface ImportedFromSpire extends Imported {
+  readonly warnings: readonly ImportWarning[];
 }
 
 export interface EntriesOptions {
@@ -117,14 +123,25 @@ export class Entries {
    * All or none, in one change. An entry that is there already, exactly like this, is left as it is. Throws `invalid` with
    * every finding of every item, `conflict` with every contradiction.
    */
-  async createAll(items: readonly ImportItem[], options: EntryWriteOptions = {}): Promise<Imported> {
+  async createAll(order: ImportOrder, options: EntryWriteOptions = {}): Promise<Imported> {
     const trustDomain = this.#trustDomain;
     const makeId = () => uuidv7(this.#clock, this.#random);
     return await this.#write(options, async (write) => {
-      const imported = await createAll(items, { write, trustDomain, makeId });
+      const imported = await createAll(order, { write, trustDomain, makeId });
       await this.#record('entry.create', imported.created, options);
       return imported;
     });
+  }
+
+  /**
+   * Entries as `spire-server entry create -data` takes them, all or none, as `createAll`. What Writ has no equivalent for is a
+   * finding; what is called otherwise here is said in the warnings.
+   *
+   * @param document JSON, of whoever may write entries
+   */
+  async importSpire(document: unknown, options: EntryWriteOptions = {}): Promise<ImportedFromSpire> {
+    const { warnings, ...order } = readSpireEntries(document, this.#trustDomain);
+    return { ...(await this.createAll(order, options)), warnings };
   }
 
   /**

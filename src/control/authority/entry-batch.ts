@@ -24,6 +24,14 @@ export interface ImportItem {
   readonly input: EntryInput;
 }
 
+/** What came together: the entries, and what was found wrong while they were read. */
+export interface ImportOrder {
+  readonly items: readonly ImportItem[];
+  readonly findings?: readonly Finding[];
+  /** How the caller calls what a finding of an item points at. Default: as Writ does. */
+  readonly pointerOf?: (pointer: string) => string;
+}
+
 export interface Imported {
   readonly created: readonly Entry[];
   /** There already, exactly like this. */
@@ -40,11 +48,11 @@ interface Checked {
 
 /** Creates all or throws: `invalid` when items are wrong in themselves, `conflict` when they contradict what is there. */
 export async function createAll(
-  items: readonly ImportItem[],
+  order: ImportOrder,
   deps: { readonly write: Write; readonly trustDomain: string; readonly makeId: () => string },
 ): Promise<Imported> {
   const { write, makeId } = deps;
-  const specs = checkAll(items, deps.trustDomain, write.now);
+  const specs = checkAll(order, deps.trustDomain, write.now);
   const siblings = await readSiblings(
     write,
     specs.map(({ spec }) => spec.spiffeId),
@@ -65,8 +73,9 @@ export async function createAll(
 }
 
 /** Each in itself, and none twice. */
-function checkAll(items: readonly ImportItem[], trustDomain: string, now: number): readonly Checked[] {
-  const findings: Finding[] = [];
+function checkAll(order: ImportOrder, trustDomain: string, now: number): readonly Checked[] {
+  const { items, pointerOf = (pointer) => pointer } = order;
+  const findings: Finding[] = [...(order.findings ?? [])];
   const places = new Map<string, string>();
   const specs: Checked[] = [];
   for (const { pointer, input } of items) {
@@ -80,7 +89,7 @@ function checkAll(items: readonly ImportItem[], trustDomain: string, now: number
       specs.push({ pointer, spec });
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'invalid') throw error;
-      findings.push(...error.details.map((one) => ({ ...one, pointer: `${pointer}${one.pointer ?? ''}` })));
+      findings.push(...error.details.map((one) => ({ ...one, pointer: `${pointer}${pointerOf(one.pointer ?? '')}` })));
     }
   }
   if (findings.length > 0) throw refusal('invalid', 'They are not valid', findings);

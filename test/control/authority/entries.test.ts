@@ -197,7 +197,7 @@ describeEachStore('Entries', (stores) => {
       () => entries.create({ spiffeId: web }),
       () => entries.update(entry.id, { spiffeId: web }, '*'),
       () => entries.delete(entry.id, '*'),
-      () => entries.createAll([{ pointer: '/0', input: { spiffeId: web } }]),
+      () => entries.createAll({ items: [{ pointer: '/0', input: { spiffeId: web } }] }),
     ];
     for (const write of unwritable) await expectAppError(write, 'unavailable', /cannot be written/);
     expect(await entries.list()).toMatchObject({ items: [{ selectors: ['x:2'] }], revision: 2 });
@@ -213,7 +213,9 @@ describeEachStore('Entries', (stores) => {
 
   it('that come together are all created, in their order, or none', async () => {
     const { entries, store, clock } = await setUp(stores);
-    const items = (...inputs: EntryInput[]) => inputs.map((input, index) => ({ pointer: `/entries/${index}`, input }));
+    const items = (...inputs: EntryInput[]) => ({
+      items: inputs.map((input, index) => ({ pointer: `/entries/${index}`, input })),
+    });
     const at = (uid: number) => ({ spiffeId: web, parentId: agent, selectors: [`unix:uid:${uid}`] });
     const there = await entries.create({ ...at(0), labels: { app: 'web' } });
     await clock.advance(1);
