@@ -141,12 +141,18 @@ export function checkNonePrepared(set: AuthoritySet, kind: AuthorityKind): void 
   throw new AppError('conflict', `The ${kind} authority ${other.id} is prepared already. Activate that one.`);
 }
 
-/** @throws AppError `conflict` unless it is prepared (S17) */
-export function activated(set: AuthoritySet, id: string, now: number): AuthoritySet {
+/**
+ * @param belowMs What it may be by the lifetimes that hold now; the one before has it, if that is more than when it was made
+ * @throws AppError `conflict` unless it is prepared (S17)
+ */
+export function activated(set: AuthoritySet, id: string, now: number, belowMs: number): AuthoritySet {
   const record = find(set, id);
   if (record.state !== 'prepared') throw unfit(record, 'activated', 'prepared');
   const before = inState(set, record.kind, 'active');
-  const old = before === undefined ? [] : [{ ...before, state: 'old' as const, since: now }];
+  const old =
+    before === undefined
+      ? []
+      : [{ ...before, state: 'old' as const, since: now, belowMs: Math.max(belowMs, before.belowMs) }];
   return withRecords(set, [...old, { ...record, state: 'active', since: now, soon: false }], now);
 }
 

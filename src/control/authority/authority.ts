@@ -65,6 +65,8 @@ export class Authority {
   readonly bundle: Watch<TrustBundle>;
   readonly serverIdentity: Watch<ServerIdentity>;
   readonly lifetimes: Lifetimes;
+  /** Ids of the authorities that were made, or taken over from an earlier version, when this was opened. */
+  readonly established: readonly string[];
 
   readonly #clock: Clock;
   readonly #random: RandomBytes;
@@ -94,7 +96,7 @@ export class Authority {
     const store = options.store ?? new MemoryAuthorities();
     const { keyStore, upstream, logger, clock } = options;
     const now = clock.now();
-    const set = await establish({ trustDomain, keyStore, store, upstream, now, random, lifetimes, logger });
+    const { set, made } = await establish({ trustDomain, keyStore, store, upstream, now, random, lifetimes, logger });
     checkRootValidity(set, now);
     const instanceId = uuidv7(clock, random);
     const signing = await nextSigning(set, undefined, {
@@ -106,15 +108,21 @@ export class Authority {
       lifetimes,
       instanceId,
     });
-    return new Authority({ ...options, trustDomain, store, random }, { lifetimes, instanceId, signing });
+    return new Authority({ ...options, trustDomain, store, random }, { lifetimes, instanceId, signing, made });
   }
 
   private constructor(
     options: AuthorityOptions & Required<Pick<AuthorityOptions, 'store' | 'random'>>,
-    o: { readonly lifetimes: Lifetimes; readonly instanceId: string; readonly signing: Signing },
+    o: {
+      readonly lifetimes: Lifetimes;
+      readonly instanceId: string;
+      readonly signing: Signing;
+      readonly made: readonly string[];
+    },
   ) {
     this.trustDomain = options.trustDomain;
     this.lifetimes = Object.freeze(o.lifetimes);
+    this.established = o.made;
     this.#options = options;
     this.#clock = options.clock;
     this.#random = options.random;

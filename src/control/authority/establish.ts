@@ -42,12 +42,17 @@ const EARLIER_JWT = 'jwt';
  * @throws AppError `incompatible-data` when keys or records are missing that must have been there: a new root would cut off
  *   every workload without a word, so there is none
  */
-export async function establish(o: EstablishOptions): Promise<AuthoritySet> {
+export async function establish(
+  o: EstablishOptions,
+): Promise<{
+  readonly set: AuthoritySet /** Ids of those that were made or taken over here. */;
+  readonly made: readonly string[];
+}> {
   // Keys first: a key that another replica makes now has its record by the time records are read.
   const names = await o.keyStore.names();
   const before = await o.store.read();
   const missing = authorityKinds.filter((kind) => inState(before, kind, 'active') === undefined);
-  if (missing.length === 0) return before;
+  if (missing.length === 0) return { set: before, made: [] };
   if (missing.includes('x509')) await checkNothingLost(before, names, o);
   const made = await Promise.all(missing.map((kind) => beginning(kind, o)));
   await o.store.change((set) =>
@@ -63,7 +68,12 @@ export async function establish(o: EstablishOptions): Promise<AuthoritySet> {
   }
   const after = await o.store.change((set) => activateMissing(set, active, o.now));
   await dropLosers(after, active, o);
-  if (missing.every((kind) => inState(after, kind, 'active') !== undefined)) return after;
+  if (missing.every((kind) => inState(after, kind, 'active') !== undefined)) {
+    return {
+      set: after,
+      made: after.records.filter(({ id, state }) => state === 'active' && active.has(id)).map(({ id }) => id),
+    };
+  }
   throw new AppError(
     'unavailable',
     'What was begun was cleared away meanwhile: this took more than an hour. Start again.',
