@@ -1,8 +1,26 @@
 import type { KeyObject } from 'node:crypto';
-import type { AppError } from '../../base/errors.ts';
+import type { Clock } from '../../base/clock.ts';
+import { AppError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import type { RandomBytes } from '../../base/random.ts';
+import { secureRandom } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
+import { createCsr } from '../../core/identity/csr.ts';
+import { checkAudience } from '../../core/identity/jwt-svid.ts';
 import type { Grant, WorkloadEntry } from '../../core/identity/workload-entry.ts';
+import type { IdentityClient as IdentityStub } from '../../wire/gen/writ/v1/Identity.ts';
+import type { IssuedCertificate, IssuedToken } from '../../wire/identity.ts';
+import type { SignItem } from '../../wire/identity-sign.ts';
+import { MAX_AUDIENCES, MAX_WIT_ITEMS } from '../../wire/identity-sign.ts';
+import { GrantIndex } from './grant-index.ts';
+import { signJwt, signWit, signX509 } from './identity-calls.ts';
+import { IdentityClient } from './identity-client.ts';
+import { IdentityFile } from './identity-file.ts';
+import { SignQueue } from './sign-queue.ts';
+import { grantKey, SvidCache } from './svid-cache.ts';
+import { makeKeyPair } from './svid-slot.ts';
+import { TokenCache } from './token-cache.ts';
 
 /** What the control plane has told this agent. Frozen; every change is a new value. */
 export interface AgentState {
@@ -70,4 +88,156 @@ export interface AgentIdentities {
   jwt(grant: Grant, audience: readonly string[]): Promise<AgentJwt>;
   /** As `jwt`. The key stays the same for as long as the token does. */
   wit(grant: Grant): Promise<AgentWit>;
+}
+
+export interface AgentIdentitiesOptions {
+  /** Of the control plane; changes with every certificate of the agent. */
+  readonly clients: Watch<{ readonly identity: IdentityStub }>;
+  readonly trustDomain: string;
+  /** The agent's own SPIFFE ID: what is kept on disk is its, and nobody else's. */
+  readonly agentId: string;
+  /** Exists already; holds `identities.state` (0600): entries and bundles, no keys. */
+  readonly stateDirectory: string;
+  /** For people. */
+  readonly version: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly random?: RandomBytes;
+  /** SVIDs that nobody asks for at the moment and that are kept. Default 1,000. */
+  readonly maxWarmSvids?: number;
+  /** Tokens that are kept, of each kind. Default 1,000. */
+  readonly maxTokens?: number;
+  /** All SVIDs below a tainted root are replaced within this time. Default 30 s. */
+  readonly rekeySpreadMs?: number;
+}
+
+export interface RunningAgentIdentities extends AgentIdentities {
+  /** Follows the control plane until `signal` aborts; what is held is good without it as well. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Nothing is renewed from now on. */
+  close(): void;
+}
+
+/** Certificates of one call: an answer of that size is signed in some 50 ms, and the next call is under way meanwhile. */
+const MAX_X509_CALL_ITEMS = 250;
+
+interface KeptWit extends IssuedToken {
+  readonly privateKey: KeyObject;
+}
+
+/** With what the state directory holds; from there, and from the control plane as soon as `run` reaches it. */
+export async function openAgentIdentities(o: AgentIdentitiesOptions): Promise<RunningAgentIdentities> {
+  const file = new IdentityFile(o);
+  const client = await IdentityClient.open({ ...o, file });
+  return new Core(o, client);
+}
+
+class Core implements RunningAgentIdentities {
+  readonly #clock: Clock;
+  readonly #clients: AgentIdentitiesOptions['clients'];
+  readonly #client: IdentityClient;
+  readonly #svids: SvidCache;
+  readonly #jwts: TokenCache<IssuedToken>;
+  readonly #wits: TokenCache<KeptWit>;
+  readonly #witQueue: SignQueue<SignItem, IssuedToken>;
+  #index: { readonly of: AgentState['entries']; readonly index: GrantIndex } | undefined;
+
+  constructor(o: AgentIdentitiesOptions, client: IdentityClient) {
+    const { clock, logger, clients, maxTokens } = o;
+    this.#clock = clock;
+    this.#clients = clients;
+    this.#client = client;
+    const queue = new SignQueue<SignItem, IssuedCertificate>({
+      send: (items) => signX509(clients.current.identity, items),
+      maxItems: MAX_X509_CALL_ITEMS,
+    });
+    this.#witQueue = new SignQueue({
+      send: (items) => signWit(clients.current.identity, items),
+      maxItems: MAX_WIT_ITEMS,
+    });
+    this.#svids = new SvidCache({
+      state: client.state,
+      sign: (item) => queue.add(item),
+      clock,
+      logger,
+      random: o.random ?? secureRandom,
+      ...(o.maxWarmSvids !== undefined && { maxWarm: o.maxWarmSvids }),
+      ...(o.rekeySpreadMs !== undefined && { rekeySpreadMs: o.rekeySpreadMs }),
+    });
+    const tokens = { clock, ...(maxTokens !== undefined && { maxTokens }) };
+    this.#jwts = new TokenCache(tokens);
+    this.#wits = new TokenCache(tokens);
+  }
+
+  get state(): Watch<AgentState | undefined> {
+    return this.#client.state;
+  }
+
+  grantsFor(selectors: readonly string[]): readonly Grant[] {
+    const entries = this.state.current?.entries;
+    if (entries === undefined) return [];
+    if (this.#index?.of !== entries) this.#index = { of: entries, index: new GrantIndex(entries.values()) };
+    return this.#index.index.grantsFor(selectors, this.#clock.now());
+  }
+
+  x509(grant: Grant): Lease {
+    return this.#svids.lease(grant);
+  }
+
+  async jwt(grant: Grant, audience: readonly string[]): Promise<AgentJwt> {
+    if (audience.length === 0 || audience.length > MAX_AUDIENCES) {
+      throw new AppError('invalid', `A token is for one to ${MAX_AUDIENCES} audiences.`);
+    }
+    for (const each of audience) checkAudience(each);
+    const key = JSON.stringify([this.#keyOf(grant), [...audience].sort()]);
+    const { entry, variables } = grant;
+    const fetch = async () => {
+      const order = { audience, entryId: entry.id, variables };
+      return checkSubject(await signJwt(this.#clients.current.identity, order), grant);
+    };
+    return await this.#jwts.get(key, fetch, (kept) => !this.#isTainted(kept));
+  }
+
+  async wit(grant: Grant): Promise<AgentWit> {
+    const { entry, variables } = grant;
+    const fetch = async () => {
+      const { privateKey } = await makeKeyPair();
+      const csr = createCsr(privateKey);
+      const token = checkSubject(await this.#witQueue.add({ entryId: entry.id, csr, variables }), grant);
+      return { ...token, privateKey };
+    };
+    return await this.#wits.get(this.#keyOf(grant), fetch, (kept) => !this.#isTainted(kept));
+  }
+
+  run(signal: AbortSignal): Promise<void> {
+    return this.#client.run(signal);
+  }
+
+  close(): void {
+    this.#svids.close();
+  }
+
+  /** Of a grant by the entry as it is now: a token says what the entry said when it was signed. Throws `not-found`. */
+  #keyOf(grant: Grant): string {
+    const entry = this.state.current?.entries.get(grant.entry.id);
+    if (entry === undefined) throw new AppError('not-found', `${grant.spiffeId} is not registered for this agent.`);
+    return JSON.stringify([grantKey(grant), entry.revision]);
+  }
+
+  /** Whether its key may be in wrong hands: verifiers will not take it for long. */
+  #isTainted({ token }: IssuedToken): boolean {
+    const tainted = this.state.current?.bundle.tainted ?? [];
+    return tainted.length > 0 && tainted.includes(keyIdOf(token));
+  }
+}
+
+function checkSubject(token: IssuedToken, grant: Grant): IssuedToken {
+  if (token.spiffeId === grant.spiffeId) return token;
+  throw new AppError('peer-refused', `A token for ${token.spiffeId} came instead of ${grant.spiffeId}.`);
+}
+
+function keyIdOf(token: string): string {
+  const header: unknown = JSON.parse(Buffer.from(token.split('.', 1)[0] ?? '', 'base64url').toString('utf8'));
+  const kid = typeof header === 'object' && header !== null && 'kid' in header ? header.kid : undefined;
+  return typeof kid === 'string' ? kid : '';
 }
