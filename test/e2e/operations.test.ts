@@ -28,6 +28,7 @@ describe('the operator guide', { timeout: 90_000 }, () => {
     expect(output).toMatch(/shop\/orders created/);
     expect(output).toMatch(/^allow\b/im);
     expect(output).toMatch(/shop\/web +synced/);
+    expect(output).toMatch(/ attestation +granted +shop\/orders /);
     expect(code, output).toBe(0);
   });
 });
