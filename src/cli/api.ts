@@ -45,9 +45,27 @@ export interface ProxyObject {
   readonly lastError: string | null;
 }
 
+export interface NodeObject {
+  readonly instanceId: string;
+  readonly spiffeId: string;
+  readonly kind: 'agent' | 'workload';
+  readonly method: string;
+  readonly entryId: string | null;
+  readonly selectors: readonly string[];
+  readonly serial: string;
+  readonly renewed: boolean;
+  readonly canReattest: boolean;
+  readonly banned: boolean;
+  readonly attestedAt: string;
+  readonly lastSeen: string;
+  readonly expiresAt: string;
+  readonly bundleSequence: number | null;
+}
+
 export interface JoinTokenObject {
   readonly id: string;
-  readonly entryId: string;
+  /** null: for an agent. */
+  readonly entryId: string | null;
   readonly createdAt: string;
   readonly expiresAt: string;
   readonly usedAt: string | null;
@@ -56,7 +74,7 @@ export interface JoinTokenObject {
 export interface IssuedTokenObject {
   readonly id: string;
   readonly token: string;
-  readonly entryId: string;
+  readonly entryId: string | null;
   readonly expiresAt: string;
 }
 

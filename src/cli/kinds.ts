@@ -1,7 +1,7 @@
 import { Argument } from 'commander';
 import { AppError } from '../base/errors.ts';
 import { didYouMean } from '../base/suggest.ts';
-import type { EntryObject, JoinTokenObject, PageOf, PolicyObject, ProxyObject } from './api.ts';
+import type { EntryObject, JoinTokenObject, NodeObject, PageOf, PolicyObject, ProxyObject } from './api.ts';
 import { shortName } from './api.ts';
 import type { Client } from './client.ts';
 import type { View } from './output.ts';
@@ -129,7 +129,7 @@ const joinToken: Kind<JoinTokenObject> = {
   view: {
     columns: [
       { head: 'ID', cell: (t) => t.id },
-      { head: 'ENTRY', cell: (t) => t.entryId },
+      { head: 'ENTRY', cell: (t) => t.entryId ?? 'agent' },
       { head: 'AGE', cell: (t, now) => relative(t.createdAt, now) },
       { head: 'EXPIRES', cell: (t, now) => relative(t.expiresAt, now) },
       { head: 'USED', cell: (t, now) => relative(t.usedAt, now) },
@@ -141,7 +141,37 @@ const joinToken: Kind<JoinTokenObject> = {
   deletePath: (t) => `/v1/join-tokens/${encodeURIComponent(t.id)}`,
 };
 
-export const kinds = { policy, entry, proxy, joinToken } as const;
+const node: Kind<NodeObject> = {
+  singular: 'node',
+  plural: 'nodes',
+  reference: 'INSTANCE or SPIFFE ID',
+  path: '/v1/nodes',
+  namespaced: false,
+  labelled: false,
+  view: {
+    columns: [
+      { head: 'NODE', cell: (n) => shortName(n.spiffeId) },
+      { head: 'KIND', cell: (n) => n.kind },
+      { head: 'METHOD', cell: (n) => n.method },
+      { head: 'STATE', cell: (n, now) => stateOf(n, now) },
+      { head: 'ATTESTED', cell: (n, now) => relative(n.attestedAt, now) },
+      { head: 'LAST-SEEN', cell: (n, now) => relative(n.lastSeen, now) },
+      { head: 'EXPIRES', cell: (n, now) => relative(n.expiresAt, now) },
+      { head: 'INSTANCE', cell: (n) => n.instanceId },
+      { head: 'SELECTORS', wide: true, cell: (n) => n.selectors.join(',') },
+      { head: 'SERIAL', wide: true, cell: (n) => n.serial },
+    ],
+    name: (n) => `node/${n.instanceId}`,
+  },
+  names: (n) => [n.instanceId, n.spiffeId, shortName(n.spiffeId)],
+};
+
+function stateOf(node: NodeObject, now: number): string {
+  if (node.banned) return 'banned';
+  return Date.parse(node.expiresAt) < now ? 'expired' : 'welcome';
+}
+
+export const kinds = { policy, entry, proxy, joinToken, node } as const;
 
 /** A kind whose objects are only passed on, never looked into. */
 export type AnyKind = Kind<unknown>;

@@ -199,6 +199,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       policies: state.policies,
       entries,
       joinTokens,
+      nodes: state.nodes,
       idempotency: state.idempotency,
       proxies,
       audit: index,

@@ -9,6 +9,7 @@ import { addDelete } from './delete.ts';
 import { addEntry } from './entry.ts';
 import { addGet } from './get.ts';
 import { addJoinToken } from './join-token.ts';
+import { addNode } from './node.ts';
 import { addPolicy } from './policy.ts';
 import { addVersion } from './version.ts';
 
@@ -22,6 +23,7 @@ export function addCommands(program: Command, world: World, failed: () => void):
   addPolicy(program, world, failed);
   addEntry(program, world);
   addJoinToken(program, world);
+  addNode(program, world, failed);
   addContext(program, world);
   addCompletion(program, world);
   addVersion(program, world);

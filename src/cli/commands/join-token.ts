@@ -14,18 +14,25 @@ import type { World } from '../world.ts';
 import { ttl } from './entry.ts';
 
 export function addJoinToken(program: Command, world: World): void {
-  const joinToken = program.command('join-token').description('Join tokens: with one, one sidecar enrolls once.');
+  const joinToken = program
+    .command('join-token')
+    .description('Join tokens: with one, one sidecar or agent enrolls once.');
   addDryRun(joinToken.command('create'))
     .description(
-      'Make a join token for an entry. The token is shown once: on standard output, or in a file with --out.',
+      'Make a join token for an entry, or for an agent. The token is shown once: on standard output, or in a file with --out.',
     )
-    .argument('<entry>', 'NAMESPACE/SERVICE or id of the entry')
+    .argument('[entry]', 'NAMESPACE/SERVICE or id of the entry')
+    .option('--agent', 'for an agent, instead of an entry')
     .option('--ttl <duration>', 'how long it can be used', '10m')
     .option('--out <file>', 'write it to a new file that only you can read (0600)')
-    .action(async (reference: string, options: CreateOptions, command: Command) => {
+    .action(async (reference: string | undefined, options: CreateOptions, command: Command) => {
       const ttlSeconds = ttl('--ttl', options.ttl);
+      if ((reference === undefined) !== (options.agent === true)) {
+        throw new AppError('usage', 'A join token is for an entry or for an agent: name an entry, or give --agent.');
+      }
       const { client } = await openSession(command, world);
-      const entry = await findOne(client.reader, kinds.entry, reference);
+      const entry = reference === undefined ? undefined : await findOne(client.reader, kinds.entry, reference);
+      const whom = entry === undefined ? 'an agent' : shortName(entry.spiffeId);
       const only = options.dryRun === true || wantsCurl(command);
       const path = options.out === undefined || only ? undefined : resolve(world.cwd, options.out);
       const file = path === undefined ? undefined : await create(path);
@@ -34,18 +41,18 @@ export function addJoinToken(program: Command, world: World): void {
           method: 'POST',
           path: '/v1/join-tokens',
           ...dryRun(options),
-          json: { entryId: entry.id, ttlSeconds },
+          json: { ...(entry === undefined ? { agent: true } : { entryId: entry.id }), ttlSeconds },
         });
         if (options.dryRun === true) {
-          tellWarnings(world, shortName(entry.spiffeId), body);
-          world.stderr(`Dry run: a token for ${shortName(entry.spiffeId)} can be made; none was.\n`);
+          tellWarnings(world, whom, body);
+          world.stderr(`Dry run: a token for ${whom} can be made; none was.\n`);
           return;
         }
         if (file === undefined) world.stdout(`${body.token}\n`);
         else await file.writeFile(`${body.token}\n`);
         const where = path === undefined ? '' : ` It is in ${path}.`;
         const expiry = relative(body.expiresAt, world.clock.now());
-        world.stderr(`Good for one enrollment as ${shortName(entry.spiffeId)}, expires ${expiry}.${where}\n`);
+        world.stderr(`Good for one enrollment as ${whom}, expires ${expiry}.${where}\n`);
       } finally {
         await file?.close();
       }
@@ -54,6 +61,7 @@ export function addJoinToken(program: Command, world: World): void {
 
 interface CreateOptions {
   readonly ttl: string;
+  readonly agent?: boolean;
   readonly out?: string;
   readonly dryRun?: boolean;
 }

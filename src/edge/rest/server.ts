@@ -20,10 +20,13 @@ import { bundle } from './bundle.ts';
 import { Connections } from './connections.ts';
 import { docs } from './docs.ts';
 import { entries } from './entries.ts';
+import { entriesImport } from './entries-import.ts';
 import { guard } from './guard.ts';
 import type { ServerInfo } from './info.ts';
 import { info } from './info.ts';
 import { joinTokens } from './join-tokens.ts';
+import type { NodesPort } from './nodes.ts';
+import { nodes } from './nodes.ts';
 import { describe, openapi } from './openapi.ts';
 import { page } from './page.ts';
 import { policies } from './policies.ts';
@@ -34,8 +37,9 @@ import { logWrites } from './writes.ts';
 
 export interface RestDeps {
   readonly policies: Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'current'>;
-  readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId'>;
+  readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId' | 'importSpire'>;
   readonly joinTokens: Pick<JoinTokens, 'create' | 'list' | 'delete'>;
+  readonly nodes: NodesPort;
   /** What requests with an Idempotency-Key were answered. */
   readonly idempotency: Pick<IdempotencyKeys, 'begin'>;
   readonly proxies: Pick<Proxies, 'list'>;
@@ -105,7 +109,9 @@ export async function createRoutes(
     rootNamespace: deps.rootNamespace ?? 'writ-system',
   });
   entries(app, { entries: deps.entries });
+  entriesImport(app, { entries: deps.entries });
   joinTokens(app, { joinTokens: deps.joinTokens, idempotency: deps.idempotency });
+  nodes(app, { nodes: deps.nodes });
   proxies(app, { proxies: deps.proxies, revision: () => deps.policies.current.current.revision });
   audit(app, { audit: deps.audit, clock: deps.clock, streams });
   identityAudit(app, { audit: deps.audit, clock: deps.clock, streams });

@@ -10,6 +10,7 @@ import { IdempotencyKeys } from '../../../src/control/access/idempotency.ts';
 import { AdminTokens } from '../../../src/control/access/tokens.ts';
 import { JoinTokens } from '../../../src/control/authority/attest/join-token.ts';
 import { Entries } from '../../../src/control/authority/entries.ts';
+import { Nodes } from '../../../src/control/authority/nodes.ts';
 import { PolicyStore } from '../../../src/control/policies/store.ts';
 import type { ProxyStatus } from '../../../src/control/registry/proxies.ts';
 import { openStore } from '../../../src/control/store/store.ts';
@@ -18,6 +19,8 @@ import { jwtKey } from '../../../src/core/identity/bundle.ts';
 import type { ListenOptions, RestDeps, RunningServer } from '../../../src/edge/rest/server.ts';
 import { createRestServer, createRoutes } from '../../../src/edge/rest/server.ts';
 import { FakeClock } from '../../support/clock.ts';
+import type { ListRecorder } from '../../support/recorder.ts';
+import { listRecorder } from '../../support/recorder.ts';
 import { tempDirectory } from '../../support/temp.ts';
 import { ScriptedAudit } from './audit.ts';
 import { Contract } from './contract.ts';
@@ -33,6 +36,8 @@ export interface World {
   readonly bundle: WatchSource<TrustBundle>;
   readonly entries: Entries;
   readonly policies: PolicyStore;
+  readonly nodes: Nodes;
+  readonly recorder: ListRecorder;
   /** Valid; null in a request's `authorization` leaves the header out. */
   readonly token: string;
   readonly logLines: Record<string, unknown>[];
@@ -56,6 +61,8 @@ export async function createWorld(
   const policies = await PolicyStore.open({ store, clock, logger });
   const entries = new Entries({ store, trustDomain: TRUST_DOMAIN, clock, random });
   const joinTokens = new JoinTokens({ store, clock, random });
+  const recorder = listRecorder();
+  const nodes = await Nodes.open({ store, recorder, clock, logger });
   const idempotency = new IdempotencyKeys({ store, clock, random });
   const tokenFile = join(directory, 'admin-token');
   const token = `writ_${Buffer.alloc(32, 0xb6).toString('base64url')}`;
@@ -67,6 +74,7 @@ export async function createWorld(
     policies,
     entries,
     joinTokens,
+    nodes,
     idempotency,
     proxies: { list: () => proxies },
     audit,
@@ -85,6 +93,7 @@ export async function createWorld(
   onTestFinished(async () => {
     stopping.abort();
     await app.close();
+    await nodes.close();
     await policies.close();
     await store.close();
   });
@@ -97,6 +106,8 @@ export async function createWorld(
     bundle,
     entries,
     policies,
+    nodes,
+    recorder,
     token,
     logLines: lines,
     async request({ headers, ...ask }) {
