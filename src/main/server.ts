@@ -108,7 +108,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   // What sidecars pin: public, and handed to them by whoever sets them up.
   await writeFileDurably(join(dataDir, 'bundle.pem'), bundlePem(authority.bundle.current), { mode: 0o644 });
   const tokens = await AdminTokens.open({ file: join(dataDir, 'admin-token') });
-  const entries = new Entries({ store, trustDomain, clock });
+  const entries = new Entries({ store, trustDomain, clock, recorder });
   const entrySet = await EntrySet.open({ store, trustDomain, clock, logger });
   life.defer('the entries', () => entrySet.close());
   const joinTokens = new JoinTokens({ store, clock });
