@@ -4,7 +4,7 @@ import { closed } from './schemas.ts';
 /** Stands for the id that something would get. */
 export const NO_ID = '00000000-0000-0000-0000-000000000000';
 
-const Warning = Type.Object({ code: Type.String(), detail: Type.String() }, closed);
+export const Warning = Type.Object({ code: Type.String(), detail: Type.String() }, closed);
 
 export interface Warning {
   readonly code: string;

@@ -1,9 +1,10 @@
-import type { Static } from 'typebox';
 import { Type } from 'typebox';
 import { AppError } from '../../base/errors.ts';
-import type { Entries, Entry } from '../../control/authority/entries.ts';
+import type { Entries } from '../../control/authority/entries.ts';
 import type { App } from './app.ts';
-import { NO_ID, warnings, warningsOfReplacing } from './dry-run.ts';
+import { NO_ID, warningsOfReplacing } from './dry-run.ts';
+import { EntryBody, EntryOutput, toInput, toOutput } from './entry-schema.ts';
+import { authorOf, ofBody } from './entry-write.ts';
 import { isUnchanged, readIfMatch, toEtag } from './etag.ts';
 import {
   closed,
@@ -19,52 +20,8 @@ import {
   preconditions,
   revision,
   spiffeId,
-  time,
   unchanged,
 } from './schemas.ts';
-import { toTime } from './time.ts';
-
-const seconds = (minimum: number, maximum: number, what: string) =>
-  Type.Unsafe<number | null>({
-    type: ['integer', 'null'],
-    minimum,
-    maximum,
-    description: `Lifetime of its ${what} in seconds; null for the default.`,
-  });
-
-const EntryInput = Type.Object(
-  {
-    spiffeId,
-    selectors: Type.Optional(
-      Type.Array(Type.String({ minLength: 1, maxLength: 512 }), { maxItems: 64, uniqueItems: true }),
-    ),
-    labels: Type.Optional(
-      Type.Record(Type.String({ minLength: 1, maxLength: 317 }), Type.String({ maxLength: 63 }), {
-        maxProperties: 64,
-        description: 'What policy selectors match.',
-      }),
-    ),
-    x509TtlSeconds: Type.Optional(seconds(60, 86_400, 'certificates')),
-    jwtTtlSeconds: Type.Optional(seconds(30, 3_600, 'JWTs')),
-  },
-  closed,
-);
-
-const EntryOutput = Type.Object(
-  {
-    id,
-    spiffeId,
-    selectors: Type.Array(Type.String()),
-    labels: Type.Record(Type.String(), Type.String()),
-    x509TtlSeconds: nullable(Type.Integer()),
-    jwtTtlSeconds: nullable(Type.Integer()),
-    revision,
-    createdAt: time,
-    updatedAt: time,
-    warnings,
-  },
-  closed,
-);
 
 const params = Type.Object({ id }, closed);
 const none = Type.Object({}, closed);
@@ -82,7 +39,17 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
         summary: 'Who may have which identity.',
         tags: ['entries'],
         querystring: Type.Object(
-          { namespace: Type.Optional(namespaceName), spiffeId: Type.Optional(spiffeId), labelSelector, limit, cursor },
+          {
+            namespace: Type.Optional(namespaceName),
+            spiffeId: Type.Optional(spiffeId),
+            parentId: Type.Optional(spiffeId),
+            selector: Type.Optional(
+              Type.String({ minLength: 1, maxLength: 512, description: 'Those that ask for this selector.' }),
+            ),
+            labelSelector,
+            limit,
+            cursor,
+          },
           closed,
         ),
         response: {
@@ -91,14 +58,7 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
       },
     },
     async (request) => {
-      const { namespace, spiffeId: wanted, labelSelector: selector, limit: most, cursor: from } = request.query;
-      const page = await deps.entries.list({
-        limit: most ?? DEFAULT_LIMIT,
-        ...(from !== undefined && { cursor: from }),
-        ...(namespace !== undefined && { namespace }),
-        ...(wanted !== undefined && { spiffeId: wanted }),
-        ...(selector !== undefined && { labelSelector: selector }),
-      });
+      const page = await deps.entries.list({ ...request.query, limit: request.query.limit ?? DEFAULT_LIMIT });
       return { items: page.items.map(toOutput), nextCursor: page.nextCursor, revision: page.revision };
     },
   );
@@ -111,13 +71,13 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
         summary: 'Register an identity.',
         tags: ['entries'],
         querystring: ofWrite,
-        body: EntryInput,
+        body: EntryBody,
         response: { 201: EntryOutput },
       },
     },
     async (request, reply) => {
       const { dryRun: isDry } = request.query;
-      const entry = await ofBody(deps.entries.create(toInput(request.body), { dryRun: isDry }));
+      const entry = await ofBody(deps.entries.create(toInput(request.body), { ...authorOf(request), dryRun: isDry }));
       if (isDry === true) return reply.code(201).send({ ...toOutput(entry), id: NO_ID, warnings: [] });
       reply.code(201).header('location', `/v1/entries/${entry.id}`).header('etag', toEtag(entry.revision));
       return toOutput(entry);
@@ -154,7 +114,7 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
         params,
         querystring: ofWrite,
         headers: preconditions,
-        body: EntryInput,
+        body: EntryBody,
         response: { 200: EntryOutput },
       },
     },
@@ -162,7 +122,8 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
       const ifMatch = requireIfMatch(request.headers['if-match']);
       const { dryRun: isDry } = request.query;
       const input = toInput(request.body);
-      const entry = await ofBody(deps.entries.update(request.params.id, input, ifMatch, { dryRun: isDry }));
+      const write = { ...authorOf(request), dryRun: isDry };
+      const entry = await ofBody(deps.entries.update(request.params.id, input, ifMatch, write));
       if (isDry === true) return { ...toOutput(entry), warnings: warningsOfReplacing(entry.revision) };
       reply.header('etag', toEtag(entry.revision));
       return toOutput(entry);
@@ -185,7 +146,7 @@ export function entries(app: App, deps: { readonly entries: EntriesPort }): void
     async (request, reply) => {
       const { dryRun: isDry } = request.query;
       const ifMatch = requireIfMatch(request.headers['if-match']);
-      const entry = await deps.entries.delete(request.params.id, ifMatch, { dryRun: isDry });
+      const entry = await deps.entries.delete(request.params.id, ifMatch, { ...authorOf(request), dryRun: isDry });
       if (isDry === true) return reply.code(200).send({ ...toOutput(entry), warnings: [identityEnds] });
       return reply.code(204).send(undefined);
     },
@@ -207,39 +168,4 @@ function requireIfMatch(header: string | undefined): number | '*' {
       'This needs the header If-Match with the revision that you read (its ETag), or *.',
     );
   return ifMatch;
-}
-
-/** What control finds wrong in a body is a finding in that body, like those of the schema. */
-async function ofBody<T>(write: Promise<T>): Promise<T> {
-  try {
-    return await write;
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'invalid' && error.details.length > 0)
-      throw new AppError('invalid-document', error.message, { cause: error, details: error.details });
-    throw error;
-  }
-}
-
-function toInput(body: Static<typeof EntryInput>) {
-  return {
-    spiffeId: body.spiffeId,
-    selectors: body.selectors ?? [],
-    labels: body.labels ?? {},
-    x509TtlSeconds: body.x509TtlSeconds ?? null,
-    jwtTtlSeconds: body.jwtTtlSeconds ?? null,
-  };
-}
-
-function toOutput(entry: Entry): Static<typeof EntryOutput> {
-  return {
-    id: entry.id,
-    spiffeId: entry.spiffeId,
-    selectors: [...entry.selectors],
-    labels: { ...entry.labels },
-    x509TtlSeconds: entry.x509TtlSeconds,
-    jwtTtlSeconds: entry.jwtTtlSeconds,
-    revision: entry.revision,
-    createdAt: toTime(entry.createdAt),
-    updatedAt: toTime(entry.updatedAt),
-  };
 }

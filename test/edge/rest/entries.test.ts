@@ -17,10 +17,17 @@ describe('entries', () => {
     expect(entry).toEqual({
       id: expect.any(String),
       spiffeId: web,
+      parentId: null,
       selectors: [],
+      namespaces: [],
       labels: { app: 'web' },
       x509TtlSeconds: null,
       jwtTtlSeconds: null,
+      dnsNames: [],
+      federatesWith: [],
+      hint: '',
+      expiresAt: null,
+      jwtClaims: null,
       revision: 1,
       createdAt: '2026-01-01T00:00:00.000Z',
       updatedAt: '2026-01-01T00:00:00.000Z',
@@ -61,11 +68,137 @@ describe('entries', () => {
     expect(problem.errors?.map((error) => error.pointer)).toEqual(['/spiffeId', '/selectors/0', '/labels/not a key']);
   });
 
-  it('are one per SPIFFE ID', async () => {
+  it('are one per parent, SPIFFE ID and selectors', async () => {
     const world = await createWorld();
-    const post = () => world.request({ method: 'POST', url: '/v1/entries', payload: { spiffeId: web } });
+    const post = (more: object = {}) =>
+      world.request({ method: 'POST', url: '/v1/entries', payload: { spiffeId: web, ...more } });
     expect((await post()).statusCode).toBe(201);
     expectProblem(await post(), 409, 'conflict');
+    expect((await post({ selectors: ['unix:uid:7'] })).statusCode).toBe(201);
+    expectProblem(await post({ selectors: ['unix:uid:8'], labels: { app: 'other' } }), 409, 'conflict');
+  });
+
+  it('keep all that they are given, and give it back', async () => {
+    const world = await createWorld();
+    const payload = {
+      spiffeId: 'spiffe://example.org/ns/{{k8s.ns}}/sa/{{k8s.sa}}',
+      parentId: 'spiffe://example.org/writ/agent/k8s_psat/prod/1',
+      selectors: ['k8s:ns:shop'],
+      namespaces: ['shop'],
+      labels: { app: 'web' },
+      x509TtlSeconds: 600,
+      jwtTtlSeconds: 60,
+      dnsNames: ['*.shop.example.org'],
+      federatesWith: ['other.org'],
+      hint: 'internal',
+      expiresAt: '2026-01-02T00:00:00.000Z',
+      jwtClaims: { role: 'reader', groups: ['{{k8s.ns}}', 1, null] },
+    };
+    const made = await world.request({ method: 'POST', url: '/v1/entries', payload });
+    expect(made.statusCode).toBe(201);
+    expect(made.json()).toMatchObject(payload);
+    const { id } = made.json();
+    const url = `/v1/entries/${id}`;
+    expect((await world.request({ url })).json()).toMatchObject(payload);
+    const put = {
+      ...payload,
+      expiresAt: '2026-01-02T01:00:00+01:00',
+      jwtClaims: null,
+      parentId: null,
+      labels: undefined,
+    };
+    const answer = await world.request({ method: 'PUT', url, payload: put, headers: { 'if-match': '*' } });
+    expect(expectProblem(answer, 422, 'invalid-document').errors?.map((one) => one.pointer)).toEqual(['/parentId']);
+    const again = await world.request({
+      method: 'PUT',
+      url,
+      payload: { ...put, parentId: payload.parentId },
+      headers: { 'if-match': '*' },
+    });
+    expect(again.json()).toMatchObject({ expiresAt: payload.expiresAt, jwtClaims: null, labels: {} });
+  });
+
+  it.each([
+    ['/expiresAt', { expiresAt: 'tomorrow' }],
+    ['/expiresAt', { expiresAt: '2020-01-01T00:00:00Z' }],
+    ['/expiresAt', { expiresAt: 1_893_456_000 }],
+    ['/jwtClaims/sub', { jwtClaims: { sub: 'x' } }],
+    ['/jwtClaims', { jwtClaims: [] }],
+    ['/parentId', { parentId: 'spiffe://other.org/x', selectors: ['x:y'] }],
+    ['/dnsNames/0', { dnsNames: ['*'] }],
+    ['/hint', { hint: 'x'.repeat(1025) }],
+    ['/owner', { owner: 'me' }],
+  ])('are refused for %s of %j', async (pointer, more) => {
+    const world = await createWorld();
+    const payload = { spiffeId: web, ...more };
+    const problem = expectProblem(
+      await world.request({ method: 'POST', url: '/v1/entries', payload }),
+      422,
+      'invalid-document',
+    );
+    expect(problem.errors?.map((error) => error.pointer)).toEqual([pointer]);
+  });
+
+  it('are listed by parent and by selector', async () => {
+    const world = await createWorld();
+    const parentId = 'spiffe://example.org/nodes';
+    await world.entries.create({ spiffeId: web, parentId, selectors: ['x:1', 'y:1'] });
+    await world.entries.create({ spiffeId: web, selectors: ['x:1'] });
+    const count = async (query: string) => (await world.request({ url: `/v1/entries?${query}` })).json().items.length;
+    expect(await count(`parentId=${encodeURIComponent(parentId)}`)).toBe(1);
+    expect(await count('selector=x:1')).toBe(2);
+    expect(await count('selector=y:1')).toBe(1);
+    expect(await count('selector=z:1')).toBe(0);
+  });
+
+  it('are imported from SPIRE, all or none', async () => {
+    const world = await createWorld();
+    const good = {
+      spiffe_id: 'spiffe://example.org/Blog',
+      parent_id: 'spiffe://example.org/spire/server',
+      selectors: [{ type: 'unix', value: 'uid:1111' }],
+    };
+    const send = (list: readonly unknown[], query = '') =>
+      world.request({ method: 'POST', url: `/v1/entries:import${query}`, payload: { entries: list } });
+    const refused = expectProblem(await send([good, { ...good, admin: true }]), 422, 'invalid-document');
+    expect(refused.errors).toEqual([
+      expect.objectContaining({ pointer: '/entries/1/admin', code: 'no-equivalent', detail: expect.any(String) }),
+    ]);
+    const mapped = [{ code: 'parent-mapped', detail: expect.stringMatching(/is spiffe:.*control-plane here/) }];
+    const dry = await send([good], '?dryRun=true');
+    expect(dry.json()).toEqual({
+      created: [{ id: '00000000-0000-0000-0000-000000000000', spiffeId: good.spiffe_id }],
+      unchanged: [],
+      warnings: mapped,
+    });
+    expect((await world.entries.list()).items).toEqual([]);
+    const done = await send([good]);
+    expect(done.statusCode).toBe(200);
+    const [entry] = (await world.entries.list()).items;
+    expect(done.json().created).toEqual([{ id: entry?.id, spiffeId: good.spiffe_id }]);
+    expect((await send([good])).json()).toMatchObject({ created: [], unchanged: [{ id: entry?.id }] });
+    const conflict = expectProblem(await send([{ ...good, hint: 'x' }]), 409, 'conflict');
+    expect(conflict.errors?.map((one) => one.pointer)).toEqual(['/entries/0']);
+    expectProblem(
+      await world.request({ method: 'POST', url: '/v1/entries:import', payload: [] }),
+      422,
+      'invalid-document',
+    );
+  });
+
+  it('may be ten thousand in one import, and a body of more than 8 MiB is refused', async () => {
+    const world = await createWorld();
+    const one = (n: number, hint = '') => ({
+      spiffe_id: `spiffe://example.org/ns/shop/sa/s${n}`,
+      parent_id: 'spiffe://example.org/nodes',
+      selectors: [{ type: 'unix', value: `path:/usr/lib/applications/service-${n}/bin/service-${n}` }],
+      hint,
+    });
+    const send = (list: readonly unknown[]) =>
+      world.request({ method: 'POST', url: '/v1/entries:import', payload: { entries: list } });
+    const all = await send(Array.from({ length: 10_000 }, (_, n) => one(n)));
+    expect(all.json().created).toHaveLength(10_000);
+    expectProblem(await send(Array.from({ length: 9_000 }, (_, n) => one(n, 'x'.repeat(1000)))), 413, 'too-large');
   });
 
   it('are never for the control plane itself', async () => {

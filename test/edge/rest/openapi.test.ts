@@ -40,6 +40,7 @@ describe('GET /v1/openapi.json', () => {
       '/v1/bundle',
       '/v1/entries',
       '/v1/entries/{id}',
+      '/v1/entries:import',
       '/v1/info',
       '/v1/join-tokens',
       '/v1/join-tokens/{id}',
