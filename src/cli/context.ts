@@ -9,6 +9,8 @@ import type { World } from './world.ts';
 export interface Context {
   readonly addr: string;
   readonly tokenFile?: string;
+  /** Unix socket of the agent that `writ dev` runs. */
+  readonly agentSocket?: string;
 }
 
 /** Where the address came from. */
@@ -53,10 +55,23 @@ async function implicit(world: Pick<World, 'env' | 'cwd' | 'startedIn' | 'home'>
 }
 
 async function findDev(cwd: string): Promise<Found | undefined> {
+  const found = await nearestDev(cwd);
+  return found === undefined ? undefined : devContext(found.file, found.context);
+}
+
+/** What `writ dev`, of this directory or one above, says of its agent. */
+export async function findDevFile(
+  world: Pick<World, 'cwd' | 'startedIn'>,
+): Promise<{ readonly agentSocket: string | undefined } | undefined> {
+  const found = (await nearestDev(world.cwd)) ?? (await nearestDev(world.startedIn));
+  return found === undefined ? undefined : { agentSocket: found.context.agentSocket };
+}
+
+async function nearestDev(cwd: string): Promise<{ readonly file: string; readonly context: Context } | undefined> {
   for (let at = resolve(cwd); ; at = dirname(at)) {
     const file = join(at, DEV_FILE);
     const context = await readContext(file);
-    if (context !== undefined) return devContext(file, context);
+    if (context !== undefined) return { file, context };
     if (dirname(at) === at) return undefined;
   }
 }
@@ -90,9 +105,13 @@ export async function readContext(file: string): Promise<Context | undefined> {
     if (isMissing(cause) || reason(cause) === 'ENOTDIR') return undefined;
     throw new AppError('usage', `Cannot read ${file}: ${reason(cause)}.`, { cause });
   }
-  const { addr, tokenFile } = parse(text, file);
+  const { addr, tokenFile, agentSocket } = parse(text, file);
   if (typeof addr !== 'string') throw new AppError('usage', `${file} names no address. Remove it, or save it again.`);
-  return typeof tokenFile === 'string' ? { addr, tokenFile } : { addr };
+  return {
+    addr,
+    ...(typeof tokenFile === 'string' && { tokenFile }),
+    ...(typeof agentSocket === 'string' && { agentSocket }),
+  };
 }
 
 function parse(text: string, file: string): Record<string, unknown> {

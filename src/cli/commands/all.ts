@@ -8,6 +8,7 @@ import { addContext } from './context.ts';
 import { addDelete } from './delete.ts';
 import { addEntry } from './entry.ts';
 import { addGet } from './get.ts';
+import { addIdentity } from './identity.ts';
 import { addJoinToken } from './join-token.ts';
 import { addNode } from './node.ts';
 import { addPolicy } from './policy.ts';
@@ -23,6 +24,7 @@ export function addCommands(program: Command, world: World, failed: () => void):
   addPolicy(program, world, failed);
   addEntry(program, world);
   addJoinToken(program, world);
+  addIdentity(program, world, failed);
   addNode(program, world, failed);
   addContext(program, world);
   addCompletion(program, world);
