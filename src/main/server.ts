@@ -187,7 +187,12 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
         logger,
       }),
       agents: state.agents,
-      policy: { published: publisher.current, proxies, entries, changes: state.entrySet.current },
+      policy: {
+        published: publisher.current,
+        proxies,
+        entries: state.entrySet,
+        changes: state.entrySet.current,
+      },
       audit: ledger,
     },
     clock,

@@ -40,6 +40,8 @@ export type { Entry } from './entry.ts';
 export { toEntry } from './entry.ts';
 export type { EntryInput } from './entry-input.ts';
 
+const RECORDED_TOGETHER = 250;
+
 /** The revision that the caller has seen; `*` or undefined for whatever is there. */
 export type IfMatch = number | '*' | undefined;
 
@@ -305,7 +307,11 @@ export class Entries {
       reason: '',
       source: options.source ?? '',
     });
-    await Promise.all(entries.map((entry) => recorder.record(facts(entry))));
+    // A few at a time: what waits to be recorded is bounded, and others issue meanwhile.
+    for (let at = 0; at < entries.length; at += RECORDED_TOGETHER) {
+      const some = entries.slice(at, at + RECORDED_TOGETHER);
+      await Promise.all(some.map((entry) => recorder.record(facts(entry))));
+    }
   }
 }
 

@@ -78,6 +78,17 @@ export class EntrySet {
     await this.#follow();
   }
 
+  /**
+   * What speaks for an identity, as `ofIdentity` of the newest value. Where there is nothing, it looks once more: the entry
+   * may have been made in this moment.
+   */
+  async bySpiffeId(spiffeId: string): Promise<Entry | undefined> {
+    const known = this.#current.current.ofIdentity(spiffeId);
+    if (known !== undefined) return known;
+    await this.settled();
+    return this.#current.current.ofIdentity(spiffeId);
+  }
+
   /** Idempotent. */
   close(): void {
     this.#closed = true;

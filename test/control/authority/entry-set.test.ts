@@ -171,6 +171,11 @@ describeEachStore('The set of entries', (stores) => {
     const exact = await entries.create({ spiffeId: web });
     await set.settled();
     expect(set.current.current.ofIdentity(web)).toEqual(exact);
+    expect(await set.bySpiffeId(web)).toEqual(exact);
+    // Asked for in the same breath as it is made.
+    const made = await entries.create({ spiffeId: 'spiffe://example.org/new' });
+    expect(await set.bySpiffeId(made.spiffeId)).toEqual(made);
+    expect(await set.bySpiffeId('spiffe://example.org/other')).toBeUndefined();
   });
 
   it('follows the changes of another replica', async () => {

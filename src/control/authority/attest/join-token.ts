@@ -4,6 +4,7 @@ import type { Clock } from '../../../base/clock.ts';
 import { AppError } from '../../../base/errors.ts';
 import type { RandomBytes } from '../../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../../base/random.ts';
+import { isExpired } from '../../../core/identity/selectors.ts';
 import { isTemplate } from '../../../core/identity/template.ts';
 import type { PageRequest, RevisedPage } from '../../store/page.ts';
 import { pageLimit } from '../../store/page.ts';
@@ -155,7 +156,9 @@ export class JoinTokens {
     if (entryId === null) return { id };
     const row = await this.#store.db.selectFrom('entries').selectAll().where('id', '=', entryId).executeTakeFirst();
     if (row === undefined) throw refused();
-    return { id, entry: toEntry(row) };
+    const entry = toEntry(row);
+    if (isExpired(entry, this.#clock.now())) throw refused();
+    return { id, entry };
   }
 
   /**

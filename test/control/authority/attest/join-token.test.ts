@@ -111,6 +111,14 @@ describeEachStore('A join token', (stores) => {
     }
   });
 
+  it('is worth nothing once its entry has expired', async () => {
+    const { entries, clock, tokens, redeem } = await setUp(stores);
+    const entry = await entries.create({ spiffeId: 'spiffe://example.org/brief', expiresAt: clock.now() + 1000 });
+    const { token } = await tokens.create({ entryId: entry.id });
+    await clock.advance(1000);
+    await expectAppError(redeem(token), 'join-token-refused', refusal);
+  });
+
   it('is listed page by page, oldest first, until a day after it expired', async () => {
     const { tokens, entry, clock } = await setUp(stores);
     const ids: string[] = [];
