@@ -48,7 +48,7 @@ export class WorkloadView {
   readonly #identities: AgentIdentities;
   readonly #selectors: readonly string[];
   readonly #clock: Clock;
-  readonly #withX509: boolean;
+  readonly #wanted: (grants: readonly Grant[]) => readonly Grant[];
   readonly #leases = new Map<string, { readonly lease: Lease; readonly unsubscribe: () => void }>();
   readonly #unsubscribe: () => void;
   #cancelExpiry: () => void = () => undefined;
@@ -59,13 +59,14 @@ export class WorkloadView {
     readonly identities: AgentIdentities;
     readonly selectors: readonly string[];
     readonly clock: Clock;
-    /** Whether X.509-SVIDs are wanted: they are signed and renewed while the view is open. */
-    readonly x509: boolean;
+    /** Which X.509-SVIDs are wanted, asked with `current`: they are signed and renewed while the view is open. */
+    readonly x509: boolean | ((grants: readonly Grant[]) => readonly Grant[]);
   }) {
     this.#identities = o.identities;
     this.#selectors = o.selectors;
     this.#clock = o.clock;
-    this.#withX509 = o.x509;
+    const { x509 } = o;
+    this.#wanted = typeof x509 === 'function' ? x509 : (grants) => (x509 ? grants : []);
     this.#unsubscribe = o.identities.state.subscribe(() => this.touch());
   }
 
@@ -75,7 +76,7 @@ export class WorkloadView {
     const entitlement = entitlementOf(this.#identities, this.#selectors);
     const grants = typeof entitlement === 'string' ? [] : entitlement.grants;
     this.#watchExpiry(grants);
-    if (this.#withX509) this.#lease(grants);
+    this.#lease(this.#wanted(grants));
     return entitlement;
   }
 
