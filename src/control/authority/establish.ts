@@ -42,9 +42,7 @@ const EARLIER_JWT = 'jwt';
  * @throws AppError `incompatible-data` when keys or records are missing that must have been there: a new root would cut off
  *   every workload without a word, so there is none
  */
-export async function establish(
-  o: EstablishOptions,
-): Promise<{
+export async function establish(o: EstablishOptions): Promise<{
   readonly set: AuthoritySet /** Ids of those that were made or taken over here. */;
   readonly made: readonly string[];
 }> {
@@ -111,7 +109,7 @@ async function beginning(kind: AuthorityKind, o: EstablishOptions): Promise<Maki
   const earlier = kind === 'jwt' ? await o.keyStore.open(EARLIER_JWT, o) : undefined;
   if (kind === 'jwt' && earlier !== undefined) {
     const record = newRecord(id, kind, { ...o, keyName: EARLIER_JWT });
-    return { record, material: () => tokenKeyMaterial('jwt', earlier.publicKey, o) };
+    return { record, material: async () => tokenKeyMaterial('jwt', earlier.publicKey, o) };
   }
   const record = newRecord(id, kind, o);
   return { record, material: () => makeMaterial(record, o) };

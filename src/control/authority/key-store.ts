@@ -1,8 +1,6 @@
 import type { KeyObject } from 'node:crypto';
-import { generateKeyPair } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import {
   isMissing,
   makePrivateDirectory,
@@ -14,6 +12,7 @@ import {
 import { AppError } from '../../base/errors.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom } from '../../base/random.ts';
+import { generateKeyPair } from '../../core/identity/keys.ts';
 import { decodeKey, encodeKey, signingKey } from './saved-key.ts';
 import type { SealCost } from './seal.ts';
 import { seal, unseal } from './seal.ts';
@@ -63,8 +62,6 @@ export interface SigningKey {
   sign(data: Buffer): Promise<Buffer>;
 }
 
-const makeKeyPair = promisify(generateKeyPair);
-
 /** Bytes under names: what a key store of software keys needs. */
 export interface SecretStore {
   /**
@@ -89,7 +86,7 @@ abstract class SoftwareKeyStore implements KeyStore, SecretStore {
 
   async create(name: string, o: { readonly trustDomain: string; readonly now: number }): Promise<SigningKey> {
     if ((await this.names()).includes(name)) throw new AppError('conflict', `There is a key ${name} already.`);
-    const { privateKey } = await makeKeyPair('ec', { namedCurve: 'P-256' });
+    const { privateKey } = generateKeyPair();
     await this.save(name, encodeKey(privateKey, o));
     return signingKey({ privateKey, createdAt: o.now });
   }

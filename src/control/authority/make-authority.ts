@@ -1,7 +1,6 @@
 import type { KeyObject } from 'node:crypto';
-import { calculateJwkThumbprint } from 'jose';
 import type { RandomBytes } from '../../base/random.ts';
-import { fingerprint, jwtKey } from '../../core/identity/bundle.ts';
+import { fingerprint, jwtKey, thumbprint } from '../../core/identity/bundle.ts';
 import { sealAuthorityElsewhere, unsignedRoot } from '../../core/identity/ca.ts';
 import { parseCertificate } from '../../core/identity/certificate.ts';
 import type { AuthorityKind, AuthorityMaterial, AuthorityRecord } from './authorities.ts';
@@ -45,18 +44,17 @@ export function newRecord(
 /** Makes the key of a new authority, durable in the key store, and what the bundle will show of it. */
 export async function makeMaterial(record: AuthorityRecord, o: MakeOptions): Promise<AuthorityMaterial> {
   const key = await o.keyStore.create(record.keyName ?? '', { trustDomain: o.trustDomain, now: o.now });
-  return record.kind === 'x509' ? await rootMaterial(key, o) : await tokenKeyMaterial(record.kind, key.publicKey, o);
+  return record.kind === 'x509' ? await rootMaterial(key, o) : tokenKeyMaterial(record.kind, key.publicKey, o);
 }
 
 /** What the bundle shows of a JWT or WIT key. */
-export async function tokenKeyMaterial(
+export function tokenKeyMaterial(
   kind: 'jwt' | 'wit',
   publicKey: KeyObject,
   o: Pick<MakeOptions, 'now' | 'lifetimes'>,
-): Promise<AuthorityMaterial> {
+): AuthorityMaterial {
   const use = kind === 'jwt' ? 'jwt-svid' : 'wit-svid';
-  // The key's name is its RFC 7638 thumbprint: the same key has the same name wherever it is.
-  const kid = await calculateJwkThumbprint(jwtKey(publicKey, '', use));
+  const kid = thumbprint(publicKey);
   return {
     name: kid,
     certificate: null,

@@ -79,6 +79,8 @@ const self: Actor = { name: 'control-plane', source: '' };
 const MAX_NAMED = 20;
 /** A change that was refused or failed is not tried again by itself before that. */
 const RETRY_MS = 10_000;
+/** How often the upstream authority is asked for its root. */
+const UPSTREAM_MS = 60_000;
 
 /**
  * Moves authorities from state to state: on schedule, and when an admin says so. The one who writes them; everybody else
@@ -202,7 +204,8 @@ export class Rotation {
       await this.#carryOut(due);
     }
     await this.#clear();
-    return nextLook(await store.read(), authority.lifetimes);
+    const untilDue = nextLook(await store.read(), clock.now());
+    return this.#o.upstream === undefined ? untilDue : Math.min(untilDue, UPSTREAM_MS);
   }
 
   /** Those that this replica made at its start, before anything could be recorded. Nobody has been given anything yet. */

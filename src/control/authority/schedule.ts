@@ -1,3 +1,4 @@
+import { unreachable } from '../../base/errors.ts';
 import { REFRESH_HINT_SECONDS } from '../../core/identity/bundle.ts';
 import type { AuthorityKind, AuthorityRecord, AuthoritySet } from './authorities.ts';
 import { authorityKinds, inState } from './authorities.ts';
@@ -45,11 +46,41 @@ export function whatIsDue(set: AuthoritySet, o: ScheduleOptions): readonly Due[]
   return [...authorityKinds.flatMap((kind) => successionOf(kind, set, o)), ...endings(set, o.now)];
 }
 
-/** After how many milliseconds to look again. Every change of the store makes everybody look anyway. */
-export function nextLook(set: AuthoritySet, lifetimes: Lifetimes): number {
-  const shortest = Math.min(lifetimes.rootSeconds, lifetimes.tokenKeySeconds) * 1000;
-  const isWaitedFor = set.records.some((record) => record.state === 'prepared' && record.soon);
-  return isWaitedFor ? 1_000 : Math.max(1_000, Math.min(60_000, shortest / 200));
+/**
+ * After how many milliseconds to look again, 1 s to 1 h: when something of this may become due. Every change of the store makes
+ * everybody look anyway.
+ */
+export function nextLook(set: AuthoritySet, now: number): number {
+  const times = set.records.map((record) => nextTime(set, record, now));
+  return Math.max(1_000, Math.min(3_600_000, ...times.map((time) => time - now)));
+}
+
+function nextTime(set: AuthoritySet, record: AuthorityRecord, now: number): number {
+  const { kind, state, since, notBefore, notAfter, belowMs: below } = record;
+  switch (state) {
+    case 'new':
+      return now + 60_000;
+    case 'active':
+      return inState(set, kind, 'prepared') === undefined ? prepareAt(record) : Number.POSITIVE_INFINITY;
+    case 'prepared': {
+      const active = inState(set, kind, 'active') ?? { notBefore, notAfter };
+      const isWaitedFor = record.soon || now >= since + noticeMs(active.notAfter - active.notBefore);
+      // Who is missing is asked, not told.
+      return isWaitedFor ? now + (record.soon ? 1_000 : 60_000) : since + noticeMs(active.notAfter - active.notBefore);
+    }
+    case 'old':
+    case 'tainted':
+      return Math.min(since + below, kind === 'x509' ? notAfter : Number.POSITIVE_INFINITY);
+    case 'retired':
+    case 'revoked':
+      return now;
+    default:
+      return unreachable(state);
+  }
+}
+
+function prepareAt({ notBefore, notAfter }: { readonly notBefore: number; readonly notAfter: number }): number {
+  return notAfter - (notAfter - notBefore) / PREPARE_FRACTION;
 }
 
 /** How long an authority is shown before it signs. */
@@ -63,11 +94,11 @@ function successionOf(kind: AuthorityKind, set: AuthoritySet, o: ScheduleOptions
   const next = inState(set, kind, 'prepared');
   const lifeMs = active.notAfter - active.notBefore;
   if (next === undefined) {
-    const isDue = o.now >= active.notAfter - lifeMs / PREPARE_FRACTION;
+    const isDue = o.now >= prepareAt(active);
     return isDue && !isBeingMade(kind, set, o.now) ? [{ action: 'prepare', kind }] : [];
   }
   // A root of an upstream authority is prepared whenever that has another one: the one before it may be valid for years.
-  const isWanted = next.soon || next.keyName === null || o.now >= active.notAfter - lifeMs / PREPARE_FRACTION;
+  const isWanted = next.soon || next.keyName === null || o.now >= prepareAt(active);
   if (!isWanted) return [];
   const isKnown = next.soon || o.now >= next.since + noticeMs(lifeMs);
   const missing = o.missing(next.sequence);

@@ -135,6 +135,13 @@ export function jwtKey(publicKey: KeyObject, kid: string, use: 'jwt-svid' | 'wit
   return Object.freeze({ kty, crv, x, y, kid, use, alg: 'ES256' }) as JWK;
 }
 
+/** RFC 7638 thumbprint of a P-256 key: its name wherever it is. */
+export function thumbprint(publicKey: KeyObject): string {
+  const { crv, kty, x, y } = publicKey.export({ format: 'jwk' });
+  // Members in this order, without blanks (§3.3).
+  return hash('sha256', JSON.stringify({ crv, kty, x, y }), 'base64url');
+}
+
 function keysFor(bundle: TrustBundle, use: string): readonly JWK[] {
   return bundle.jwks.keys.filter((key) => key.use === use && typeof key.kid === 'string' && key.kid !== '');
 }
