@@ -3,15 +3,15 @@ import { sleep } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
-import { WatchSource } from '../../base/watch.ts';
 import type { Recorder } from '../ledger/recorder.ts';
 import type { PageRequest, RevisedPage } from '../store/page.ts';
 import { pageLimit } from '../store/page.ts';
 import type { WriteOptions } from '../store/rehearse.ts';
 import { scanPage } from '../store/scan.ts';
 import type { Store } from '../store/store.ts';
-import type { Caller, Eviction, Node, Verdict } from './node.ts';
+import type { Caller, Node, Verdict } from './node.ts';
 import { judge, toNode } from './node.ts';
+import { NodeCache } from './node-cache.ts';
 import type { Admission, Claim } from './node-rows.ts';
 import { bannedSubject, NodeRows } from './node-rows.ts';
 
@@ -65,24 +65,16 @@ export class Nodes {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #recorder: Recorder;
-  readonly #known = new Map<string, Node | Eviction>();
-  readonly #changes = new WatchSource<number>(0);
-  readonly #watchers = new Map<string, Set<() => void>>();
+  readonly #cache: NodeCache;
   readonly #promotions = new Map<string, Promise<void>>();
-  readonly #lookups = new Map<string, Promise<void>>();
   readonly #refusals = new Map<string, number>();
   readonly #seen = new Set<string>();
-  readonly #unsubscribe: () => void;
-  #revision = -1;
-  #loading: Promise<void> | undefined;
-  #loadAgain = false;
-  #closed = false;
 
   /** Reads all nodes that there are. */
   static async open(options: NodesOptions): Promise<Nodes> {
     const nodes = new Nodes(options);
     try {
-      await nodes.#loadSoon();
+      await nodes.#cache.refresh();
     } catch (error) {
       await nodes.close();
       throw error;
@@ -96,14 +88,13 @@ export class Nodes {
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#recorder = options.recorder;
-    this.#unsubscribe = options.store.revision.subscribe(() => {
-      this.#loadSoon().catch((error: unknown) => this.#logger.warn({ err: error }, 'cannot read the nodes'));
-    });
+    const { store, logger } = options;
+    this.#cache = new NodeCache({ store, rows: this.#rows, logger });
   }
 
   /** Changes with every change to any node that others should see; the value is the revision of the store. */
   get changes(): Watch<number> {
-    return this.#changes;
+    return this.#cache.changes;
   }
 
   /**
@@ -113,7 +104,7 @@ export class Nodes {
   async check(caller: Caller): Promise<void> {
     let verdict = this.#judge(caller);
     if (verdict.kind === 'refuse' && verdict.why !== 'banned' && this.#mayLookUp(caller)) {
-      await this.#lookUp(caller.instanceId);
+      await this.#cache.lookUp(caller.instanceId);
       verdict = this.#judge(caller);
       if (verdict.kind === 'refuse') this.#rememberRefusal(caller);
     }
@@ -130,15 +121,7 @@ export class Nodes {
 
   /** Calls `fn` after every change to this instance, until the returned function is called. */
   watch(instanceId: string, fn: () => void): () => void {
-    const watchers = this.#watchers.get(instanceId) ?? new Set();
-    this.#watchers.set(instanceId, watchers);
-    // Wrapped, so that the same function given twice is two watchers.
-    const own = () => fn();
-    watchers.add(own);
-    return () => {
-      watchers.delete(own);
-      if (watchers.size === 0 && this.#watchers.get(instanceId) === watchers) this.#watchers.delete(instanceId);
-    };
+    return this.#cache.watch(instanceId, fn);
   }
 
   /**
@@ -146,7 +129,7 @@ export class Nodes {
    * renews it, and for a node that can prove itself again and must do so (S6).
    */
   async renewable(caller: Caller): Promise<Node> {
-    if (this.#nodeOf(caller) === undefined) await this.#lookUp(caller.instanceId);
+    if (this.#nodeOf(caller) === undefined) await this.#cache.lookUp(caller.instanceId);
     const node = this.#nodeOf(caller);
     if (node === undefined) {
       throw new AppError('forbidden', `${caller.id.uri} got its identity through an agent, and the agent renews it.`);
@@ -173,12 +156,12 @@ export class Nodes {
     if (node === undefined) {
       throw new AppError('forbidden', 'The node was banned, evicted, or uses a newer certificate already.');
     }
-    this.#put(node);
+    this.#cache.put(node);
   }
 
   /** What attestation found out about a node. Throws `forbidden` for one that is not known. */
   agentSelectors(instanceId: string): readonly string[] {
-    const node = this.#known.get(instanceId);
+    const node = this.#cache.get(instanceId);
     if (node === undefined || 'evicted' in node) {
       throw new AppError('forbidden', 'The agent is not attested, or was evicted. Attest it again.');
     }
@@ -187,10 +170,10 @@ export class Nodes {
 
   /** Keeps which bundle a node has acknowledged. */
   async acknowledged(instanceId: string, bundleSequence: number): Promise<void> {
-    const known = this.#known.get(instanceId);
+    const known = this.#cache.get(instanceId);
     if (known !== undefined && !('evicted' in known) && known.bundleSequence === bundleSequence) return;
     const node = await this.#rows.acknowledge(instanceId, bundleSequence);
-    if (node !== undefined) this.#put(node);
+    if (node !== undefined) this.#cache.put(node);
   }
 
   /** Throws `forbidden` when what would attest is banned: for early refusals, `admit` looks again. */
@@ -210,14 +193,14 @@ export class Nodes {
   async admit(admission: Admission, claim?: Claim): Promise<Node> {
     const node = await this.#rows.admit(admission, this.#clock.now(), claim);
     this.#refusals.clear();
-    await this.#loadSoon();
+    await this.#cache.refresh();
     return node;
   }
 
   /** Takes `admit` back for a node that never got its certificate. */
   async retract(instanceId: string, serial: string, release?: Claim): Promise<void> {
     await this.#rows.retract(instanceId, serial, release);
-    await this.#loadSoon();
+    await this.#cache.refresh();
   }
 
   /** Throws `not-found`. */
@@ -259,7 +242,7 @@ export class Nodes {
   async ban(instanceId: string, write: AdminWrite): Promise<Node> {
     const node = await this.#rows.setBanned(instanceId, true, write);
     if (write.dryRun === true) return node;
-    await this.#loadSoon();
+    await this.#cache.refresh();
     await this.#record('node.ban', node, write);
     return node;
   }
@@ -269,7 +252,7 @@ export class Nodes {
     if (write.dryRun === true) return await this.#rows.setBanned(instanceId, false, write);
     await this.#record('node.unban', await this.get(instanceId), write);
     const node = await this.#rows.setBanned(instanceId, false, write);
-    await this.#loadSoon();
+    await this.#cache.refresh();
     return node;
   }
 
@@ -280,7 +263,7 @@ export class Nodes {
   async evict(instanceId: string, write: AdminWrite): Promise<Node> {
     const node = await this.#rows.evict(instanceId, write);
     if (write.dryRun === true) return node;
-    await this.#loadSoon();
+    await this.#cache.refresh();
     await this.#record('node.evict', node, write);
     return node;
   }
@@ -299,29 +282,26 @@ export class Nodes {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#unsubscribe();
-    await this.#loading?.catch(() => undefined);
+    await this.#cache.close();
   }
 
   async #tick(): Promise<void> {
     const now = this.#clock.now();
-    const seen = [...this.#seen].filter((instanceId) => this.#known.has(instanceId));
+    const seen = [...this.#seen].filter((instanceId) => this.#cache.get(instanceId) !== undefined);
     this.#seen.clear();
     await this.#rows.seen(seen, now);
-    await this.#rows.prune(now - EVICTION_MARGIN_MS, now - FORGET_MS);
-    for (const [instanceId, each] of this.#known) {
-      const end = 'evicted' in each ? now - EVICTION_MARGIN_MS : now - FORGET_MS;
-      if (each.expiresAt < end && !('banned' in each && each.banned)) this.#known.delete(instanceId);
-    }
+    const evictionsEndedBefore = now - EVICTION_MARGIN_MS;
+    const nodesExpiredBefore = now - FORGET_MS;
+    await this.#rows.prune(evictionsEndedBefore, nodesExpiredBefore);
+    this.#cache.prune(evictionsEndedBefore, nodesExpiredBefore);
   }
 
   #judge(caller: Caller): Verdict {
-    return judge(this.#known.get(caller.instanceId), caller);
+    return judge(this.#cache.get(caller.instanceId), caller);
   }
 
   #nodeOf(caller: Caller): Node | undefined {
-    const known = this.#known.get(caller.instanceId);
+    const known = this.#cache.get(caller.instanceId);
     return known === undefined || 'evicted' in known || known.spiffeId !== caller.id.uri ? undefined : known;
   }
 
@@ -335,8 +315,8 @@ export class Nodes {
 
   async #promote(caller: Caller): Promise<void> {
     const node = await this.#rows.promote(caller.instanceId, caller.serial, this.#clock.now());
-    if (node !== undefined) this.#put(node);
-    else await this.#lookUp(caller.instanceId);
+    if (node !== undefined) this.#cache.put(node);
+    else await this.#cache.lookUp(caller.instanceId);
     const verdict = this.#judge(caller);
     // Another replica may have been first; whatever else it is, it is not this certificate's turn.
     if (verdict.kind === 'refuse') throw verdict.error;
@@ -351,60 +331,6 @@ export class Nodes {
   #rememberRefusal(caller: Caller): void {
     if (this.#refusals.size >= MAX_REFUSALS) this.#refusals.clear();
     this.#refusals.set(keyOf(caller), this.#clock.now());
-  }
-
-  /** Reads one instance from the store; once for all who ask at the same time. */
-  async #lookUp(instanceId: string): Promise<void> {
-    const read = async () => {
-      const found = await this.#rows.byInstance(instanceId);
-      if (found !== undefined) this.#put(found);
-      else if (this.#known.delete(instanceId)) this.#notify(instanceId);
-    };
-    const running = this.#lookups.get(instanceId) ?? read().finally(() => this.#lookups.delete(instanceId));
-    this.#lookups.set(instanceId, running);
-    await running;
-  }
-
-  #put(each: Node | Eviction): void {
-    const before = this.#known.get(each.instanceId);
-    // Reads overtake each other; what has the higher revision is newer.
-    if (before !== undefined && before.revision > each.revision) return;
-    this.#known.set(each.instanceId, each);
-    if (before?.revision !== each.revision) this.#notify(each.instanceId);
-  }
-
-  #notify(instanceId: string): void {
-    for (const fn of [...(this.#watchers.get(instanceId) ?? [])]) fn();
-  }
-
-  /** Resolves when everything that was committed before the call is known here. */
-  #loadSoon(): Promise<void> {
-    if (this.#loading !== undefined) {
-      this.#loadAgain = true;
-      return this.#loading;
-    }
-    this.#loading = this.#loadUntilSettled();
-    return this.#loading;
-  }
-
-  async #loadUntilSettled(): Promise<void> {
-    try {
-      do {
-        this.#loadAgain = false;
-        await this.#load();
-      } while (this.#loadAgain && !this.#closed);
-    } finally {
-      // In the same breath as the check above: a change in between would be missed.
-      this.#loading = undefined;
-    }
-  }
-
-  async #load(): Promise<void> {
-    const head = this.#store.revision.current;
-    const changed = await this.#rows.changed(this.#revision, head);
-    this.#revision = head;
-    for (const each of changed) this.#put(each);
-    if (changed.length > 0) this.#changes.set(head);
   }
 
   async #record(action: 'node.ban' | 'node.unban' | 'node.evict', node: Node, write: AdminWrite): Promise<void> {
