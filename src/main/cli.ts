@@ -4,6 +4,7 @@ import { createLogger } from '../base/log.ts';
 import type { ServiceCommand } from '../cli/run.ts';
 import { runCli } from '../cli/run.ts';
 import type { World } from '../cli/world.ts';
+import { agentConfig, agentSchema } from './agent-config.ts';
 import { configFile, migrateConfig, migrateSchema, serverConfig, serverSchema } from './config.ts';
 import { devSchema } from './dev/options.ts';
 import { endAtOnce, endWith, failureOf, realWorld, stopSignal, tellParent } from './process.ts';
@@ -40,6 +41,12 @@ function services(world: World): readonly ServiceCommand[] {
       const { runSidecar } = await import('./sidecar.ts');
       const logger = createLogger({ name: 'writ-sidecar', level: config.logLevel });
       await runSidecar(config, { ...running(world), logger });
+    }),
+    service('agent', 'Run the agent of one machine: identities for its processes.', agentSchema, async (flags) => {
+      const config = agentConfig(await sources(flags, world));
+      const { runAgent } = await import('./agent.ts');
+      const logger = createLogger({ name: 'writ-agent', level: config.logLevel });
+      await runAgent(config, { ...running(world), logger });
     }),
     service(
       'migrate',
