@@ -80,10 +80,18 @@ export function toTrustBundle(bundle: TrustBundle): ProtoTrustBundle {
 
 /** A bundle without roots is refused: it could verify nobody. One without JWT keys is fine. */
 export function fromTrustBundle(message: ProtoTrustBundleOutput | null | undefined, path: string): TrustBundle {
-  const bundle = field.required(message, path);
+  return readTrustBundle(field.required(message, path), path, 1);
+}
+
+/** As `fromTrustBundle`, of another trust domain: one without roots is fine, it verifies no certificate. */
+export function fromForeignTrustBundle(message: ProtoTrustBundleOutput, path: string): TrustBundle {
+  return readTrustBundle(message, path, 0);
+}
+
+function readTrustBundle(bundle: ProtoTrustBundleOutput, path: string, minRoots: number): TrustBundle {
   return Object.freeze({
     trustDomain: field.trustDomain(bundle.trustDomain, `${path}.trust_domain`),
-    roots: field.list(bundle.roots, `${path}.roots`, fromDer, { min: 1, max: MAX_CERTIFICATES }),
+    roots: field.list(bundle.roots, `${path}.roots`, fromDer, { min: minRoots, max: MAX_CERTIFICATES }),
     jwks: fromJwks(field.text(bundle.jwks, `${path}.jwks`, MAX_JWKS_LENGTH), `${path}.jwks`),
     sequence: field.u64(bundle.sequence, `${path}.sequence`),
     ...(bundle.tainted.length > 0 && {

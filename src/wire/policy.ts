@@ -13,6 +13,7 @@ export { decodeSnapshotContent, encodeSnapshotContent } from './snapshot-content
 /** Of the text of a NACK, in UTF-16 units; longer ones are cut. */
 export const MAX_NACK_ERROR_LENGTH = 4096;
 const MAX_INBOUND = 64;
+const MAX_FEATURES = 64;
 
 /** Where other sidecars reach this one. */
 export interface InboundEndpoint {
@@ -28,6 +29,8 @@ export interface PolicyHello {
   readonly version: string;
   /** Of the snapshot in force; empty for none. */
   readonly haveHash: Buffer;
+  /** What of snapshots the sidecar understands beyond the first release. Absent for nothing. */
+  readonly features?: readonly string[];
 }
 
 /** What a sidecar says on `Policy.Watch`. */
@@ -49,6 +52,7 @@ export function toPolicyMessage(message: PolicyMessage): WatchPolicyRequest {
           })),
           version: message.version,
           haveHash: message.haveHash,
+          features: [...(message.features ?? [])],
         },
       };
     case 'ack':
@@ -103,6 +107,11 @@ function fromHello(hello: PolicyHello__Output): PolicyHello {
     inbound: field.list(hello.inbound, 'hello.inbound', fromInbound, { max: MAX_INBOUND }),
     version: field.text(hello.version, 'hello.version', 128),
     haveHash: field.hashOrEmpty(hello.haveHash, 'hello.have_hash'),
+    ...(hello.features.length > 0 && {
+      features: field.list(hello.features, 'hello.features', (value, at) => field.text(value, at, 64), {
+        max: MAX_FEATURES,
+      }),
+    }),
   };
 }
 

@@ -13,7 +13,7 @@ import type { Service as ProtoService, Service__Output as ProtoServiceOutput } f
 import type { ServiceEndpoint__Output as ProtoEndpointOutput } from './gen/writ/v1/ServiceEndpoint.ts';
 import type { SnapshotContent__Output } from './gen/writ/v1/SnapshotContent.ts';
 import type { StringMatch as ProtoMatch, StringMatch__Output as ProtoMatchOutput } from './gen/writ/v1/StringMatch.ts';
-import { fromTrustBundle, toTrustBundle } from './identity.ts';
+import { fromForeignTrustBundle, fromTrustBundle, toTrustBundle } from './identity.ts';
 import { snapshotContentCodec } from './loader.ts';
 
 export const actions = field.enumMap<Action, 'POLICY_ACTION_ALLOW' | 'POLICY_ACTION_DENY'>({
@@ -26,12 +26,16 @@ export const endpointProtocols = field.enumMap<EndpointProtocol, 'ENDPOINT_PROTO
   tcp: 'ENDPOINT_PROTOCOL_TCP',
 });
 
+/** As many as all entries of one identity may name together. */
+const MAX_FEDERATED = 256;
+
 /** Deterministic: equal contents, with their lists in the same order, are equal bytes. */
 export function encodeSnapshotContent(content: SnapshotContent): Buffer {
   return snapshotContentCodec.encode({
     policies: content.policies.map(toPolicy),
     services: content.services.map(toService),
     bundle: toTrustBundle(content.bundle),
+    federated: (content.federated ?? []).map(toTrustBundle),
   });
 }
 
@@ -42,6 +46,9 @@ export function decodeSnapshotContent(bytes: Buffer): SnapshotContent {
     policies: field.list(message.policies, 'policies', fromPolicy),
     services: field.list(message.services, 'services', fromService),
     bundle: fromTrustBundle(message.bundle, 'bundle'),
+    ...(message.federated.length > 0 && {
+      federated: field.list(message.federated, 'federated', fromForeignTrustBundle, { max: MAX_FEDERATED }),
+    }),
   });
 }
 

@@ -76,3 +76,11 @@ export const snapshotContent: fc.Arbitrary<SnapshotContent> = fc.record({
   services: few(service),
   bundle: trustBundle,
 });
+
+/** With bundles of other trust domains. */
+export const federatedContent: fc.Arbitrary<SnapshotContent> = fc.record({
+  policies: few(policy),
+  services: few(service),
+  bundle: trustBundle,
+  federated: fc.array(trustBundle, { minLength: 1, maxLength: 3 }),
+});

@@ -111,6 +111,7 @@ const cases: Readonly<
       [{}, /^message is missing/],
       [{ hello: { inbound: [], version: '' } }, /^hello\.version is missing/],
       [{ hello: { version: 'v', haveHash: bytes(31) } }, /^hello\.have_hash is 31 bytes long, not 32/],
+      [{ hello: { version: 'v', features: Array(65).fill('f') } }, /^hello\.features has more than 64/],
       [{ hello: { version: 'v', inbound: Array(65).fill(inbound) } }, /^hello\.inbound has more than 64/],
       ...[
         '',
@@ -166,6 +167,8 @@ const cases: Readonly<
       [rule({ to: [{ methods: [{ prefix: '' }] }] }), /to\[0\]\.methods\[0\]\.prefix is missing/],
       [rule({ to: [{ paths: [{ suffix: '' }] }] }), /to\[0\]\.paths\[0\]\.suffix is missing/],
       [rule({ to: [{ ports: [80, 65_536] }] }), /to\[0\]\.ports\[1\] is not a port/],
+      [{ bundle, federated: [{ ...bundle, trustDomain: 'A' }] }, /^federated\[0\]\.trust_domain/],
+      [{ bundle, federated: Array(257).fill(bundle) }, /^federated has more than 256/],
       [{ bundle, services: [{ name: 'a', namespace: 'b' }] }, /^services\[0\]\.spiffe_id is missing/],
       [
         { bundle, services: [{ name: 'a', namespace: 'b', spiffeId: certificate.spiffeId, endpoints: [{}] }] },

@@ -178,6 +178,13 @@ describe('a message survives the wire:', () => {
         version: any.text(),
         haveHash: any.hashOrEmpty,
       }),
+      fc.record({
+        kind: fc.constant('hello'),
+        inbound: fc.array(inbound, { maxLength: 4 }),
+        version: any.text(),
+        haveHash: any.hashOrEmpty,
+        features: fc.array(any.text(), { minLength: 1, maxLength: 4 }),
+      }),
       fc.record({ kind: fc.constant('ack'), revision: any.count, hash: any.hash }),
       fc.record({ kind: fc.constant('nack'), revision: any.count, hash: any.hash, error: any.text() }),
       fc.record({ kind: fc.constant('goodbye') }),
@@ -200,6 +207,7 @@ describe('a message survives the wire:', () => {
 
   it('SnapshotContent', () => {
     same(any.snapshotContent, (value) => policy.decodeSnapshotContent(policy.encodeSnapshotContent(value)));
+    same(any.federatedContent, (value) => policy.decodeSnapshotContent(policy.encodeSnapshotContent(value)));
   });
 
   it('ShipRequest', () => {

@@ -7,12 +7,25 @@ export interface SnapshotContent {
   readonly policies: readonly Policy[];
   readonly services: readonly Service[];
   readonly bundle: TrustBundle;
+  /** Of the trust domains that the workload federates with; each verifies its own identities and no others. Absent for none. */
+  readonly federated?: readonly TrustBundle[];
+}
+
+/** What a sidecar must understand of a snapshot beyond the first release, or it would not do what the snapshot says. */
+export type SnapshotFeature = 'federation';
+
+/** All that this version understands: what its sidecars say when they connect. */
+export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation']);
+
+/** What a sidecar must understand to be given this content. */
+export function featuresOf(content: SnapshotContent): readonly SnapshotFeature[] {
+  return content.federated === undefined || content.federated.length === 0 ? [] : ['federation'];
 }
 
 export interface Service {
   readonly name: string;
   readonly namespace: string;
-  /** The one identity that its endpoints must present. */
+  /** The one identity that its endpoints must present; of a federated trust domain for a service there. */
   readonly spiffeId: string;
   readonly endpoints: readonly ServiceEndpoint[];
 }
