@@ -9,8 +9,8 @@ export interface Caller {
   /** Value of `x-forwarded-client-cert`, as Envoy writes it (SANITIZE_SET), with the URI. */
   readonly clientCert: string;
   /**
-   * Whether the certificate that opened the connection still counts: it has not expired, and no root that was trusted then
-   * has been withdrawn since. A connection may outlive that; a call on it may not.
+   * Whether the certificate that opened the connection still counts: it has not expired, its trust domain is trusted, and so
+   * is the root that vouched for it. A connection may outlive that; a call on it may not.
    */
   readonly isValid: () => boolean;
 }

@@ -175,10 +175,14 @@ export class Enforcer {
       const request = { source: call.peer.id.uri, port: call.port, http: { method: call.method, path } };
       return { ...decide(state.compiled, request), path, target, tokenSubject, why: undefined };
     };
-    const token = this.#o.tokens.find(call.authorization, svid.id.trustDomain);
-    if (token === undefined) return decided('');
-    return this.#o.tokens
-      .verify(token, state.bundle)
+    const { tokens } = this.#o;
+    // The trust domain that a token claims chooses the one bundle that verifies it; of one that is not trusted it is the
+    // application's own business.
+    const bundle = [state.bundle, ...state.federated].find((each) => tokens.find(call.authorization, each.trustDomain));
+    const token = bundle === undefined ? undefined : tokens.find(call.authorization, bundle.trustDomain);
+    if (bundle === undefined || token === undefined) return decided('');
+    return tokens
+      .verify(token, bundle)
       .then((subject) => (subject === undefined ? deny('token-refused', path) : decided(subject)));
   }
 }

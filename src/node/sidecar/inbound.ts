@@ -5,7 +5,7 @@ import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
-import type { TrustBundle } from '../../core/identity/bundle.ts';
+import type { Trust } from '../../core/identity/trust.ts';
 import type { Svid } from '../agent/svid.ts';
 import { Application } from './application.ts';
 import type { Caller } from './caller.ts';
@@ -17,7 +17,7 @@ import { inboundTcp } from './inbound-tcp.ts';
 import type { Limits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { Connections, listen } from './listener.ts';
-import { ALPN_TCP, callerIdentity, meshTls } from './mesh-tls.ts';
+import { ALPN_TCP, callerIdentity, isStillTrusted, serverTls } from './mesh-tls.ts';
 
 export interface InboundOptions {
   readonly host: string;
@@ -30,8 +30,7 @@ export interface InboundOptions {
 
 export interface InboundDeps {
   readonly identity: Watch<Svid>;
-  /** Bundle of the own trust domain. */
-  readonly bundle: Watch<TrustBundle>;
+  readonly trust: Watch<Trust>;
   readonly enforcer: Enforcer;
   readonly limits: Limits;
   readonly clock: Clock;
@@ -59,11 +58,12 @@ export interface Inbound {
 }
 
 /**
- * Opens one port to the mesh. Whoever connects must hold a certificate of this trust domain before a byte of theirs is
- * read; then the protocol that ALPN chose takes over. A new certificate or bundle applies to the next connection.
+ * Opens one port to the mesh. Whoever connects must hold a certificate of a trust domain that is trusted before a byte of
+ * theirs is read; then the protocol that ALPN chose takes over. A new certificate applies to the next connection; trust that
+ * is withdrawn, to the next call.
  */
 export async function startInbound(options: InboundOptions, deps: InboundDeps): Promise<Listener> {
-  const { identity, bundle, limits, clock, logger } = deps;
+  const { identity, trust, limits, clock, logger } = deps;
   const application = new Application(options.application, limits);
   const inbound: Inbound = {
     application,
@@ -80,9 +80,7 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
   const connections = new Connections();
 
   const server = createServer({
-    ...meshTls(identity.current, bundle.current),
-    requestCert: true,
-    rejectUnauthorized: true,
+    ...serverTls(identity.current),
     handshakeTimeout: limits.handshakeTimeoutMs,
     allowHalfOpen: options.protocol === 'tcp',
     noDelay: true,
@@ -109,20 +107,10 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
     socket.destroy();
   });
 
-  const renew = () => {
-    // Node takes the whole of the options, not only what changed.
-    server.setSecureContext(meshTls(identity.current, bundle.current));
-  };
-  let trusted = bundle.current.roots;
-  let withdrawals = 0;
   const unsubscribe = [
-    identity.subscribe(renew),
-    bundle.subscribe(({ roots }) => {
-      renew();
-      const withdrawn = trusted.some((old) => !roots.some((root) => root.equals(old)));
-      trusted = roots;
-      if (!withdrawn) return;
-      withdrawals += 1;
+    // Node takes the whole of the options, not only what changed.
+    identity.subscribe((svid) => server.setSecureContext(serverTls(svid))),
+    trust.subscribe(() => {
       for (const protocol of Object.values(protocols)) protocol.recheck();
     }),
   ];
@@ -140,9 +128,9 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
 
   function identify(socket: TLSSocket): Caller | undefined {
     try {
-      const peer = callerIdentity(socket, bundle.current, clock.now());
-      const opened = withdrawals;
-      const isValid = () => clock.now() <= peer.notAfter && opened === withdrawals;
+      const caller = callerIdentity(socket, trust.current, clock.now());
+      const { peer } = caller;
+      const isValid = () => clock.now() <= peer.notAfter && isStillTrusted(caller, trust.current);
       return describeCaller(socket, peer, { self: identity.current.id.uri, isValid });
     } catch (error) {
       logger.warn({ err: error, peer: socket.remoteAddress }, 'a caller was refused');

@@ -6,6 +6,9 @@ import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
+import { parseSpiffeId } from '../../core/identity/spiffe-id.ts';
+import type { Trust } from '../../core/identity/trust.ts';
+import { bundleFor } from '../../core/identity/trust.ts';
 import type { Service, ServiceEndpoint } from '../../core/policy/snapshot.ts';
 import { splitAddress } from '../agent/address.ts';
 import type { Svid } from '../agent/svid.ts';
@@ -13,20 +16,22 @@ import type { Limits } from './limits.ts';
 import { MeshAgent } from './mesh-agent.ts';
 import type { MeshConnection } from './mesh-connect.ts';
 import { meshConnect } from './mesh-connect.ts';
-import { ALPN_TCP, meshTls } from './mesh-tls.ts';
+import { ALPN_TCP, clientTls } from './mesh-tls.ts';
 import type { Http1Target } from './relay-http1.ts';
 
 export interface MeshPoolDeps {
   readonly identity: Watch<Svid>;
-  readonly bundle: Watch<TrustBundle>;
+  readonly trust: Watch<Trust>;
   readonly limits: Limits;
   readonly clock: Clock;
 }
 
-/** Everything that was opened with one certificate and one bundle. */
+/** Everything that was opened with one certificate and the same trust. */
 interface Generation {
-  readonly secureContext: SecureContext;
-  readonly bundle: TrustBundle;
+  readonly svid: Svid;
+  readonly trust: Trust;
+  /** By trust domain: each is given its own roots and no others. */
+  readonly secureContexts: Map<string, SecureContext>;
   readonly agents: Map<string, Http1Target & { readonly agent: MeshAgent }>;
   readonly sessions: Map<string, Http2Endpoint>;
 }
@@ -38,7 +43,7 @@ interface Http2Endpoint {
 
 /**
  * Connections to other sidecars, pooled by service, endpoint and protocol: the identity that was verified is part of the
- * key. When the certificate or the bundle changes, new calls open new connections; the old ones finish what they carry.
+ * key. When the certificate or the trust changes, new calls open new connections; the old ones finish what they carry.
  */
 export class MeshPool {
   readonly #o: MeshPoolDeps;
@@ -53,7 +58,7 @@ export class MeshPool {
       this.#generation = this.#newGeneration();
       drain(old);
     };
-    this.#unsubscribe = [o.identity.subscribe(renew), o.bundle.subscribe(renew)];
+    this.#unsubscribe = [o.identity.subscribe(renew), o.trust.subscribe(renew)];
   }
 
   http1(service: Service, endpoint: ServiceEndpoint): Http1Target {
@@ -102,10 +107,11 @@ export class MeshPool {
   }
 
   #newGeneration(): Generation {
-    const { identity, bundle } = this.#o;
+    const { identity, trust } = this.#o;
     return {
-      secureContext: createSecureContext(meshTls(identity.current, bundle.current)),
-      bundle: bundle.current,
+      svid: identity.current,
+      trust: trust.current,
+      secureContexts: new Map(),
       agents: new Map(),
       sessions: new Map(),
     };
@@ -116,9 +122,15 @@ export class MeshPool {
     if (clock.now() > identity.current.notAfter) {
       return Promise.reject(new AppError('unauthenticated', 'The certificate of this sidecar has expired.'));
     }
+    const { trustDomain } = parseSpiffeId(service.spiffeId);
+    const bundle = bundleFor(generation.trust, trustDomain);
+    if (bundle === undefined) {
+      const why = `The service is of the trust domain ${trustDomain}, which is not trusted here.`;
+      return Promise.reject(new AppError('peer-refused', why));
+    }
     return meshConnect({
-      secureContext: generation.secureContext,
-      bundle: generation.bundle,
+      secureContext: contextFor(generation, bundle),
+      bundle,
       address: endpoint.address,
       expected: service.spiffeId,
       alpn,
@@ -172,6 +184,16 @@ export class MeshPool {
     else setImmediate(() => session.close());
     return session;
   }
+}
+
+function contextFor(generation: Generation, bundle: TrustBundle): SecureContext {
+  const { svid, secureContexts } = generation;
+  let context = secureContexts.get(bundle.trustDomain);
+  if (context === undefined) {
+    context = createSecureContext(clientTls(svid, bundle));
+    secureContexts.set(bundle.trustDomain, context);
+  }
+  return context;
 }
 
 /** Lets what is in flight finish, and nothing new begin. */

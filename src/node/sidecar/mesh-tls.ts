@@ -1,19 +1,20 @@
 import { constants } from 'node:crypto';
-import type { SecureContextOptions, TLSSocket } from 'node:tls';
+import type { SecureContextOptions, TLSSocket, TlsOptions } from 'node:tls';
 import { AppError } from '../../base/errors.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import { bundlePem, certificatePem } from '../../core/identity/bundle.ts';
-import { parseCertificate } from '../../core/identity/certificate.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
-import { verifyPeer } from '../../core/identity/chain.ts';
-import { checkLeaf } from '../../core/identity/profile.ts';
+import { MAX_CHAIN_LENGTH, verifyPeer } from '../../core/identity/chain.ts';
+import { hasRoot, rootFingerprintOf } from '../../core/identity/root-of.ts';
+import type { Trust } from '../../core/identity/trust.ts';
+import { bundleFor, verifyPeerIn } from '../../core/identity/trust.ts';
 import type { Svid } from '../agent/svid.ts';
 
 /** ALPN protocol of a plain TCP call between two sidecars. */
 export const ALPN_TCP = 'writ-tcp';
 
 /** TLS settings that hold on both sides of every connection of the mesh. */
-export function meshTls(svid: Svid, bundle: TrustBundle): SecureContextOptions {
+function meshTls(svid: Svid): SecureContextOptions {
   return {
     minVersion: 'TLSv1.3',
     maxVersion: 'TLSv1.3',
@@ -21,39 +22,55 @@ export function meshTls(svid: Svid, bundle: TrustBundle): SecureContextOptions {
     secureOptions: constants.SSL_OP_NO_TICKET,
     key: svid.privateKey.export({ type: 'pkcs8', format: 'pem' }),
     cert: svid.chain.map(certificatePem).join(''),
-    // Roots of the own trust domain only: nobody else's authority can bring a caller in.
-    ca: bundlePem(bundle),
   };
 }
 
+/** For connections that we open to one trust domain. OpenSSL is given its roots only, and `calleeIdentity` verifies again. */
+export function clientTls(svid: Svid, bundle: TrustBundle): SecureContextOptions {
+  return { ...meshTls(svid), ca: bundlePem(bundle) };
+}
+
 /**
- * Who opened this connection to us. OpenSSL has verified the path from the leaf to a root of `bundle` (the only roots it
- * was given) before this is called; here the leaf is held against the SPIFFE profile.
+ * For connections that others open to us, from any trust domain that is trusted. OpenSSL asks for a certificate and proves
+ * that the peer holds its key; the path to a root is verified by `callerIdentity` alone, before a byte of the peer is read.
  *
- * A Node server hands out only the leaf of what the peer presented, so the path is not verified a second time with
- * `verifyPeer`, as `calleeIdentity` does.
+ * OpenSSL is given no root on purpose. It knows no trust domains: with the roots of all of them, it would call an identity
+ * of ours good that a federated authority has issued, so its word would still decide nothing. And once OpenSSL has found a
+ * path, Node hands out only the leaf of what a client presented, so that nobody could verify the path again. Without roots
+ * its verdict is always no: code that asked `socket.authorized` by mistake would refuse everybody, not let anybody in.
+ */
+export function serverTls(svid: Svid): TlsOptions {
+  return { ...meshTls(svid), ca: [], requestCert: true, rejectUnauthorized: false };
+}
+
+/** Who opened a connection to us, and the root of its trust domain that vouches for it. */
+export interface VerifiedCaller {
+  readonly peer: PeerIdentity;
+  /** Fingerprint. */
+  readonly root: string;
+}
+
+/**
+ * Who opened this connection to us: the whole chain as it was presented, verified with the bundle of the trust domain that
+ * the leaf names. To be called once for each connection: Node gives the chain away the first time it is asked.
  *
  * @throws AppError `peer-refused`
  */
-export function callerIdentity(socket: TLSSocket, bundle: TrustBundle, now: number): PeerIdentity {
-  const certificate = socket.getPeerX509Certificate();
-  if (!socket.authorized || certificate === undefined) {
-    throw new AppError('peer-refused', 'The caller presented no certificate that this trust domain issued.');
-  }
+export function callerIdentity(socket: TLSSocket, trust: Trust, now: number): VerifiedCaller {
   if (socket.isSessionReused()) throw new AppError('peer-refused', 'The caller resumed an earlier TLS session.');
-  try {
-    const leaf = parseCertificate(certificate.raw);
-    const id = checkLeaf(leaf);
-    if (id.trustDomain !== bundle.trustDomain) {
-      throw new AppError('invalid', `It belongs to the trust domain ${id.trustDomain}.`);
-    }
-    const { notBefore, notAfter, serial, subjectSerialNumber: instanceId } = leaf;
-    if (now > notAfter) throw new AppError('invalid', 'It has expired.');
-    return Object.freeze({ id, instanceId, serial, notBefore, notAfter, certificate: leaf.der });
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    throw new AppError('peer-refused', `The caller's certificate is refused. ${error.message}`, { cause: error });
-  }
+  const chain = presentedChain(socket);
+  if (chain.length === 0) throw new AppError('peer-refused', 'The caller presented no certificate.');
+  const peer = verifyPeerIn(chain, trust, { now });
+  const bundle = bundleFor(trust, peer.id.trustDomain);
+  const root = bundle === undefined ? undefined : rootFingerprintOf(chain, bundle);
+  if (root === undefined) throw new AppError('peer-refused', "The caller's certificate leads to no root.");
+  return Object.freeze({ peer, root });
+}
+
+/** Whether a caller that was verified still would be: its trust domain is trusted, and by the same root. */
+export function isStillTrusted({ peer, root }: VerifiedCaller, trust: Trust): boolean {
+  const bundle = bundleFor(trust, peer.id.trustDomain);
+  return bundle !== undefined && hasRoot(bundle, root);
 }
 
 /**
@@ -70,14 +87,12 @@ export function calleeIdentity(socket: TLSSocket, bundle: TrustBundle, expected:
   return peer;
 }
 
-/** A chain is a leaf and one intermediate; anything much longer is an attack on whoever verifies it. */
-const MAX_CHAIN = 4;
-
-/** What a server presented, leaf first, without a self-signed root; empty when it presented nothing. */
+/** What a peer presented, leaf first, without a self-signed root; empty when it presented nothing. */
 export function presentedChain(socket: TLSSocket): Buffer[] {
   const chain: Buffer[] = [];
   let certificate = socket.getPeerX509Certificate();
-  while (certificate !== undefined && chain.length < MAX_CHAIN) {
+  // One more than is verified: a chain that is too long is refused as that, and not cut to one that fits.
+  while (certificate !== undefined && chain.length <= MAX_CHAIN_LENGTH) {
     if (chain.length > 0 && certificate.subject === certificate.issuer) break;
     chain.push(certificate.raw);
     certificate = certificate.issuerCertificate;

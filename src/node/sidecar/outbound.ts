@@ -5,7 +5,7 @@ import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
-import type { TrustBundle } from '../../core/identity/bundle.ts';
+import type { Trust } from '../../core/identity/trust.ts';
 import type { Svid } from '../agent/svid.ts';
 import type { Limits } from './limits.ts';
 import type { Listener } from './listener.ts';
@@ -19,8 +19,7 @@ import { Router } from './route.ts';
 
 export interface OutboundDeps {
   readonly identity: Watch<Svid>;
-  /** Bundle of the own trust domain. */
-  readonly bundle: Watch<TrustBundle>;
+  readonly trust: Watch<Trust>;
   readonly policy: Watch<PolicyState | undefined>;
   readonly limits: Limits;
   readonly clock: Clock;

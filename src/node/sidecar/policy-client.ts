@@ -7,8 +7,10 @@ import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
+import { parseSpiffeId } from '../../core/identity/spiffe-id.ts';
 import { compile } from '../../core/policy/compile.ts';
-import type { Snapshot } from '../../core/policy/snapshot.ts';
+import type { Service, Snapshot } from '../../core/policy/snapshot.ts';
+import { snapshotFeatures } from '../../core/policy/snapshot.ts';
 import type { Snapshot__Output } from '../../wire/gen/writ/v1/Snapshot.ts';
 import type { WatchPolicyRequest } from '../../wire/gen/writ/v1/WatchPolicyRequest.ts';
 import type { InboundEndpoint } from '../../wire/policy.ts';
@@ -93,7 +95,9 @@ export class PolicyClient {
     this.#stream = stream;
     try {
       const haveHash = this.#state.current?.hash ?? Buffer.alloc(0);
-      await stream.send(toPolicyMessage({ kind: 'hello', inbound: inbound(), version, haveHash }));
+      await stream.send(
+        toPolicyMessage({ kind: 'hello', inbound: inbound(), version, haveHash, features: snapshotFeatures }),
+      );
       for (;;) {
         const message = await stream.receive();
         if (message === undefined) return replaced;
@@ -148,17 +152,20 @@ export class PolicyClient {
     if (!hash('sha256', content, 'buffer').equals(snapshot.hash)) {
       throw new AppError('invalid', 'The content of the snapshot does not have the hash that it came with.');
     }
-    const { policies, services, bundle } = decodeSnapshotContent(content);
-    if (bundle.trustDomain !== this.#o.trustDomain) {
-      throw new AppError('invalid', `The bundle is of ${bundle.trustDomain}, and this is ${this.#o.trustDomain}.`);
+    const { policies, services, bundle, federated = [] } = decodeSnapshotContent(content);
+    const { trustDomain } = this.#o;
+    if (bundle.trustDomain !== trustDomain) {
+      throw new AppError('invalid', `The bundle is of ${bundle.trustDomain}, and this is ${trustDomain}.`);
     }
+    checkForeign(federated, trustDomain);
     return {
       revision,
       hash: snapshot.hash,
       compiled: compile(policies, revision),
-      services: new Map(services.map((service) => [`${service.name}.${service.namespace}`, service])),
+      services: new Map(services.map((service) => [nameInMesh(service, trustDomain), service])),
       // The same value while it says the same: whoever watches it need not start over.
       bundle: current !== undefined && sameBundle(current.bundle, bundle) ? current.bundle : bundle,
+      federated: current !== undefined && sameBundles(current.federated, federated) ? current.federated : federated,
       publishedAt,
       receivedAt,
       connected: true,
@@ -199,4 +206,23 @@ export function sameBundle(a: TrustBundle, b: TrustBundle): boolean {
     a.roots.every((root, i) => b.roots[i]?.equals(root)) &&
     JSON.stringify(a.jwks) === JSON.stringify(b.jwks)
   );
+}
+
+function sameBundles(a: readonly TrustBundle[], b: readonly TrustBundle[]): boolean {
+  return a.length === b.length && a.every((bundle, i) => b[i] !== undefined && sameBundle(bundle, b[i]));
+}
+
+/** One bundle for each trust domain, and our own comes by itself: two would leave open which one verifies. */
+function checkForeign(federated: readonly TrustBundle[], own: string): void {
+  const names = new Set([own]);
+  for (const { trustDomain } of federated) {
+    if (names.has(trustDomain)) throw new AppError('invalid', `There are two bundles of ${trustDomain}.`);
+    names.add(trustDomain);
+  }
+}
+
+/** What stands before `.mesh` in the name of a service. */
+function nameInMesh({ name, namespace, spiffeId }: Service, own: string): string {
+  const { trustDomain } = parseSpiffeId(spiffeId);
+  return trustDomain === own ? `${name}.${namespace}` : `${name}.${namespace}.${trustDomain}`;
 }

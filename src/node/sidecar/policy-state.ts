@@ -8,9 +8,11 @@ export interface PolicyState {
   readonly revision: number;
   readonly hash: Buffer;
   readonly compiled: CompiledPolicies;
-  /** By `<service>.<namespace>`. */
+  /** By `<service>.<namespace>`, with `.<trust domain>` after it for a service of another one. */
   readonly services: ReadonlyMap<string, Service>;
   readonly bundle: TrustBundle;
+  /** Of the trust domains that this workload federates with. The same value while they say the same. */
+  readonly federated: readonly TrustBundle[];
   /** When the control plane published it, by its clock; milliseconds since the epoch. */
   readonly publishedAt: number;
   /** When this sidecar last heard from the control plane that this is current, by its own clock. */

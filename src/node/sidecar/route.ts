@@ -10,10 +10,17 @@ export interface Route {
 
 export type Routed = ({ readonly ok: true } & Route) | { readonly ok: false; readonly problem: Problem };
 
-const meshName = /^([a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)\.mesh\.?(?::[0-9]{1,5})?$/;
+const label = '[a-z0-9](?:[a-z0-9-]*[a-z0-9])?';
+const meshName = new RegExp(`^(${label}\\.${label}(?:\\.[a-z0-9._-]{1,255})?)\\.mesh\\.?(?::[0-9]{1,5})?$`);
+/** Longest name of a service in the mesh: two labels, a trust domain, and what goes around them. */
+const MAX_AUTHORITY_CHARACTERS = 400;
 
-/** `<service>.<namespace>` of a Host or :authority; the port in it has no meaning in the mesh. */
+/**
+ * `<service>.<namespace>`, or `<service>.<namespace>.<trust domain>`, of a Host or :authority; the port in it has no meaning
+ * in the mesh.
+ */
 export function serviceOf(authority: string): string | undefined {
+  if (authority.length > MAX_AUTHORITY_CHARACTERS) return undefined;
   return meshName.exec(authority.toLowerCase())?.[1];
 }
 

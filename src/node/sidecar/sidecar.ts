@@ -23,6 +23,7 @@ import { JwtClient } from './jwt-client.ts';
 import type { Limits } from './limits.ts';
 import { defaultLimits } from './limits.ts';
 import type { Listener } from './listener.ts';
+import { meshTrust } from './mesh-trust.ts';
 import { startOutbound } from './outbound.ts';
 import { PolicyCache } from './policy-cache.ts';
 import { PolicyClient, sameBundle } from './policy-client.ts';
@@ -108,6 +109,8 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   });
   const policy = policyClient.state;
   lifetime.defer('trust', followTrust(trust, keeper, policy, logger));
+  const peers = meshTrust(trust, policy);
+  lifetime.defer('trust of peers', peers.stop);
 
   const transport = new GrpcShipTransport(controlPlane.clients);
   const shipper = new Shipper({
@@ -128,7 +131,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   lifetime.defer('ports', () => drainAll(stopListening, limits.drainMs));
   const inbound: Listener[] = [];
   for (const each of config.inbound) {
-    const shared = { identity, bundle: trust, enforcer, limits, clock, logger, random };
+    const shared = { identity, trust: peers.trust, enforcer, limits, clock, logger, random };
     const listener = await opened(startInbound(each, shared));
     inbound.push(listener);
     endpoints.push({
@@ -138,7 +141,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
     });
   }
   const outbound = await opened(
-    startOutbound(config.outbound, { identity, bundle: trust, policy, limits, clock, logger, random }),
+    startOutbound(config.outbound, { identity, trust: peers.trust, policy, limits, clock, logger, random }),
   );
   const jwt = new JwtClient({ clients: controlPlane.clients, clock });
   const status = () =>
@@ -220,8 +223,10 @@ function followTrust(
 function audiencesOf(self: SpiffeId): string[] {
   const workload = workloadOf(self);
   if (workload === undefined) return [self.uri];
-  const name = `${workload.service}.${workload.namespace}.mesh`;
-  return [self.uri, name, `http://${name}`, `https://${name}`];
+  const service = `${workload.service}.${workload.namespace}`;
+  // The second is what callers of other trust domains call it.
+  const names = [`${service}.mesh`, `${service}.${self.trustDomain}.mesh`];
+  return [self.uri, ...names.flatMap((name) => [name, `http://${name}`, `https://${name}`])];
 }
 
 async function drainAll(listeners: readonly Listener[], ms: number): Promise<void> {

@@ -18,8 +18,8 @@ interface Accepted {
 export class TokenVerifier {
   readonly #audiences: readonly string[];
   readonly #clock: Clock;
-  #accepted = new Map<string, Accepted>();
-  #bundle: TrustBundle | undefined;
+  /** By bundle, and gone with it: keys may have been withdrawn. */
+  readonly #accepted = new WeakMap<TrustBundle, Map<string, Accepted>>();
 
   constructor(o: { readonly audiences: readonly string[]; readonly clock: Clock }) {
     this.#audiences = o.audiences;
@@ -37,12 +37,7 @@ export class TokenVerifier {
 
   /** The subject of a good token; undefined for any other. */
   async verify(token: string, bundle: TrustBundle): Promise<string | undefined> {
-    if (this.#bundle !== bundle) {
-      // Keys may have been withdrawn with the bundle.
-      this.#bundle = bundle;
-      this.#accepted = new Map();
-    }
-    const accepted = this.#accepted;
+    const accepted = this.#acceptedWith(bundle);
     const now = this.#clock.now();
     const known = accepted.get(token);
     if (known !== undefined) {
@@ -61,5 +56,14 @@ export class TokenVerifier {
       if (error instanceof AppError) return undefined;
       throw error;
     }
+  }
+
+  #acceptedWith(bundle: TrustBundle): Map<string, Accepted> {
+    let accepted = this.#accepted.get(bundle);
+    if (accepted === undefined) {
+      accepted = new Map();
+      this.#accepted.set(bundle, accepted);
+    }
+    return accepted;
   }
 }

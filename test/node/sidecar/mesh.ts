@@ -4,9 +4,12 @@ import type { Clock } from '../../../src/base/clock.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import type { Logger } from '../../../src/base/log.ts';
 import { silentLogger } from '../../../src/base/log.ts';
+import type { Watch } from '../../../src/base/watch.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
 import type { AuditEvent, CompletionEvent, DecisionEvent } from '../../../src/core/audit/event.ts';
 import type { TrustBundle } from '../../../src/core/identity/bundle.ts';
+import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
+import type { Trust } from '../../../src/core/identity/trust.ts';
 import { compile } from '../../../src/core/policy/compile.ts';
 import type { Policy, Rule, StringMatch } from '../../../src/core/policy/model.ts';
 import type { Service } from '../../../src/core/policy/snapshot.ts';
@@ -18,6 +21,7 @@ import { startInbound } from '../../../src/node/sidecar/inbound.ts';
 import type { Limits } from '../../../src/node/sidecar/limits.ts';
 import { defaultLimits } from '../../../src/node/sidecar/limits.ts';
 import type { Listener } from '../../../src/node/sidecar/listener.ts';
+import { meshTrust } from '../../../src/node/sidecar/mesh-trust.ts';
 import { startOutbound } from '../../../src/node/sidecar/outbound.ts';
 import type { PolicyState } from '../../../src/node/sidecar/policy-state.ts';
 import { TokenVerifier } from '../../../src/node/sidecar/token.ts';
@@ -85,6 +89,8 @@ export class TestSidecar {
   readonly id: string;
   readonly identity: WatchSource<Svid>;
   readonly bundle: WatchSource<TrustBundle>;
+  /** Of other trust domains; in force with the next `push`. */
+  federated: readonly TrustBundle[] = [];
   readonly policy: WatchSource<PolicyState | undefined>;
   readonly recorder = new MemoryRecorder();
   readonly limits: Limits;
@@ -110,8 +116,9 @@ export class TestSidecar {
       revision: this.#revision,
       hash: Buffer.alloc(32, this.#revision),
       compiled: compile(policies, this.#revision),
-      services: new Map(services.map((service) => [`${service.name}.${service.namespace}`, service])),
+      services: new Map(services.map((service) => [hostOf(service), service])),
       bundle: this.bundle.current,
+      federated: this.federated,
       publishedAt: 0,
       receivedAt: 0,
       connected: true,
@@ -125,26 +132,38 @@ export class TestSidecar {
   async inbound(
     o: Partial<InboundOptions> & { readonly application: { host: string; port: number } },
   ): Promise<Listener> {
-    const { identity, bundle, recorder, limits, clock, logger } = this;
+    const { identity, recorder, limits, clock, logger } = this;
     const tokens = new TokenVerifier({ audiences: [this.id], clock });
     const enforcer = new Enforcer({ identity, policy: this.policy, recorder, tokens, clock, logger });
     const listener = await startInbound(
       { host: '127.0.0.1', port: 0, protocol: 'http', ...o },
-      { identity, bundle, enforcer, limits, clock, logger },
+      { identity, trust: this.#trust(), enforcer, limits, clock, logger },
     );
     onTestFinished(() => listener.drain(50));
     return listener;
   }
 
   async outbound(): Promise<Listener> {
-    const { identity, bundle, limits, clock, logger } = this;
+    const { identity, limits, clock, logger } = this;
     const listener = await startOutbound(
       { host: '127.0.0.1', port: 0 },
-      { identity, bundle, policy: this.policy, limits, clock, logger },
+      { identity, trust: this.#trust(), policy: this.policy, limits, clock, logger },
     );
     onTestFinished(() => listener.drain(50));
     return listener;
   }
+
+  #trust(): Watch<Trust> {
+    const { trust, stop } = meshTrust(this.bundle, this.policy);
+    onTestFinished(stop);
+    return trust;
+  }
+}
+
+/** What stands before `.mesh`. */
+function hostOf({ name, namespace, spiffeId }: Service): string {
+  const { trustDomain } = parseSpiffeId(spiffeId);
+  return trustDomain === 'example.org' ? `${name}.${namespace}` : `${name}.${namespace}.${trustDomain}`;
 }
 
 export function service(
