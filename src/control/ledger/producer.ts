@@ -9,7 +9,7 @@ import { batchKeyStatement, cutBatch, EVENT_PREFIX_BYTES, rawBatchKey } from '..
 import { encodeEvent } from '../../core/audit/canonical.ts';
 import type { AuditEvent } from '../../core/audit/event.ts';
 import type { ShipCaller } from '../../core/audit/ship.ts';
-import { MAX_BATCH_BYTES, MAX_BATCH_EVENTS } from '../../core/audit/ship.ts';
+import { MAX_BATCH_BYTES } from '../../core/audit/ship.ts';
 import { parseCertificate } from '../../core/identity/certificate.ts';
 import { checkLeaf } from '../../core/identity/profile.ts';
 import type { Ledger, LedgerSession } from './ledger.ts';
@@ -40,6 +40,8 @@ export interface ProducerLimits {
 
 const DEFAULT_LIMITS: ProducerLimits = { waitingEvents: 16_384, waitingBytes: 16 * 1024 * 1024 };
 
+/** Events that share a batch at most: hashing and signing keep everybody else waiting, and more would gain nothing. */
+const GROUP_EVENTS = 512;
 /** Fewer events gain little by compression, and one that is alone should not wait for it. */
 const MIN_COMPRESSED = 8;
 
@@ -137,13 +139,13 @@ export class EventProducer {
     this.#work = undefined;
   }
 
-  /** As many as a batch holds. */
+  /** As many as share a batch. */
   #takeGroup(): readonly Waiting[] {
     let bytes = 0;
     let count = 0;
     for (const waiting of this.#waiting) {
       bytes += EVENT_PREFIX_BYTES + waiting.bytes.length;
-      if (bytes > MAX_BATCH_BYTES || count === MAX_BATCH_EVENTS) break;
+      if (bytes > MAX_BATCH_BYTES || count === GROUP_EVENTS) break;
       count += 1;
     }
     const group = this.#waiting.slice(0, count);
