@@ -66,11 +66,10 @@ export async function establish(o: EstablishOptions): Promise<{
   }
   const after = await o.store.change((set) => activateMissing(set, active, o.now));
   await dropLosers(after, active, o);
+  const mine = after.records.filter(({ id, state }) => state === 'active' && active.has(id));
+  for (const { kind, id, name } of mine) o.logger.info({ kind, id, name }, 'the first authority of its kind');
   if (missing.every((kind) => inState(after, kind, 'active') !== undefined)) {
-    return {
-      set: after,
-      made: after.records.filter(({ id, state }) => state === 'active' && active.has(id)).map(({ id }) => id),
-    };
+    return { set: after, made: mine.map(({ id }) => id) };
   }
   throw new AppError(
     'unavailable',
