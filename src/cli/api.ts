@@ -23,13 +23,22 @@ export interface PolicyObject {
 
 export interface EntryObject {
   readonly id: string;
+  /** Or a template of SPIFFE IDs. */
   readonly spiffeId: string;
+  readonly parentId: string | null;
   readonly selectors: readonly string[];
+  readonly namespaces: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly x509TtlSeconds: number | null;
   readonly jwtTtlSeconds: number | null;
+  readonly dnsNames: readonly string[];
+  readonly federatesWith: readonly string[];
+  readonly hint: string;
+  readonly expiresAt: string | null;
+  readonly jwtClaims: Readonly<Record<string, unknown>> | null;
   readonly revision: number;
   readonly createdAt: string;
+  readonly updatedAt: string;
 }
 
 export interface ProxyObject {

@@ -84,7 +84,10 @@ const entry: Kind<EntryObject> = {
       { head: 'X509-TTL', cell: (e) => (e.x509TtlSeconds === null ? 'default' : span(e.x509TtlSeconds)) },
       { head: 'JWT-TTL', cell: (e) => (e.jwtTtlSeconds === null ? 'default' : span(e.jwtTtlSeconds)) },
       { head: 'AGE', cell: (e, now) => relative(e.createdAt, now) },
+      { head: 'PARENT', wide: true, cell: (e) => (e.parentId === null ? '' : shortParent(e.parentId)) },
       { head: 'SELECTORS', wide: true, cell: (e) => e.selectors.join(',') },
+      { head: 'EXPIRES', wide: true, cell: (e, now) => relative(e.expiresAt, now) },
+      { head: 'HINT', wide: true, cell: (e) => e.hint },
       { head: 'REVISION', wide: true, cell: (e) => String(e.revision) },
     ],
     name: (e) => `entry/${e.id}`,
@@ -209,6 +212,8 @@ export interface Limits {
   readonly namespace?: string | undefined;
   /** A selector of labels as Kubernetes writes them: `app=web,tier!=test`. */
   readonly selector?: string | undefined;
+  /** Filters that only this kind has, as the server calls them. */
+  readonly more?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Every object of a kind, page by page. Throws `usage` for a selector where objects have no labels. */
@@ -226,6 +231,7 @@ export async function listAll<T>(client: Client, kind: Kind<T>, limits: Limits):
     const query = {
       ...(kind.namespaced && namespace !== undefined && { namespace }),
       ...(selector !== undefined && { labelSelector: selector }),
+      ...limits.more,
       ...(kind === (proxy as Kind<unknown>) ? {} : { limit: 500, cursor }),
     };
     const { body } = await client.call<PageOf<T>>({ method: 'GET', path: kind.path, query });
@@ -239,7 +245,7 @@ export async function listAll<T>(client: Client, kind: Kind<T>, limits: Limits):
 export async function findOne<T>(client: Client, kind: Kind<T>, reference: string): Promise<T> {
   const path = kind.pathOf?.(reference);
   if (path !== undefined) return (await client.call<T>({ method: 'GET', path })).body;
-  const namespace = /^([^/:]+)\/[^/]+$/.exec(reference)?.[1];
+  const namespace = /^([a-z0-9][-a-z0-9]*)\/[^/]+$/.exec(reference)?.[1];
   const found = (await listAll(client, kind, { namespace })).filter((item) => kind.names(item).includes(reference));
   const [first, ...others] = found;
   if (first === undefined) {
@@ -253,6 +259,11 @@ export async function findOne<T>(client: Client, kind: Kind<T>, reference: strin
     throw new AppError('conflict', `${reference} means ${found.length} ${kind.plural}: ${names}. Name one of them.`);
   }
   return first;
+}
+
+/** The path says it all: a parent is of our own trust domain. */
+function shortParent(spiffeId: string): string {
+  return spiffeId.replace(/^spiffe:\/\/[^/]+/, '');
 }
 
 function capital(text: string): string {

@@ -22,7 +22,7 @@ export function addCommands(program: Command, world: World, failed: () => void):
   addDelete(program, world, failed);
   addAudit(program, world);
   addPolicy(program, world, failed);
-  addEntry(program, world);
+  addEntry(program, world, failed);
   addJoinToken(program, world);
   addIdentity(program, world, failed);
   addNode(program, world, failed);

@@ -7,11 +7,11 @@ import { AppError } from '../../base/errors.ts';
 import type { IssuedTokenObject } from '../api.ts';
 import { shortName } from '../api.ts';
 import { addDryRun, dryRun, tellWarnings } from '../dry-run.ts';
+import { ttl } from '../entry-options.ts';
 import { findOne, kinds } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
 import { relative } from '../table.ts';
 import type { World } from '../world.ts';
-import { ttl } from './entry.ts';
 
 export function addJoinToken(program: Command, world: World): void {
   const joinToken = program
