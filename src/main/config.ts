@@ -62,6 +62,11 @@ export const serverSchema = {
     '24h',
     'Lifetime of the issuing certificate',
   ),
+  'lifetime.jwtKey': withDefault(
+    duration({ min: '2h', max: '90d' }),
+    '7d',
+    'Lifetime of a key that signs JWT-SVIDs, or WIT-SVIDs; the next one takes over in time',
+  ),
   'lifetime.root': withDefault(duration({ min: '1d', max: '3650d' }), '365d', 'Lifetime of the root, from first start'),
   ...attestationSchema,
   'log.level': logLevel,
@@ -85,6 +90,7 @@ export interface ServerConfig {
     readonly x509: number;
     readonly jwt: number;
     readonly intermediate: number;
+    readonly jwtKey: number;
     readonly root: number;
   };
   /** How nodes prove what they are. */
@@ -165,6 +171,7 @@ export function serverConfig(sources: Sources): ServerConfig {
       x509: values['lifetime.x509'],
       jwt: values['lifetime.jwt'],
       intermediate: values['lifetime.intermediate'],
+      jwtKey: values['lifetime.jwtKey'],
       root: values['lifetime.root'],
     }),
     attestation: attestationOf(values),

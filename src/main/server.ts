@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import { makePrivateDirectory, writeFileDurably } from '../base/durable.ts';
+import { makePrivateDirectory } from '../base/durable.ts';
 import type { Logger } from '../base/log.ts';
 import { Lifetime, runTasks } from '../base/tasks.ts';
 import { IdempotencyKeys } from '../control/access/idempotency.ts';
@@ -15,6 +15,7 @@ import { EntrySet } from '../control/authority/entry-set.ts';
 import { Identities } from '../control/authority/identities.ts';
 import { SealedFileKeyStore } from '../control/authority/key-store.ts';
 import { Nodes } from '../control/authority/nodes.ts';
+import { Rotation } from '../control/authority/rotation.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
 import { EventProducer } from '../control/ledger/producer.ts';
@@ -26,13 +27,13 @@ import { Agents } from '../control/registry/agents.ts';
 import { Proxies } from '../control/registry/proxies.ts';
 import type { Store } from '../control/store/store.ts';
 import { openStore } from '../control/store/store.ts';
-import { bundlePem } from '../core/identity/bundle.ts';
 import { startGrpcServer } from '../edge/grpc/server.ts';
 import type { Check } from '../edge/rest/health.ts';
 import { createHealthServer } from '../edge/rest/health.ts';
 import { createRestServer } from '../edge/rest/server.ts';
 import { encodeSnapshotContent } from '../wire/snapshot-content.ts';
 import { openAttestors } from './attestation.ts';
+import { keepBundleFile, writeBundleFile } from './bundle-file.ts';
 import type { ServerConfig } from './config.ts';
 import { readPassphrase, resolveStore } from './secrets.ts';
 
@@ -55,10 +56,16 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
     const state = await openState(config, deps, life);
     await serve(config, deps, life, state);
     deps.onReady();
-    const { authority, nodes, proxies, index } = state;
+    const { authority, rotation, nodes, proxies, index } = state;
     await runTasks(
       [
         { name: 'authority', run: (signal) => authority.run(signal) },
+        { name: 'rotation', run: (signal) => rotation.run(signal) },
+        {
+          name: 'bundle file',
+          run: (signal) =>
+            keepBundleFile(bundleFile(config), { bundle: authority.bundle, logger: deps.logger }, signal),
+        },
         { name: 'nodes', run: (signal) => nodes.run(signal) },
         { name: 'proxies', run: (signal) => proxies.run(signal) },
         { name: 'audit index', run: (signal) => index.run(signal) },
@@ -94,6 +101,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
       jwtSeconds: config.lifetimes.jwt,
       intermediateSeconds: config.lifetimes.intermediate,
       rootSeconds: config.lifetimes.root,
+      tokenKeySeconds: config.lifetimes.jwtKey,
     },
   });
   logger.info({ trustDomain, rootFingerprint: authority.rootFingerprint }, 'the authority is open');
@@ -106,7 +114,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   const recorder = new LedgerRecorder({ producer, clock });
 
   // What sidecars pin: public, and handed to them by whoever sets them up.
-  await writeFileDurably(join(dataDir, 'bundle.pem'), bundlePem(authority.bundle.current), { mode: 0o644 });
+  await writeBundleFile(bundleFile(config), authority.bundle.current);
   const tokens = await AdminTokens.open({ file: join(dataDir, 'admin-token') });
   const entries = new Entries({ store, trustDomain, clock, recorder });
   const entrySet = await EntrySet.open({ store, trustDomain, clock, logger });
@@ -136,8 +144,18 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('the publisher', () => publisher.close());
 
   const index = await AuditIndex.open({ store, ledger, clock, logger });
+  const rotation = new Rotation({
+    authority,
+    store: authorities,
+    keyStore,
+    followers: [proxies, agents],
+    recorder,
+    clock,
+    logger,
+  });
   return {
     authority,
+    rotation,
     store,
     tokens,
     idempotency,
@@ -205,6 +223,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       entries,
       joinTokens,
       nodes: state.nodes,
+      authorities: state.rotation,
       idempotency: state.idempotency,
       proxies,
       audit: index,
@@ -229,8 +248,16 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
 }
 
 async function checks({ store, authority }: Pick<State, 'store' | 'authority'>): Promise<readonly Check[]> {
-  return [await storeAnswers(store), { name: 'authority', ok: authority.bundle.current.roots.length > 0 }];
+  return [await storeAnswers(store), authorityUsable(authority)];
 }
+
+function authorityUsable({ problems }: Pick<Authority, 'problems'>): Check {
+  return problems.length === 0
+    ? { name: 'authority', ok: true }
+    : { name: 'authority', ok: false, why: problems.join(' ') };
+}
+
+const bundleFile = (config: Pick<ServerConfig, 'dataDir'>) => join(config.dataDir, 'bundle.pem');
 
 async function storeAnswers(store: Store): Promise<Check> {
   try {

@@ -43,10 +43,12 @@ export interface Actor {
   readonly name: string;
   /** Network address; empty for the control plane. */
   readonly source: string;
+  /** Check everything, change and record nothing, answer with what would be. Default not. */
+  readonly dryRun?: boolean | undefined;
 }
 
 export interface RotationOptions {
-  readonly authority: Pick<Authority, 'refresh' | 'lifetimes' | 'trustDomain' | 'established'>;
+  readonly authority: Pick<Authority, 'refresh' | 'lifetimes' | 'trustDomain' | 'established' | 'rootFingerprint'>;
   readonly store: AuthorityStore;
   readonly keyStore: KeyStore;
   readonly upstream?: UpstreamAuthority;
@@ -59,7 +61,12 @@ export interface RotationOptions {
 
 /** An authority, for people. */
 export interface AuthorityStatus extends Omit<AuthorityRecord, 'state' | 'keyName' | 'jwk'> {
-  readonly state: 'prepared' | 'active' | 'old' | 'tainted';
+  /** What is revoked is gone, and shown once. */
+  readonly state: 'prepared' | 'active' | 'old' | 'tainted' | 'revoked';
+  /** Whether it is the root that the control plane's own listener hangs from: the one to pin. */
+  readonly listener: boolean;
+  /** Whether it is the root of an upstream authority. */
+  readonly upstream: boolean;
   /** Of one that is prepared: who cannot verify yet what it will sign. */
   readonly missing: readonly string[];
 }
@@ -143,6 +150,7 @@ export class Rotation {
    */
   async rotate(kind: AuthorityKind, actor: Actor): Promise<AuthorityStatus> {
     const before = inState(await this.#o.store.read(), kind, 'prepared');
+    if (actor.dryRun === true) return before === undefined ? await this.prepare(kind, actor) : this.#statusOf(before);
     const { id } = before ?? (await this.prepare(kind, actor));
     const after = await this.#o.store.change((set) =>
       // Somebody may have been quicker: what is active has been rotated.
@@ -166,9 +174,10 @@ export class Rotation {
    *
    * @throws AppError `not-found`; `conflict` unless it is tainted; `unavailable` when the change cannot be recorded
    */
-  async revoke(id: string, actor: Actor): Promise<void> {
-    await this.#change('revoke', id, actor, (set, now) => revoked(set, id, now));
-    await this.#clear();
+  async revoke(id: string, actor: Actor): Promise<AuthorityStatus> {
+    const status = await this.#change('revoke', id, actor, (set, now) => revoked(set, id, now));
+    if (actor.dryRun !== true) await this.#clear();
+    return status;
   }
 
   /** Keeps the schedule, until `signal` aborts. */
@@ -290,6 +299,7 @@ export class Rotation {
     const { id } = record;
     try {
       checkNonePrepared(await store.read(), kind);
+      if (actor.dryRun === true) return this.#statusOf({ ...record, state: 'prepared' });
       await this.#record('prepare', id, actor);
       await store.change((set) => {
         checkNonePrepared(set, kind);
@@ -337,7 +347,8 @@ export class Rotation {
   ): Promise<AuthorityStatus> {
     const { store, clock, authority, logger } = this.#o;
     try {
-      decide(await store.read(), clock.now());
+      const wanted = decide(await store.read(), clock.now());
+      if (actor.dryRun === true) return this.#statusOf(find(wanted, id));
       await this.#record(action, id, actor);
       const after = await store.change((set) => decide(set, clock.now()));
       const record = find(after, id);
@@ -369,6 +380,7 @@ export class Rotation {
 
   /** Records the refusal, as well as that can be done, and gives back what is to be thrown. */
   async #refused(action: Action, id: string, actor: Actor, error: unknown): Promise<unknown> {
+    if (actor.dryRun === true) return error;
     try {
       await this.#record(action, id, actor, toAppError(error));
     } catch (unrecorded) {
@@ -422,9 +434,16 @@ export class Rotation {
     return newRecord(uuidv7(clock, this.#random), kind, keyName === undefined ? options : { ...options, keyName });
   }
 
-  #statusOf({ keyName: _, jwk: __, ...record }: AuthorityRecord): AuthorityStatus {
+  #statusOf({ keyName, jwk: _, ...record }: AuthorityRecord): AuthorityStatus {
     const missing = record.state === 'prepared' ? this.#missing(record.sequence) : [];
-    return Object.freeze({ ...record, state: record.state as AuthorityStatus['state'], missing });
+    const listener = record.kind === 'x509' && record.name === this.#o.authority.rootFingerprint;
+    return Object.freeze({
+      ...record,
+      state: record.state as AuthorityStatus['state'],
+      listener,
+      upstream: keyName === null,
+      missing,
+    });
   }
 }
 

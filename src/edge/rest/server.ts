@@ -16,6 +16,8 @@ import type { App } from './app.ts';
 import { createApp } from './app.ts';
 import { audit } from './audit.ts';
 import { identityAudit } from './audit-identity.ts';
+import type { AuthoritiesPort } from './authorities.ts';
+import { authorities } from './authorities.ts';
 import { bundle } from './bundle.ts';
 import { Connections } from './connections.ts';
 import { docs } from './docs.ts';
@@ -40,6 +42,7 @@ export interface RestDeps {
   readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId' | 'importSpire'>;
   readonly joinTokens: Pick<JoinTokens, 'create' | 'list' | 'delete'>;
   readonly nodes: NodesPort;
+  readonly authorities: AuthoritiesPort;
   /** What requests with an Idempotency-Key were answered. */
   readonly idempotency: Pick<IdempotencyKeys, 'begin'>;
   readonly proxies: Pick<Proxies, 'list'>;
@@ -112,6 +115,7 @@ export async function createRoutes(
   entriesImport(app, { entries: deps.entries });
   joinTokens(app, { joinTokens: deps.joinTokens, idempotency: deps.idempotency });
   nodes(app, { nodes: deps.nodes });
+  authorities(app, { authorities: deps.authorities });
   proxies(app, { proxies: deps.proxies, revision: () => deps.policies.current.current.revision });
   audit(app, { audit: deps.audit, clock: deps.clock, streams });
   identityAudit(app, { audit: deps.audit, clock: deps.clock, streams });

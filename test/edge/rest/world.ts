@@ -9,8 +9,12 @@ import { WatchSource } from '../../../src/base/watch.ts';
 import { IdempotencyKeys } from '../../../src/control/access/idempotency.ts';
 import { AdminTokens } from '../../../src/control/access/tokens.ts';
 import { JoinTokens } from '../../../src/control/authority/attest/join-token.ts';
+import { Authority } from '../../../src/control/authority/authority.ts';
+import { MemoryAuthorities } from '../../../src/control/authority/authority-store.ts';
 import { Entries } from '../../../src/control/authority/entries.ts';
+import { MemoryKeyStore } from '../../../src/control/authority/key-store.ts';
 import { Nodes } from '../../../src/control/authority/nodes.ts';
+import { Rotation } from '../../../src/control/authority/rotation.ts';
 import { PolicyStore } from '../../../src/control/policies/store.ts';
 import type { ProxyStatus } from '../../../src/control/registry/proxies.ts';
 import { openStore } from '../../../src/control/store/store.ts';
@@ -67,6 +71,11 @@ export async function createWorld(
   const tokenFile = join(directory, 'admin-token');
   const token = `writ_${Buffer.alloc(32, 0xb6).toString('base64url')}`;
   const tokens = await AdminTokens.open({ file: tokenFile, random: (length) => Buffer.alloc(length, 0xb6) });
+  const authorities = new MemoryAuthorities();
+  const keyStore = new MemoryKeyStore();
+  const authority = await Authority.open({ trustDomain: TRUST_DOMAIN, store: authorities, keyStore, clock, logger });
+  const common = { store: authorities, keyStore, followers: [], recorder, clock, logger };
+  const rotation = new Rotation({ ...common, authority });
   const proxies: ProxyStatus[] = [];
   const audit = new ScriptedAudit();
   const bundle = new WatchSource(makeBundle());
@@ -75,6 +84,7 @@ export async function createWorld(
     entries,
     joinTokens,
     nodes,
+    authorities: rotation,
     idempotency,
     proxies: { list: () => proxies },
     audit,
