@@ -54,10 +54,7 @@ export class DeviceAuthority {
     run(['req', '-new', '-key', keyFile, '-subj', o.subject ?? '/CN=x', '-out', at('csr')]);
     writeFileSync(at('ext'), [...(o.extensions ?? []), 'subjectKeyIdentifier=hash', ''].join('\n'));
     const signer = issuer === undefined ? ['-key', keyFile] : ['-CA', issuer.certificateFile, '-CAkey', issuer.keyFile];
-    const days = o.days ?? 30;
-    // A lifetime of no days at all has ended.
-    const validity =
-      days > 0 ? ['-days', String(days)] : ['-not_before', '20200101000000Z', '-not_after', '20200102000000Z'];
+    const validity = ['-days', String(o.days ?? 30)];
     run(['x509', '-req', '-in', at('csr'), ...signer, ...validity, '-extfile', at('ext'), '-out', at('crt')]);
     const pem = readFileSync(at('crt'), 'utf8');
     const der = Buffer.from(pem.replace(/-----[A-Z ]+-----/g, ''), 'base64');

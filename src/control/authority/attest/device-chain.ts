@@ -82,13 +82,13 @@ export function parseDeviceCertificate(bytes: Buffer): DeviceCertificate {
   const extensions = readExtensions(fields.next(0xa3));
   fields.end();
 
-  const x509 = openX509(bytes);
+  const { x509, publicKey } = openX509(bytes);
   return Object.freeze({
     der: outer.raw,
     fingerprint: x509.fingerprint256.replaceAll(':', '').toLowerCase(),
     serial,
     commonName: commonNameOf(subject),
-    publicKey: checkKey(x509.publicKey),
+    publicKey: checkKey(publicKey),
     extensions,
     issuer,
     subject: subject.raw,
@@ -177,9 +177,11 @@ function checkAlgorithm(identifier: DerElement): void {
   if (!identifier.raw.equals(ed25519)) readSignatureAlgorithm(identifier);
 }
 
-function openX509(bytes: Buffer): X509Certificate {
+/** OpenSSL reads the key only when it is asked for it. */
+function openX509(bytes: Buffer): { readonly x509: X509Certificate; readonly publicKey: KeyObject } {
   try {
-    return new X509Certificate(bytes);
+    const x509 = new X509Certificate(bytes);
+    return { x509, publicKey: x509.publicKey };
   } catch (cause) {
     throw new AppError('invalid', 'The certificate cannot be read.', { cause });
   }
