@@ -9,6 +9,7 @@ import { signJwtSvid } from '../../../src/core/identity/jwt-svid.ts';
 import { generateKeyPair } from '../../../src/core/identity/keys.ts';
 import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
 import { verifyWitSvid } from '../../../src/core/identity/wit-svid.ts';
+import type { ValidateJWTSVIDResponse__Output } from '../../../src/wire/gen/ValidateJWTSVIDResponse.ts';
 import { workloadApiService } from '../../../src/wire/workload-api.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 import { away, TestIdentities, testEntry } from './test-identities.ts';
@@ -331,11 +332,11 @@ describe('ValidateJWTSVID', () => {
     const [grant] = identities.grantsFor([`unix:uid:${process.geteuid?.()}`]);
     if (grant === undefined) throw new Error('no grant');
     const { token } = await identities.jwt(grant, ['payments']);
-    const { spiffeId, claims } = await answer<{ spiffeId: string; claims: { fields: Record<string, object> } }>(
-      (done) => client.validateJwtsvid({ audience: 'payments', svid: token }, secured, done),
+    const { spiffeId, claims } = await answer<ValidateJWTSVIDResponse__Output>((done) =>
+      client.validateJwtsvid({ audience: 'payments', svid: token }, secured, done),
     );
     expect(spiffeId).toBe(WEB);
-    expect(claims.fields).toMatchObject({
+    expect(claims?.fields).toMatchObject({
       sub: { stringValue: WEB },
       team: { stringValue: 'shop' },
       nested: {
@@ -384,12 +385,12 @@ describe('ValidateJWTSVID', () => {
         claims: { role: 'admin' },
       });
     const validate = (svid: string) =>
-      answer<{ spiffeId: string; claims: { fields: Record<string, object> } }>((done) =>
+      answer<ValidateJWTSVIDResponse__Output>((done) =>
         client.validateJwtsvid({ audience: 'payments', svid }, secured, done),
       );
     const theirs = await validate((await sign('spiffe://other.test/a', foreign.jwt)).token);
     expect(theirs.spiffeId).toBe('spiffe://other.test/a');
-    expect(Object.keys(theirs.claims.fields).sort()).toEqual(['aud', 'exp', 'iat', 'jti', 'sub']);
+    expect(Object.keys(theirs.claims?.fields ?? {}).sort()).toEqual(['aud', 'exp', 'iat', 'jti', 'sub']);
     // A federated domain that signs one of our names.
     expect(await statusOf(validate((await sign(WEB, foreign.jwt)).token))).toMatchObject({
       code: status.INVALID_ARGUMENT,
