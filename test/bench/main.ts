@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { benchAgents } from './agents.ts';
 import { benchDecide } from './decide.ts';
 import { benchIngest } from './ingest.ts';
 import { benchIssuance } from './issuance.ts';
@@ -11,7 +12,7 @@ import { table, writeJson } from './report.ts';
 import { benchSidecar } from './sidecar.ts';
 
 /**
- * `npm run bench [-- issuance decide push ingest sidecar]`: measures the hot paths, each beside a reference in the same run, and
+ * `npm run bench [-- issuance decide push ingest sidecar agents]`: measures the hot paths, each beside a reference in the same run, and
  * prints a table; the same as JSON in bench-results.json. Figures differ between machines, ratios hardly.
  */
 const parts: Readonly<Record<string, (directory: string) => Promise<Row[]>>> = {
@@ -20,6 +21,7 @@ const parts: Readonly<Record<string, (directory: string) => Promise<Row[]>>> = {
   push: benchPush,
   ingest: benchIngest,
   sidecar: benchSidecar,
+  agents: benchAgents,
 };
 
 const asked = process.argv.slice(2);
