@@ -89,7 +89,7 @@ function checkPath(path: string): void {
  */
 async function checkDirectory(path: string): Promise<string> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o755 });
+    await makeDirectories(path);
     const directory = await realpath(path);
     for (let each = directory; ; each = dirname(each)) {
       const { uid, mode } = await stat(each);
@@ -106,6 +106,18 @@ async function checkDirectory(path: string): Promise<string> {
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
     throw new AppError('unavailable', `Cannot use the directory ${path}: ${reason(cause)}.`, { cause });
+  }
+}
+
+/** Not by Node's `recursive`: below /proc that never ends. */
+async function makeDirectories(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o755 });
+  } catch (cause) {
+    if (reason(cause) === 'EEXIST') return;
+    if (!isMissing(cause) || dirname(path) === path) throw cause;
+    await makeDirectories(dirname(path));
+    await mkdir(path, { mode: 0o755 });
   }
 }
 
