@@ -5,6 +5,7 @@ import { idempotency } from './migrations/0003-idempotency.ts';
 import { entries } from './migrations/0004-entries.ts';
 import { nodes } from './migrations/0005-nodes.ts';
 import { authorities } from './migrations/0006-authorities.ts';
+import { federation } from './migrations/0007-federation.ts';
 import { identityEvents } from './migrations/0008-identity-events.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
@@ -15,5 +16,6 @@ export const migrations: readonly Migration[] = [
   entries,
   nodes,
   authorities,
+  federation,
   identityEvents,
 ];

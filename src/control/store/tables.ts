@@ -20,6 +20,8 @@ export interface Tables extends AuditTables {
   readonly evicted_nodes: EvictedNodesTable;
   readonly authorities: AuthoritiesTable;
   readonly authority_head: AuthorityHeadTable;
+  readonly federation_relationships: FederationRelationshipsTable;
+  readonly federation_bundles: FederationBundlesTable;
 }
 
 export interface MetaTable {
@@ -195,6 +197,39 @@ export interface AuthoritiesTable {
   since: number;
   sequence: number;
   soon: number;
+}
+
+/** Trust domains whose identities are verified here, as an operator has decided. */
+export interface FederationRelationshipsTable {
+  trust_domain: string;
+  bundle_url: string;
+  profile: 'https_web' | 'https_spiffe';
+  /** Of the endpoint's certificate, for https_spiffe. */
+  endpoint_spiffe_id: string | null;
+  /** PEM; null for those that the system trusts. */
+  ca_certificates: string | null;
+  /** JSON. */
+  services: string;
+  /** Store revision of its last change; a new bundle is none. */
+  revision: number;
+  created_at: number;
+  updated_at: number;
+}
+
+/** The newest bundle of each, and how the last poll went. */
+export interface FederationBundlesTable {
+  trust_domain: string;
+  /** As it was served; null as long as there has been none. */
+  document: string | null;
+  /** Decimal; null when the issuer does not count. */
+  sequence: string | null;
+  refresh_hint_seconds: number | null;
+  /** When its content was last found to be new. */
+  fetched_at: number | null;
+  checked_at: number | null;
+  last_error: string | null;
+  /** Store revision at which trust in it last changed; polls that find nothing new are no change. */
+  revision: number;
 }
 
 /** One row: see the migration. */
