@@ -71,6 +71,22 @@ export interface NodeObject {
   readonly bundleSequence: number | null;
 }
 
+export interface AuthorityObject {
+  readonly id: string;
+  readonly kind: 'x509' | 'jwt' | 'wit';
+  readonly state: 'prepared' | 'active' | 'old' | 'tainted' | 'revoked';
+  readonly name: string;
+  readonly upstream: boolean;
+  readonly listener: boolean;
+  readonly notBefore: string;
+  readonly notAfter: string;
+  readonly createdAt: string;
+  readonly since: string;
+  readonly bundleSequence: number;
+  readonly soon: boolean;
+  readonly missing: readonly string[];
+}
+
 export interface JoinTokenObject {
   readonly id: string;
   /** null: for an agent. */

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { World } from '../world.ts';
 import { addApply } from './apply.ts';
 import { addAudit } from './audit.ts';
+import { addCa } from './ca.ts';
 import { addCheck } from './check.ts';
 import { addCompletion } from './completion.ts';
 import { addContext } from './context.ts';
@@ -26,6 +27,7 @@ export function addCommands(program: Command, world: World, failed: () => void):
   addJoinToken(program, world);
   addIdentity(program, world, failed);
   addNode(program, world, failed);
+  addCa(program, world, failed);
   addContext(program, world);
   addCompletion(program, world);
   addVersion(program, world);
