@@ -50,7 +50,12 @@ const entry = fc.record({ id: any.text(), spiffeId: any.spiffeId, labels: any.la
 
 describe('a message survives the wire:', () => {
   it('AttestRequest', () => {
-    const begin = fc.record({ method: any.text(), payload: any.buffer(1, 40), csr: any.buffer(1, 40) });
+    const begin = fc.record({
+      method: any.text(),
+      payload: any.buffer(1, 40),
+      csr: any.buffer(1, 40),
+      agent: fc.boolean(),
+    });
     same(
       begin,
       request(enrollmentService.Attest, enrollment.toAttestRequest, (m) => {
@@ -62,7 +67,7 @@ describe('a message survives the wire:', () => {
 
   it('AttestResponse, with Certificate, TrustBundle and Entry', () => {
     same(
-      fc.record({ certificate, bundle: any.trustBundle, entry }),
+      fc.record({ certificate, bundle: any.trustBundle, entry }, { requiredKeys: ['certificate', 'bundle'] }),
       response(enrollmentService.Attest, enrollment.toAttestResponse, (m) => {
         const reply = enrollment.fromAttestResponse(m);
         return reply.kind === 'result' ? reply.result : reply;

@@ -4,7 +4,7 @@ import { createCsr } from '../../../src/core/identity/csr.ts';
 import { generateKeyPair } from '../../../src/core/identity/keys.ts';
 import type { Attestation, EnrollmentPort } from '../../../src/edge/grpc/services.ts';
 import type { AttestBegin } from '../../../src/wire/enrollment.ts';
-import { fromAttestResponse, toAttestRequest } from '../../../src/wire/enrollment.ts';
+import { fromAttestResponse, toAttestRequest, toChallengeResponse } from '../../../src/wire/enrollment.ts';
 import type { AttestRequest } from '../../../src/wire/gen/writ/v1/AttestRequest.ts';
 import type { AttestResponse__Output } from '../../../src/wire/gen/writ/v1/AttestResponse.ts';
 import { clients } from '../../../src/wire/loader.ts';
@@ -25,6 +25,8 @@ class FakeEnrollment implements EnrollmentPort {
   readonly attestations: Attestation[] = [];
   readonly authority: TestAuthority;
   error: AppError | undefined;
+  ask: ((challenge: Attestation['challenge']) => Promise<readonly string[]>) | undefined;
+  answers: readonly string[] | undefined;
 
   constructor(authority: TestAuthority) {
     this.authority = authority;
@@ -33,7 +35,9 @@ class FakeEnrollment implements EnrollmentPort {
   async attest(attestation: Attestation) {
     this.attestations.push(attestation);
     if (this.error !== undefined) throw this.error;
+    this.answers = await this.ask?.(attestation.challenge);
     const svid = this.authority.issue(WEB, { instanceId: 'web-1' });
+    if (attestation.agent) return { svid, bundle: this.authority.bundle };
     return { svid, entry: { id: 'e-1', spiffeId: WEB, labels: { app: 'web' } }, bundle: this.authority.bundle };
   }
 }
@@ -66,6 +70,67 @@ describe('Enrollment.Attest', () => {
         bundle: { trustDomain: 'example.org', roots: bench.authority.bundle.roots },
       },
     });
+  });
+
+  it('S5: asks what the method asks, and hands it the answers, each within 10 s', async () => {
+    const { bench, enrollment } = await start();
+    enrollment.ask = async (challenge) => {
+      const first = await challenge(Buffer.from('one?'));
+      return [first, await challenge(Buffer.from('two?'))].map(String);
+    };
+    const stream = attest(bench);
+    stream.send(toAttestRequest(begin));
+    for (const answer of ['1', '2']) {
+      const reply = fromAttestResponse(await stream.receive());
+      expect(reply.kind).toBe('challenge');
+      stream.send(toChallengeResponse(Buffer.from(answer)));
+    }
+    expect(fromAttestResponse(await stream.receive()).kind).toBe('result');
+    expect(enrollment.answers).toEqual(['1', '2']);
+
+    const silent = attest(bench);
+    silent.send(toAttestRequest(begin));
+    await silent.receive();
+    while (bench.clock.pendingTimers === 0) await new Promise((resolve) => setImmediate(resolve));
+    await bench.clock.advance(10_000);
+    await expectAppError(silent.end(), 'deadline-exceeded', 'Nothing was received within 10 s.');
+
+    const confused = attest(bench);
+    confused.send(toAttestRequest(begin));
+    await confused.receive();
+    confused.send(toAttestRequest(begin));
+    await expectAppError(confused.end(), 'invalid', 'begin comes once, first.');
+
+    const gone = attest(bench);
+    gone.send(toAttestRequest(begin));
+    await gone.receive();
+    gone.call.end();
+    await expectAppError(gone.end(), 'invalid', /ended before the challenge was answered/);
+
+    enrollment.ask = async (challenge) => {
+      for (;;) await challenge(Buffer.from('?'));
+    };
+    const endless = attest(bench);
+    endless.send(toAttestRequest(begin));
+    for (let i = 0; i < 8; i++) {
+      await endless.receive();
+      endless.send(toChallengeResponse(Buffer.from('x')));
+    }
+    await expectAppError(endless.end(), 'internal');
+  });
+
+  it('an agent gets no entry; who shows a valid certificate is named to the control plane', async () => {
+    const { bench, enrollment } = await start();
+    const svid = bench.svid(WEB, { instanceId: 'web-7' });
+    const stream = new ClientStream(bench.client(clients.Enrollment, svid).Attest());
+    stream.send(toAttestRequest({ ...begin, agent: true }));
+    const reply = fromAttestResponse(await stream.receive());
+    expect(enrollment.attestations[0]).toMatchObject({
+      agent: true,
+      caller: { instanceId: 'web-7', serial: svid.serial },
+    });
+    expect(reply).toMatchObject({ kind: 'result', result: { certificate: { spiffeId: WEB } } });
+    expect(reply.kind === 'result' && reply.result.entry).toBeUndefined();
   });
 
   it('passes on why an attestation is refused', async () => {
