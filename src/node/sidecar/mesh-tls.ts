@@ -1,6 +1,7 @@
 import { constants } from 'node:crypto';
 import type { SecureContextOptions, TLSSocket, TlsOptions } from 'node:tls';
 import { AppError } from '../../base/errors.ts';
+import { presentedChain } from '../../base/peer-chain.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import { bundlePem, certificatePem } from '../../core/identity/bundle.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
@@ -58,7 +59,7 @@ export interface VerifiedCaller {
  */
 export function callerIdentity(socket: TLSSocket, trust: Trust, now: number): VerifiedCaller {
   if (socket.isSessionReused()) throw new AppError('peer-refused', 'The caller resumed an earlier TLS session.');
-  const chain = presentedChain(socket);
+  const chain = presentedChain(socket, MAX_CHAIN_LENGTH);
   if (chain.length === 0) throw new AppError('peer-refused', 'The caller presented no certificate.');
   const peer = verifyPeerIn(chain, trust, { now });
   const bundle = bundleFor(trust, peer.id.trustDomain);
@@ -80,22 +81,9 @@ export function isStillTrusted({ peer, root }: VerifiedCaller, trust: Trust): bo
  */
 export function calleeIdentity(socket: TLSSocket, bundle: TrustBundle, expected: string, now: number): PeerIdentity {
   if (socket.isSessionReused()) throw new AppError('peer-refused', 'The TLS session was resumed.');
-  const peer = verifyPeer(presentedChain(socket), bundle, { now });
+  const peer = verifyPeer(presentedChain(socket, MAX_CHAIN_LENGTH), bundle, { now });
   if (peer.id.uri !== expected) {
     throw new AppError('peer-refused', `The endpoint is ${peer.id.uri}, and ${expected} was expected.`);
   }
   return peer;
-}
-
-/** What a peer presented, leaf first, without a self-signed root; empty when it presented nothing. */
-export function presentedChain(socket: TLSSocket): Buffer[] {
-  const chain: Buffer[] = [];
-  let certificate = socket.getPeerX509Certificate();
-  // One more than is verified: a chain that is too long is refused as that, and not cut to one that fits.
-  while (certificate !== undefined && chain.length <= MAX_CHAIN_LENGTH) {
-    if (chain.length > 0 && certificate.subject === certificate.issuer) break;
-    chain.push(certificate.raw);
-    certificate = certificate.issuerCertificate;
-  }
-  return chain;
 }
