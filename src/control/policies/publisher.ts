@@ -7,7 +7,9 @@ import type { TrustBundle } from '../../core/identity/bundle.ts';
 import { parseSpiffeId, workloadOf } from '../../core/identity/spiffe-id.ts';
 import { selects } from '../../core/policy/compile.ts';
 import type { Policy, Workload } from '../../core/policy/model.ts';
-import type { Service, SnapshotContent } from '../../core/policy/snapshot.ts';
+import type { Service, SnapshotContent, SnapshotFeature } from '../../core/policy/snapshot.ts';
+import { featuresOf } from '../../core/policy/snapshot.ts';
+import type { Federated } from '../authority/federation/federated-bundles.ts';
 import { compareText } from '../store/compare.ts';
 import type { PolicySet } from './current.ts';
 
@@ -16,6 +18,17 @@ export interface EncodedSnapshot {
   /** SHA-256 of `content`: what the sidecar acknowledges. */
   readonly hash: Buffer;
   readonly content: Buffer;
+  /** What a sidecar must understand to be sent it. */
+  readonly needs: readonly SnapshotFeature[];
+}
+
+/** Trust domains that workloads may call and be called from: only those that their entries name. */
+export interface FederationSource {
+  readonly federated: Watch<Federated>;
+  /** What the entries of an identity name together. */
+  federatesWith(spiffeId: string): readonly string[];
+  /** Sets whenever an answer of `federatesWith` may have changed. */
+  readonly changes: Watch<unknown>;
 }
 
 /** The state of the mesh at one moment. Immutable. */
@@ -37,6 +50,8 @@ export interface PublisherOptions {
   readonly policies: Watch<PolicySet>;
   readonly services: Watch<readonly Service[]>;
   readonly bundle: Watch<TrustBundle>;
+  /** Default: no other trust domains. */
+  readonly federation?: FederationSource | undefined;
   /** Deterministic: the same content gives the same bytes. */
   readonly encode: (content: SnapshotContent) => Buffer;
   /** Policies in this namespace apply to the workloads of every namespace. Default 'writ-system'. */
@@ -65,6 +80,9 @@ export class Publisher {
       options.policies.subscribe(changed),
       options.services.subscribe(changed),
       options.bundle.subscribe(changed),
+      ...(options.federation === undefined
+        ? []
+        : [options.federation.federated.subscribe(changed), options.federation.changes.subscribe(changed)]),
     ];
   }
 
@@ -87,11 +105,13 @@ export class Publisher {
   }
 
   #build(): Published {
-    const { policies, services, bundle, encode, clock } = this.#options;
+    const { policies, services, bundle, federation, encode, clock } = this.#options;
     return new Snapshots({
       set: policies.current,
       services: services.current,
       bundle: bundle.current,
+      federated: federation?.federated.current ?? none,
+      federatesWith: (spiffeId) => federation?.federatesWith(spiffeId) ?? [],
       encode,
       rootNamespace: this.#options.rootNamespace ?? DEFAULT_ROOT_NAMESPACE,
       publishedAt: clock.now(),
@@ -99,10 +119,14 @@ export class Publisher {
   }
 }
 
+const none: Federated = Object.freeze({ bundles: new Map(), services: new Map() });
+
 interface SnapshotsOptions {
   readonly set: PolicySet;
   readonly services: readonly Service[];
   readonly bundle: TrustBundle;
+  readonly federated: Federated;
+  readonly federatesWith: (spiffeId: string) => readonly string[];
   readonly encode: (content: SnapshotContent) => Buffer;
   readonly rootNamespace: string;
   readonly publishedAt: number;
@@ -129,12 +153,20 @@ class Snapshots implements Published {
   for(spiffeId: string, labels: Readonly<Record<string, string>>): EncodedSnapshot {
     // An identity that is no service has no namespace: only the policies of the root namespace can apply to it.
     const namespace = workloadOf(parseSpiffeId(spiffeId))?.namespace ?? '';
-    const key = JSON.stringify([namespace, Object.entries(labels).sort(([a], [b]) => compareText(a, b))]);
+    const foreign = this.#foreign(spiffeId);
+    const key = JSON.stringify([namespace, foreign, Object.entries(labels).sort(([a], [b]) => compareText(a, b))]);
     const known = this.#byWorkload.get(key);
     if (known !== undefined) return known;
-    const snapshot = this.#encodeOnce(this.#selected({ namespace, labels }));
+    const snapshot = this.#encodeOnce(this.#selected({ namespace, labels }), foreign);
     this.#byWorkload.set(key, snapshot);
     return snapshot;
+  }
+
+  /** Those that it federates with and that have a bundle: without one, nothing of theirs can be verified. */
+  #foreign(spiffeId: string): readonly string[] {
+    const { federated, federatesWith } = this.#options;
+    if (federated.bundles.size === 0) return [];
+    return [...new Set(federatesWith(spiffeId))].filter((name) => federated.bundles.has(name)).sort(compareText);
   }
 
   #selected(workload: Workload): readonly Policy[] {
@@ -151,14 +183,22 @@ class Snapshots implements Published {
     return candidates;
   }
 
-  #encodeOnce(policies: readonly Policy[]): EncodedSnapshot {
+  #encodeOnce(policies: readonly Policy[], foreign: readonly string[]): EncodedSnapshot {
     // A revision belongs to exactly one policy.
-    const key = policies.map((policy) => policy.revision).join(',');
+    const key = `${policies.map((policy) => policy.revision).join(',')} ${foreign.join(' ')}`;
     const known = this.#bySelection.get(key);
     if (known !== undefined) return known;
-    const { services, bundle, encode } = this.#options;
-    const content = encode({ policies: policies.map(withoutSelector), services, bundle });
-    const snapshot = Object.freeze({ hash: createHash('sha256').update(content).digest(), content });
+    const { bundle, encode, federated } = this.#options;
+    const bundles = foreign.flatMap((name) => federated.bundles.get(name) ?? []);
+    const value: SnapshotContent = {
+      policies: policies.map(withoutSelector),
+      services: [...this.#options.services, ...foreign.flatMap((name) => federated.services.get(name) ?? [])],
+      bundle,
+      ...(bundles.length > 0 && { federated: bundles }),
+    };
+    const content = encode(value);
+    const hash = createHash('sha256').update(content).digest();
+    const snapshot = Object.freeze({ hash, content, needs: featuresOf(value) });
     this.#bySelection.set(key, snapshot);
     return snapshot;
   }

@@ -32,11 +32,21 @@ export function policyHandlers(
     const spiffeId = peer.id.uri;
     const followed = await labels.follow(spiffeId);
     try {
-      const { version, inbound, haveHash } = hello;
+      const { version, inbound, haveHash, features = [] } = hello;
       const connection = await policy.proxies.connect({ instanceId: peer.instanceId, spiffeId, version, inbound });
       const workload = { spiffeId, labels: followed.labels };
       const { published } = policy;
-      const session = new PolicySession({ stream, connection, published, workload, bytes, haveHash, clock, limits });
+      const session = new PolicySession({
+        stream,
+        connection,
+        published,
+        workload,
+        bytes,
+        haveHash,
+        features,
+        clock,
+        limits,
+      });
       try {
         await session.run();
       } finally {

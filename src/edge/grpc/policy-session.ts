@@ -20,6 +20,8 @@ export interface PolicySessionOptions {
   readonly bytes: SnapshotBytes;
   /** Hash of the content that the sidecar has in force; empty for none. */
   readonly haveHash: Buffer;
+  /** What the sidecar says it understands. */
+  readonly features?: readonly string[];
   readonly clock: Clock;
   readonly limits: Pick<GrpcLimits, 'ackTimeoutMs'>;
 }
@@ -90,13 +92,18 @@ export class PolicySession {
     const { workload, connection, stream, bytes } = this.#options;
     const labels = workload.labels.current;
     if (labels === undefined) throw notRegistered(workload.spiffeId);
-    const { hash, content } = published.for(workload.spiffeId, labels);
+    const { hash, content, needs = [] } = published.for(workload.spiffeId, labels);
     const { revision } = published;
     const known = this.#have?.hash.equals(hash) === true;
     if (known && this.#have?.revision === revision) return;
     connection.sent(revision, hash, published.bundleSequence);
     if (this.#refused?.hash.equals(hash) === true) {
       connection.nack(revision, hash, this.#refused.error);
+      return;
+    }
+    const missing = needs.filter((feature) => this.#options.features?.includes(feature) !== true);
+    if (missing.length > 0) {
+      connection.nack(revision, hash, tooOld(missing));
       return;
     }
     const answered = this.#expectAnswer(revision, hash);
@@ -154,4 +161,9 @@ export class PolicySession {
     }
     sent.answered();
   }
+}
+
+/** Half a snapshot would be another policy than the one that was decided: the sidecar goes on with its last good one. */
+function tooOld(missing: readonly string[]): string {
+  return `The sidecar does not understand ${missing.join(', ')}, which its snapshot needs: it was not sent. Upgrade the sidecar.`;
 }

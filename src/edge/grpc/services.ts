@@ -107,7 +107,15 @@ export interface Published {
   /** Of the trust bundle in it. */
   readonly bundleSequence?: number;
   readonly publishedAt: number;
-  for(spiffeId: string, labels: Readonly<Record<string, string>>): { readonly hash: Buffer; readonly content: Buffer };
+  for(
+    spiffeId: string,
+    labels: Readonly<Record<string, string>>,
+  ): {
+    readonly hash: Buffer;
+    readonly content: Buffer;
+    /** What a sidecar must understand to be sent it. Absent for nothing. */
+    readonly needs?: readonly string[];
+  };
 }
 
 export interface ProxyConnection {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { certificatePem } from '../../../src/core/identity/bundle.ts';
 import type { TestAuthority } from '../../support/pki.ts';
 import { createTestAuthority } from '../../support/pki.ts';
