@@ -8,6 +8,7 @@ import type { Trust } from '../node/agent/bootstrap.ts';
 import { adminSocketBeside, DEFAULT_SOCKET_PATH, workloadEndpointOf } from '../wire/workload-endpoint.ts';
 import type { LogLevel } from './config.ts';
 import { cliVariables, logLevel } from './config.ts';
+import { proofOf, proofRule, proofSchema } from './proof-config.ts';
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
@@ -35,21 +36,7 @@ export const agentSchema = {
     path,
     'Unix socket for `writ identity why`, for the user of the agent and root; beside the other, with -admin in its name, if not given',
   ),
-  'attestation.method': withDefault(
-    choice(['join_token', 'x509pop', 'k8s_psat', 'oidc']),
-    'join_token',
-    'How this agent proves to the control plane what it is',
-  ),
-  joinTokenFile: optional(
-    path,
-    'File (0600) with a join token for an agent; needed until the first certificate is in the state directory',
-  ),
-  'attestation.certificateFile': optional(
-    path,
-    'x509pop: PEM file with the certificate of this machine, and those above it',
-  ),
-  'attestation.keyFile': optional(path, 'x509pop: PEM file (0600) with its key'),
-  'attestation.tokenFile': optional(path, 'k8s_psat, oidc: file with the token, read anew each time'),
+  ...proofSchema,
   attestors: withDefault(
     list(choice(['unix', 'systemd', 'docker', 'k8s']), { max: 4 }),
     'unix,systemd',
@@ -112,18 +99,7 @@ const agentRules: readonly Rule<typeof agentSchema>[] = [
       report('trust.fingerprint', 'and trust.bundleFile are both given. Give one.');
     }
   },
-  (values, report) => {
-    const method = values['attestation.method'];
-    const needed = method === undefined ? [] : neededFor[method];
-    for (const name of ['attestation.certificateFile', 'attestation.keyFile', 'attestation.tokenFile'] as const) {
-      const given = values[name] !== undefined;
-      if (given && !needed.includes(name)) report(name, `is not for attestation.method ${method}.`);
-      if (!given && needed.includes(name)) report(name, `is missing: attestation.method ${method} needs it.`);
-    }
-    if (values.joinTokenFile !== undefined && method !== 'join_token') {
-      report('joinTokenFile', `is not for attestation.method ${method}.`);
-    }
-  },
+  proofRule,
   (values, report) => {
     for (const name of ['socket', 'adminSocket'] as const) {
       const value = values[name];
@@ -142,13 +118,6 @@ const agentRules: readonly Rule<typeof agentSchema>[] = [
     if (values.attestors?.length === 0) report('attestors', 'is empty: nobody could be told from anybody else.');
   },
 ];
-
-const neededFor: Readonly<Record<AttestationProof['method'], readonly string[]>> = {
-  join_token: [],
-  x509pop: ['attestation.certificateFile', 'attestation.keyFile'],
-  k8s_psat: ['attestation.tokenFile'],
-  oidc: ['attestation.tokenFile'],
-};
 
 /** Reads and checks what `writ agent` is told. Throws every problem at once, see base/config.ts. */
 export function agentConfig(sources: Sources): AgentConfig {
@@ -181,29 +150,6 @@ export function agentConfig(sources: Sources): AgentConfig {
     }),
     logLevel: values['log.level'],
   });
-}
-
-function proofOf(values: {
-  readonly 'attestation.method': AttestationProof['method'];
-  readonly joinTokenFile: string | undefined;
-  readonly 'attestation.certificateFile': string | undefined;
-  readonly 'attestation.keyFile': string | undefined;
-  readonly 'attestation.tokenFile': string | undefined;
-}): AttestationProof | undefined {
-  const method = values['attestation.method'];
-  switch (method) {
-    case 'join_token':
-      return values.joinTokenFile === undefined ? undefined : { method, tokenFile: resolve(values.joinTokenFile) };
-    case 'x509pop':
-      return {
-        method,
-        certificateFile: resolve(values['attestation.certificateFile'] ?? ''),
-        keyFile: resolve(values['attestation.keyFile'] ?? ''),
-      };
-    case 'k8s_psat':
-    case 'oidc':
-      return { method, tokenFile: resolve(values['attestation.tokenFile'] ?? '') };
-  }
 }
 
 /** A URI, or a path from where the agent was started. Throws `usage` for a URI that is none of a Unix socket. */

@@ -5,6 +5,7 @@ import { address, choice, flag, formatAddress, list, path, record, text } from '
 import type { SidecarConfig } from '../node/sidecar/config.ts';
 import type { LogLevel } from './config.ts';
 import { cliVariables, isLoopback, logLevel } from './config.ts';
+import { proofOf, proofRule, proofSchema } from './proof-config.ts';
 
 /** Everything that `writ sidecar` can be told. */
 export const sidecarSchema = {
@@ -12,10 +13,7 @@ export const sidecarSchema = {
   'trust.bundleFile': optional(path, "PEM file with the trust domain's roots"),
   'trust.fingerprint': optional(text({ form: 'sha256:hex' }), 'SHA-256 fingerprint of the root, instead of a bundle'),
   stateDir: required(path, 'Directory of key, certificate and audit spool; created, for its owner only'),
-  joinTokenFile: optional(
-    path,
-    'File (0600) with a join token; needed until the first certificate is in the state directory',
-  ),
+  ...proofSchema,
   inbound: withDefault(
     list(
       record({
@@ -56,6 +54,7 @@ export const sidecarSchema = {
 export type SidecarSettings = SidecarConfig & { readonly logLevel: LogLevel };
 
 const sidecarRules: readonly Rule<typeof sidecarSchema>[] = [
+  proofRule,
   (values, report) => {
     const bundle = values['trust.bundleFile'];
     const fingerprint = values['trust.fingerprint'];
@@ -92,14 +91,14 @@ const sidecarRules: readonly Rule<typeof sidecarSchema>[] = [
 export function sidecarConfig(sources: Sources): SidecarSettings {
   const values = readConfig(sidecarSchema, sources, { reservedVariables: cliVariables, rules: sidecarRules });
   const fingerprint = values['trust.fingerprint'];
-  const joinTokenFile = values.joinTokenFile;
+  const proof = proofOf(values);
   return Object.freeze({
     server: formatAddress(values.server),
     trust: Object.freeze(
       fingerprint === undefined ? { bundleFile: resolve(values['trust.bundleFile'] ?? '') } : { fingerprint },
     ),
     stateDirectory: resolve(values.stateDir),
-    ...(joinTokenFile === undefined ? {} : { joinTokenFile: resolve(joinTokenFile) }),
+    ...(proof === undefined ? {} : { proof }),
     inbound: Object.freeze(
       values.inbound.map((each) =>
         Object.freeze({

@@ -25,7 +25,8 @@ describe('server', () => {
       store: { kind: 'sqlite', path: '/var/lib/writ/writ.db' },
       passphraseFile: '/etc/writ/passphrase',
       rootNamespace: 'writ-system',
-      lifetimes: { x509: 3600, jwt: 300, intermediate: 86_400, root: 31_536_000 },
+      lifetimes: { x509: 3600, jwt: 300, jwtKey: 604_800, intermediate: 86_400, root: 31_536_000 },
+      attestation: { joinToken: true, x509pop: undefined, k8sPsat: [], oidc: [] },
       logLevel: 'info',
     });
   });

@@ -1,3 +1,4 @@
+import type { AttestationProof } from '../agent/attest-node/proof.ts';
 import type { Trust } from '../agent/bootstrap.ts';
 
 export interface SidecarInbound {
@@ -17,7 +18,9 @@ export interface SidecarConfig {
   readonly trust: Trust;
   /** Key, certificate, last policy and audit spool; created, for its owner only. */
   readonly stateDirectory: string;
-  /** Needed until the first certificate is in the state directory. */
+  /** How it proves what it is; a join token is needed until the first certificate is in the state directory. */
+  readonly proof?: AttestationProof;
+  /** Short for a proof by join token. */
   readonly joinTokenFile?: string;
   readonly inbound: readonly SidecarInbound[];
   readonly outbound: { readonly host: string; readonly port: number };

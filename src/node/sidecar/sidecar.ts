@@ -84,9 +84,16 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   const random = pooledRandom(secureRandom);
 
   const source = controlPlaneIdentitySource({ server, trust: config.trust, clock });
-  const { joinTokenFile } = config;
+  const { proof, joinTokenFile } = config;
   const keeper = await SvidKeeper.open(
-    { stateDirectory, source, clock, logger, ...(joinTokenFile === undefined ? {} : { joinTokenFile }) },
+    {
+      stateDirectory,
+      source,
+      clock,
+      logger,
+      ...(proof !== undefined && { proof }),
+      ...(joinTokenFile !== undefined && { joinTokenFile }),
+    },
     deps.signal,
   );
   const identity = keeper.current;
