@@ -19,6 +19,7 @@ import type { IssuedCertificate } from '../../wire/identity.ts';
 import type { AttestationProof, Prover } from './attest-node/proof.ts';
 import { proverOf } from './attest-node/proof.ts';
 import type { IdentitySource } from './enroll.ts';
+import { rekeyWhenTainted } from './rekey.ts';
 import type { Svid } from './svid.ts';
 import type { StoredIdentity } from './svid-store.ts';
 import { SvidStore } from './svid-store.ts';
@@ -101,8 +102,28 @@ export class SvidKeeper {
     this.#wake();
   }
 
-  /** Renews until `signal` aborts. A failure is logged and tried again: it never ends what works. */
+  /**
+   * Renews until `signal` aborts: in time, and when the root of the certificate is tainted. A failure is logged and tried again:
+   * it never ends what works.
+   */
   async run(signal: AbortSignal): Promise<void> {
+    const { clock, logger } = this.#o;
+    const end = rekeyWhenTainted({
+      current: this.#current,
+      bundle: this.#bundle,
+      replace: () => this.replace(),
+      clock,
+      random: this.#random,
+      logger,
+    });
+    try {
+      await this.#renewInTime(signal);
+    } finally {
+      end();
+    }
+  }
+
+  async #renewInTime(signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#o;
     const backoff = new Backoff({ initialMs: 1_000, maxMs: 60_000, random: this.#random });
     const { notBefore } = this.#current.current;

@@ -1,6 +1,9 @@
+import { decodeProtectedHeader } from 'jose';
 import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
+import type { TrustBundle } from '../../core/identity/bundle.ts';
+import { jwtKeys } from '../../core/identity/bundle.ts';
 import { checkAudience } from '../../core/identity/jwt-svid.ts';
 import { fromServiceError } from '../../wire/errors.ts';
 import type { IssuedToken } from '../../wire/identity.ts';
@@ -14,12 +17,19 @@ const CALL_TIMEOUT_MS = 5_000;
 /** Fetches JWT-SVIDs for the application, one per audience, and hands each out again until half of its life has passed. */
 export class JwtClient {
   readonly #clients: Watch<ControlPlaneClients>;
+  readonly #bundle: Watch<TrustBundle>;
   readonly #clock: Clock;
   readonly #kept = new Map<string, IssuedToken>();
   readonly #asked = new Map<string, Promise<IssuedToken>>();
 
-  constructor(o: { readonly clients: Watch<ControlPlaneClients>; readonly clock: Clock }) {
+  constructor(o: {
+    readonly clients: Watch<ControlPlaneClients>;
+    /** Tokens whose key is tainted, or is not in it any more, are not handed out again. */
+    readonly bundle: Watch<TrustBundle>;
+    readonly clock: Clock;
+  }) {
     this.#clients = o.clients;
+    this.#bundle = o.bundle;
     this.#clock = o.clock;
   }
 
@@ -28,13 +38,23 @@ export class JwtClient {
     checkAudience(audience);
     const kept = this.#kept.get(audience);
     const now = this.#clock.now();
-    if (kept !== undefined && now < (kept.issuedAt + kept.expiresAt) / 2) return kept;
+    if (kept !== undefined && now < (kept.issuedAt + kept.expiresAt) / 2 && this.#isGood(kept)) return kept;
     try {
       return await this.#fetchOnce(audience);
     } catch (error) {
       // In its second half it is still good, and better than none while the control plane is away.
       if (kept !== undefined && this.#clock.now() < kept.expiresAt && isAway(error)) return kept;
       throw error;
+    }
+  }
+
+  #isGood({ token }: IssuedToken): boolean {
+    const bundle = this.#bundle.current;
+    try {
+      const { kid = '' } = decodeProtectedHeader(token);
+      return jwtKeys(bundle).some((key) => key.kid === kid) && bundle.tainted?.includes(kid) !== true;
+    } catch {
+      return false;
     }
   }
 

@@ -150,7 +150,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   const outbound = await opened(
     startOutbound(config.outbound, { identity, trust: peers.trust, policy, limits, clock, logger, random }),
   );
-  const jwt = new JwtClient({ clients: controlPlane.clients, clock });
+  const jwt = new JwtClient({ clients: controlPlane.clients, bundle: trust, clock });
   const status = () =>
     describeStatus(
       { version, identity: identity.current, policy: policy.current, audit: shipper.status, endpoints, outbound },
