@@ -68,7 +68,7 @@ function refused(body: unknown): AppError {
 
 function unreachable(socketPath: string, cause: unknown): AppError {
   const why = reason(cause);
-  if (why === 'EACCES' || why === 'EPERM' || why === 'ECONNRESET') {
+  if (['EACCES', 'EPERM', 'ECONNRESET', 'EPIPE'].includes(why)) {
     return new AppError(
       'forbidden',
       `Only the user of the agent, and root, may ask it at ${socketPath}. Ask as one of them.`,

@@ -1,7 +1,6 @@
 import { createPrivateKey } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { reason, writeFileDurably } from '../base/durable.ts';
+import { makePrivateDirectory, reason, writeFileDurably } from '../base/durable.ts';
 import { AppError } from '../base/errors.ts';
 import type { X509SVIDResponse__Output } from '../wire/gen/X509SVIDResponse.ts';
 import { safe } from './style.ts';
@@ -20,7 +19,7 @@ export async function writeIdentityFiles(
 ): Promise<void> {
   const into = resolve(world.cwd, directory);
   try {
-    await mkdir(into, { recursive: true, mode: 0o700 });
+    await makePrivateDirectory(into);
     for (const [index, svid] of message.svids.entries()) {
       const key = createPrivateKey({ key: svid.x509SvidKey, format: 'der', type: 'pkcs8' });
       const write = async (name: string, content: string, mode: number) => {

@@ -107,7 +107,8 @@ const agentRules: readonly Rule<typeof agentSchema>[] = [
       try {
         socketPathOf(value);
       } catch (error) {
-        report(name, error instanceof AppError ? error.message : 'cannot be used.');
+        const why = error instanceof AppError ? error.message : 'cannot be used.';
+        report(name, why.replace(/^The address of a Workload API /, ''));
       }
     }
     if (values.socket !== undefined && values.socket === values.adminSocket) {
