@@ -22,12 +22,14 @@ import { workloadApi } from '../node/agent/workload-api.ts';
 import { ControlPlane } from '../node/sidecar/control-plane.ts';
 import type { AgentConfig, AttestorName } from './agent-config.ts';
 import type { ServerDeps } from './server.ts';
+import { keepHeapSmall } from './small-heap.ts';
 
 /**
  * One agent: attests itself with the control plane, then hands out identities to the processes of its machine, until
  * `signal` aborts or a part fails. While the control plane is away, it goes on with what it holds.
  */
 export async function runAgent(config: AgentConfig, deps: ServerDeps): Promise<void> {
+  keepHeapSmall();
   const life = new Lifetime();
   try {
     checkPeerCredentialsSupport();

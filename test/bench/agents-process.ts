@@ -6,6 +6,7 @@ import { silentLogger } from '../../src/base/log.ts';
 import { WatchSource } from '../../src/base/watch.ts';
 import { parsePemCertificates } from '../../src/core/identity/bundle.ts';
 import { parseSpiffeId } from '../../src/core/identity/spiffe-id.ts';
+import { keepHeapSmall } from '../../src/main/small-heap.ts';
 import type { AgentIdentities } from '../../src/node/agent/agent-identities.ts';
 import { openAgentIdentities } from '../../src/node/agent/agent-identities.ts';
 import { startAgentServer } from '../../src/node/agent/agent-server.ts';
@@ -76,6 +77,7 @@ async function handle(request: AgentsRequest): Promise<void> {
       return;
     }
     case 'workloads': {
+      keepHeapSmall();
       const agent = await startAgent(request, request.agent, request.directory);
       await until(agent, () => (agent.state.current?.entries.size ?? 0) >= request.entries);
       let connected = 0;

@@ -23,6 +23,9 @@ export interface SvidCacheOptions {
   readonly makeKey?: () => Promise<KeyPair>;
 }
 
+/** One for each replica of the control plane, and those before. */
+const MAX_AUTHORITIES = 16;
+
 interface Shared {
   readonly slot: SvidSlot;
   leases: number;
@@ -39,6 +42,8 @@ export class SvidCache {
   /** Without a lease; released longest ago first. */
   readonly #warm = new Map<string, Shared>();
   readonly #unsubscribe: () => void;
+  /** Certificates that the SVIDs have in common, latest first. */
+  #authorities: readonly Buffer[] = [];
   #before: AgentState | undefined;
 
   constructor(o: SvidCacheOptions) {
@@ -92,8 +97,22 @@ export class SvidCache {
       random,
       logger,
       makeKey: makeKey ?? makeKeyPair,
+      keep: (chain) => this.#keep(chain),
       rekeySpreadMs: rekeySpreadMs ?? 30_000,
     });
+  }
+
+  #keep(chain: readonly Buffer[]): readonly Buffer[] {
+    return Object.freeze(
+      chain.map((der, index) => {
+        if (index === 0) return copyOf(der);
+        const known = this.#authorities.find((each) => each.equals(der));
+        if (known !== undefined) return known;
+        const own = copyOf(der);
+        this.#authorities = [own, ...this.#authorities].slice(0, MAX_AUTHORITIES);
+        return own;
+      }),
+    );
   }
 
   #release(key: string, shared: Shared): void {
@@ -116,6 +135,13 @@ export class SvidCache {
     for (const { slot } of this.#leased.values()) slot.stateChanged(before, now);
     for (const { slot } of this.#warm.values()) slot.stateChanged(before, now);
   }
+}
+
+/** Buffers of a received message share its memory: one certificate would hold all of it. */
+function copyOf(bytes: Buffer): Buffer {
+  const own = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(own);
+  return own;
 }
 
 /** Two grants with the same key are the same identity by the same entry. */

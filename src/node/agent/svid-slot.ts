@@ -24,6 +24,8 @@ export interface SlotContext {
   readonly state: Watch<AgentState | undefined>;
   readonly sign: (item: SignItem) => Promise<IssuedCertificate>;
   readonly makeKey: () => Promise<KeyPair>;
+  /** A chain as it is kept for hours, without the message that it came in. */
+  readonly keep: (chain: readonly Buffer[]) => readonly Buffer[];
   /** Of a tainted root: within this time, each at a moment of its own, all SVIDs below it are replaced. */
   readonly rekeySpreadMs: number;
   readonly clock: Clock;
@@ -95,6 +97,7 @@ export class SvidSlot {
       this.#drop(notGranted(this.#grant));
       return;
     }
+    this.#watchEnd();
     if (!this.#wanted) return;
     const held = this.#held;
     const isBack = now.connected && before?.connected !== true;
@@ -172,7 +175,7 @@ export class SvidSlot {
   }
 
   async #obtain(): Promise<Held> {
-    const { sign, makeKey, clock, random, state } = this.#c;
+    const { sign, makeKey, clock, random, state, keep } = this.#c;
     const { entry, variables, spiffeId } = this.#grant;
     const key = await makeKey();
     const before = state.current;
@@ -191,7 +194,12 @@ export class SvidSlot {
     const lifeMs = peer.notAfter - clock.now();
     const root = rootFingerprintOf(issued.chain, now.bundle);
     return {
-      svid: Object.freeze({ spiffeId, chain: issued.chain, privateKey: key.privateKey, notAfter: peer.notAfter }),
+      svid: Object.freeze({
+        spiffeId,
+        chain: keep(issued.chain),
+        privateKey: key.privateKey,
+        notAfter: peer.notAfter,
+      }),
       root,
       bornTainted: root !== undefined && now.bundle.tainted?.includes(root) === true,
       // What was asked for may have been signed before the change: then it is asked for again.
@@ -202,16 +210,28 @@ export class SvidSlot {
 
   #hold(held: Held): void {
     if (this.#closed) return;
-    const { clock } = this.#c;
     this.#held = held;
     this.#failure = undefined;
     this.#nextTryAt = 0;
     this.#backoff.reset();
-    this.#cancelExpiry();
-    this.#cancelExpiry = clock.after(held.svid.notAfter - clock.now(), () =>
-      this.#drop(this.#failure ?? new AppError('unavailable', `The SVID of ${held.svid.spiffeId} has expired.`)),
-    );
+    this.#watchEnd();
     this.#svid.set(held.svid);
+  }
+
+  /** It must not be used for longer than it is valid, nor than its entry; an entry that expires is news that nobody sends. */
+  #watchEnd(): void {
+    const { clock, state } = this.#c;
+    const held = this.#held;
+    this.#cancelExpiry();
+    if (held === undefined) return;
+    const entryEnd = state.current?.entries.get(this.#grant.entry.id)?.expiresAt ?? Number.POSITIVE_INFINITY;
+    const { notAfter, spiffeId } = held.svid;
+    this.#cancelExpiry = clock.after(Math.min(notAfter, entryEnd) - clock.now(), () => {
+      if (entryEnd <= notAfter) {
+        this.#cancelRenewal();
+        this.#drop(notGranted(this.#grant));
+      } else this.#drop(this.#failure ?? new AppError('unavailable', `The SVID of ${spiffeId} has expired.`));
+    });
   }
 
   #tryLater(error: AppError): void {

@@ -211,6 +211,31 @@ describe('the X.509-SVID of a workload', () => {
     expect(lease.svid.current).toBeUndefined();
   });
 
+  it('is taken back when its entry expires while the control plane is away', async () => {
+    const { cache, clock, state, stateOf, world } = start([one]);
+    const lease = cache.lease(grantOf(one));
+    await clock.advance(0);
+    state.set({ ...stateOf([entryOf('1', { expiresAt: clock.now() + 5 * minute })]), connected: false });
+    await clock.advance(4 * minute);
+    expect(lease.svid.current).toBeDefined();
+    await clock.advance(minute);
+    expect(lease.svid.current).toBeUndefined();
+    expect(lease.failure()).toMatchObject({ code: 'not-found' });
+    await clock.advance(2 * hour);
+    expect(world.signed).toHaveLength(1);
+  });
+
+  it('does not hold on to the message that it came in, and shares what it has in common with others', async () => {
+    const [first, second] = [entryOf('1'), entryOf('2')];
+    const { cache, clock } = start([first, second]);
+    const leases = [first, second].map((entry) => cache.lease(grantOf(entry)));
+    await clock.advance(0);
+    const chains = leases.map((lease) => lease.svid.current?.chain ?? []);
+    for (const der of chains.flat()) expect(der.buffer.byteLength).toBe(der.length);
+    expect(chains[0]?.[1]).toBe(chains[1]?.[1]);
+    expect(chains[0]?.[0]?.equals(chains[1]?.[0] ?? Buffer.alloc(0))).toBe(false);
+  });
+
   it('one that was signed while its entry went is not used', async () => {
     const { cache, clock, state, stateOf, world } = start([one], {
       makeKey: async () => {
