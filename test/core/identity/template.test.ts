@@ -91,6 +91,11 @@ describe('A template', () => {
     const dot = { spiffeId: 'spiffe://example.org/a/.{{unix.user}}', namespaces: [] };
     await expectAppError(() => resolveTemplate(dot, { 'unix.user': '.' }), 'forbidden');
     expect(resolveTemplate(dot, { 'unix.user': 'a' })).toBe('spiffe://example.org/a/.a');
+    // A value is a whole segment by itself, also where something stands beside it.
+    const beside = { spiffeId: 'spiffe://example.org/a/x-{{unix.user}}', namespaces: [] };
+    for (const value of ['', '.', '..']) {
+      await expectAppError(() => resolveTemplate(beside, { 'unix.user': value }), 'forbidden');
+    }
   });
 
   it('reads a SPIFFE ID backwards only where it could have made it', () => {
