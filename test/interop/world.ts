@@ -21,6 +21,8 @@ export interface World {
   /** Likewise: the same entry, with something else about it. */
   update(id: string, change: object): Promise<void>;
   remove(id: string): Promise<void>;
+  /** Of the trust domain, PEM each, oldest first. */
+  roots(): Promise<readonly string[]>;
   /** Everything that both processes printed. */
   output(): string;
   /** Ends both and deletes the directory. */
@@ -104,6 +106,10 @@ export async function startWorld(o: { readonly socketPath?: string } = {}): Prom
       },
       async remove(id) {
         await taken(() => rest('DELETE', `/v1/entries/${id}`, undefined, { 'if-match': '*' }));
+      },
+      async roots() {
+        const pem = await readFile(path('data/bundle.pem'), 'utf8');
+        return pem.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----\n/g) ?? [];
       },
       output: () => processes.map((each) => each.output).join('\n'),
       stop,
