@@ -5,15 +5,17 @@ import { Client } from '../cli/client.ts';
 import { DEV_FILE, readContext, targetOf } from '../cli/context.ts';
 import { styleFor } from '../cli/style.ts';
 import type { World } from '../cli/world.ts';
+import type { BannerFacts } from './dev/banner.ts';
 import { banner } from './dev/banner.ts';
 import type { DevDirectory } from './dev/directory.ts';
 import { openDirectory, writeContext } from './dev/directory.ts';
 import { showLive } from './dev/live.ts';
 import { Mesh } from './dev/mesh.ts';
 import { devOptions } from './dev/options.ts';
-import { checkPorts, LOOPBACK, planPorts, serviceNames } from './dev/ports.ts';
-import { serverSpec, serviceSpec, sidecarSpec } from './dev/processes.ts';
-import { setUp, untilInSync } from './dev/setup.ts';
+import type { Ports } from './dev/ports.ts';
+import { agentSocket, checkPorts, LOOPBACK, planPorts, serviceNames } from './dev/ports.ts';
+import { agentSpec, serverSpec, serviceSpec, sidecarSpec } from './dev/processes.ts';
+import { ensureUserEntry, setUp, untilInSync } from './dev/setup.ts';
 
 /** After an unclean end, what was left running gets so long to notice, in milliseconds. */
 const ORPHAN_PATIENCE_MS = 16_000;
@@ -33,8 +35,9 @@ export async function runDev(sources: Sources, world: World): Promise<void> {
     life.defer('the data directory', () => directory.release());
     await checkPorts(ports, { clock: world.clock, patienceMs: directory.uncleanEnd ? ORPHAN_PATIENCE_MS : 0 });
     const addr = `http://${LOOPBACK}:${ports.rest}`;
-    await writeContext(directory, { addr, pid: process.pid });
-    life.defer('the context', () => writeContext(directory, { addr }));
+    const socket = agentSocket(options.portBase, process.platform);
+    await writeContext(directory, { addr, agentSocket: socket, pid: process.pid });
+    life.defer('the context', () => writeContext(directory, { addr, agentSocket: socket }));
 
     const mesh = new Mesh(world, directory);
     life.defer('the mesh', () => mesh.stop());
@@ -47,15 +50,18 @@ export async function runDev(sources: Sources, world: World): Promise<void> {
     ]);
     const client = await clientFor(addr, directory, world);
     const entries = await setUp(client, directory);
-    await mesh.start(
-      'sidecar',
-      serviceNames.map((name) => sidecarSpec(name, ports, directory, client, entries[name])),
-    );
+    const [agent] = await Promise.all([
+      startAgent(mesh, { ports, directory, client, socket }),
+      mesh.start(
+        'sidecar',
+        serviceNames.map((name) => sidecarSpec(name, ports, directory, client, entries[name])),
+      ),
+    ]);
     const behind = await untilInSync(client, world);
 
     const style = styleFor('auto', world);
     const seconds = (world.clock.now() - startedAt) / 1000;
-    const facts = { ports, traffic: options.traffic, ...(await shownPaths(directory, world)) };
+    const facts = { ports, agent, traffic: options.traffic, ...(await shownPaths(directory, world)) };
     // The mesh is shown all the same: what is wrong with a sidecar is found out best while it runs.
     if (behind.length > 0) world.stderr(`! Not in sync yet: ${behind.join(', ')}. Logs: ${facts.logs}\n`);
     world.stdout(banner({ ...facts, seconds, version: world.version }, style));
@@ -67,6 +73,22 @@ export async function runDev(sources: Sources, world: World): Promise<void> {
     if (world.signal.aborted) world.stderr('\nStopping …\n');
     await life.close();
   }
+}
+
+/** The agent, and with it an identity for the user's own processes; undefined where there can be none. */
+async function startAgent(
+  mesh: Mesh,
+  o: {
+    readonly ports: Ports;
+    readonly directory: DevDirectory;
+    readonly client: Client;
+    readonly socket: string | undefined;
+  },
+): Promise<BannerFacts['agent']> {
+  const { ports, directory, client, socket } = o;
+  if (socket === undefined) return undefined;
+  await mesh.start('agent', [agentSpec(ports, directory, client, socket)]);
+  return { socket, user: await ensureUserEntry(client, directory) };
 }
 
 async function clientFor(addr: string, directory: DevDirectory, world: World): Promise<Client> {

@@ -20,6 +20,9 @@ const expected: readonly { readonly command: RegExp; readonly code: number; read
   { command: /get proxies/, code: 0, output: /shop\/web +synced/ },
   { command: /check$/, code: 0, output: /√|ok/ },
   { command: /^curl .*\/v1\/jwt/, code: 0, output: /"token":"ey/ },
+  { command: /identity fetch x509$/, code: 0, output: /spiffe:\/\/example\.org\/ns\/dev\/sa\// },
+  { command: /identity why --pid \$\$/, code: 0, output: /has 1 identity[\s\S]*unix:uid:/ },
+  { command: /audit identity/, code: 0, output: /x509-svid|attestation/ },
 ];
 
 describe('the README', { timeout: 120_000 }, () => {

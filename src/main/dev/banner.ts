@@ -11,6 +11,8 @@ export interface BannerFacts {
   /** As the user would write them. */
   readonly tokenFile: string;
   readonly bundleFile: string;
+  /** Where the agent serves the Workload API, and who the user is there; undefined without an agent. */
+  readonly agent: { readonly socket: string; readonly user: string } | undefined;
   readonly logs: string;
   /** The CLI finds this control plane by itself. */
   readonly found: boolean;
@@ -29,6 +31,12 @@ export function banner(facts: BannerFacts, style: Style): string {
     `  page and REST  ${rest}`,
     `  gRPC (mTLS)    ${LOOPBACK}:${ports.grpc}`,
     `  health         http://${LOOPBACK}:${ports.health}/readyz`,
+    ...(facts.agent === undefined
+      ? ['  Workload API   none: an agent needs Linux to tell who calls']
+      : [
+          `  Workload API   SPIFFE_ENDPOINT_SOCKET=unix://${facts.agent.socket}`,
+          `                 you are ${facts.agent.user}`,
+        ]),
     `  admin token    ${facts.tokenFile}`,
     `  trust bundle   ${facts.bundleFile}`,
     `  logs           ${facts.logs}`,

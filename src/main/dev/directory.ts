@@ -18,8 +18,11 @@ export interface DevDirectory {
   readonly seededFile: string;
   readonly logs: string;
   readonly cache: string;
+  /** State of the agent. */
+  readonly agent: string;
   stateOf(service: string): string;
-  joinTokenOf(service: string): string;
+  /** Of a sidecar, by its service, or of the `agent`. */
+  joinTokenOf(name: string): string;
   /** Whether the one who used it before had no chance to stop what it started. */
   readonly uncleanEnd: boolean;
   /** Lets the next one in; removes an ephemeral directory. */
@@ -37,7 +40,7 @@ export async function openDirectory(o: {
   const contextFile = join(path, 'dev.json');
   const unlock = await lock(path, contextFile);
   try {
-    for (const name of ['logs', 'cache', 'sidecars', 'join']) await makePrivateDirectory(join(path, name));
+    for (const name of ['logs', 'cache', 'sidecars', 'agent', 'join']) await makePrivateDirectory(join(path, name));
     const passphraseFile = join(path, 'passphrase');
     await makePassphrase(passphraseFile);
     return {
@@ -49,8 +52,9 @@ export async function openDirectory(o: {
       seededFile: join(path, 'seeded'),
       logs: join(path, 'logs'),
       cache: join(path, 'cache'),
+      agent: join(path, 'agent'),
       stateOf: (service) => join(path, 'sidecars', service),
-      joinTokenOf: (service) => join(path, 'join', service),
+      joinTokenOf: (name) => join(path, 'join', name),
       uncleanEnd: (await pidIn(contextFile)) !== undefined,
       release: async () => {
         unlock();
@@ -125,9 +129,15 @@ async function makePassphrase(file: string): Promise<void> {
 /** What the CLI reads to find this control plane, with or without the process that runs it. */
 export async function writeContext(
   directory: Pick<DevDirectory, 'contextFile' | 'tokenFile'>,
-  o: { readonly addr: string; readonly pid?: number },
+  o: { readonly addr: string; readonly agentSocket?: string | undefined; readonly pid?: number },
 ): Promise<void> {
-  const context = { addr: o.addr, tokenFile: directory.tokenFile, ...(o.pid !== undefined && { pid: o.pid }) };
+  const { addr, agentSocket, pid } = o;
+  const context = {
+    addr,
+    tokenFile: directory.tokenFile,
+    ...(agentSocket !== undefined && { agentSocket }),
+    ...(pid !== undefined && { pid }),
+  };
   await writeFileDurably(directory.contextFile, `${JSON.stringify(context, null, 2)}\n`);
 }
 

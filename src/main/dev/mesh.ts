@@ -4,7 +4,7 @@ import { Child } from './child.ts';
 import type { DevDirectory } from './directory.ts';
 
 /** Stopped in this order: first who calls, then who carries the calls and what was recorded of them, then who takes the record. */
-const stopOrder = ['service', 'sidecar', 'server'] as const;
+const stopOrder = ['service', 'sidecar', 'agent', 'server'] as const;
 export type Role = (typeof stopOrder)[number];
 
 /** All processes of the demo. */

@@ -71,6 +71,15 @@ export function planPorts(base: number): Ports {
   };
 }
 
+/**
+ * The Unix socket on which the agent serves the Workload API: in /tmp, where its path is short enough for every client, and
+ * another one for every base. None where the agent cannot tell who calls.
+ */
+export function agentSocket(base: number, platform: NodeJS.Platform): string | undefined {
+  if (platform !== 'linux') return undefined;
+  return base === DEFAULT_PORT_BASE ? '/tmp/writ-agent.sock' : `/tmp/writ-agent-${base}.sock`;
+}
+
 /** Every port with what it is for. */
 export function namedPorts(ports: Ports): readonly { readonly port: number; readonly use: string }[] {
   return [

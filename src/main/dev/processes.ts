@@ -60,7 +60,7 @@ export function sidecarSpec(
     name: `sidecar-${name}`,
     title: `the sidecar of ${name}`,
     command: async () => {
-      await writeJoinToken(client, directory, name, entryId);
+      await writeJoinToken(client, directory, name, { entryId });
       return [
         script('../cli'),
         'sidecar',
@@ -71,6 +71,26 @@ export function sidecarSpec(
         `--inbound=listen=${LOOPBACK}:${inbound},application=${LOOPBACK}:${application}`,
         `--outbound-listen=${LOOPBACK}:${outbound}`,
         `--admin-listen=${LOOPBACK}:${admin}`,
+        '--exit-with-parent',
+      ];
+    },
+  };
+}
+
+export function agentSpec(ports: Ports, directory: DevDirectory, client: Client, socket: string): ChildSpec {
+  return {
+    name: 'agent',
+    title: 'the agent',
+    command: async () => {
+      await writeJoinToken(client, directory, 'agent', { agent: true });
+      return [
+        script('../cli'),
+        'agent',
+        `--server=${LOOPBACK}:${ports.grpc}`,
+        `--trust-bundle-file=${directory.bundleFile}`,
+        `--state-dir=${directory.agent}`,
+        `--join-token-file=${directory.joinTokenOf('agent')}`,
+        `--socket=${socket}`,
         '--exit-with-parent',
       ];
     },

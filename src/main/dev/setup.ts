@@ -1,4 +1,5 @@
 import { stat, writeFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import type { Clock } from '../../base/clock.ts';
 import { sleep } from '../../base/clock.ts';
 import { isMissing, writeFileDurably } from '../../base/durable.ts';
@@ -6,6 +7,7 @@ import { AppError } from '../../base/errors.ts';
 import type { EntryObject, IssuedTokenObject, PageOf, ProxyObject } from '../../cli/api.ts';
 import type { Client } from '../../cli/client.ts';
 import { workloadId } from '../../core/identity/spiffe-id.ts';
+import { SvidStore } from '../../node/agent/svid-store.ts';
 import { demoPolicies, NAMESPACE, TRUST_DOMAIN } from './demo.ts';
 import type { DevDirectory } from './directory.ts';
 import type { ServiceName } from './ports.ts';
@@ -52,17 +54,16 @@ async function seedPolicies(client: Client, directory: DevDirectory): Promise<vo
 }
 
 /**
- * A fresh join token in the sidecar's file. One that has a certificate does not use it; one that slept longer than its
- * certificate lasted enrolls anew. Without a control plane the sidecar has to do with what it has.
+ * A fresh join token in the file of a sidecar, or of the agent. One that has a certificate does not use it; one that slept
+ * longer than its certificate lasted enrolls anew. Without a control plane it has to do with what it has.
  */
 export async function writeJoinToken(
   client: Client,
   directory: DevDirectory,
-  name: ServiceName,
-  entryId: string,
+  name: ServiceName | 'agent',
+  json: { readonly entryId: string } | { readonly agent: true },
 ): Promise<void> {
   try {
-    const json = { entryId };
     const { body } = await client.call<IssuedTokenObject>({
       method: 'POST',
       path: '/v1/join-tokens',
@@ -73,6 +74,39 @@ export async function writeJoinToken(
   } catch (error) {
     if (!(error instanceof AppError) || !['unavailable', 'deadline-exceeded'].includes(error.code)) throw error;
   }
+}
+
+/** The namespace of whoever started the demo. */
+const USER_NAMESPACE = 'dev';
+
+/**
+ * An identity for every process of the user who started the demo, from the agent beside it: a way to see the Workload API
+ * work. An agent that enrolled anew is another one, and takes the entry over. Gives the identity.
+ */
+export async function ensureUserEntry(client: Client, directory: DevDirectory): Promise<string> {
+  const { uid, username } = userInfo();
+  const agent = (await new SvidStore(directory.agent).load())?.svid.id.uri;
+  if (agent === undefined) throw new AppError('unavailable', 'The agent has no identity yet.');
+  const spiffeId = workloadId(TRUST_DOMAIN, USER_NAMESPACE, asName(username)).uri;
+  const json = { spiffeId, parentId: agent, selectors: [`unix:uid:${uid}`], labels: { app: asName(username) } };
+  const query = { spiffeId, limit: 500 };
+  const { body } = await client.call<PageOf<EntryObject>>({ method: 'GET', path: '/v1/entries', query });
+  if (body.items.some((entry) => entry.parentId === agent)) return spiffeId;
+  for (const entry of body.items.filter((each) => each.parentId?.includes('/writ/agent/join_token/'))) {
+    await client.call({ method: 'DELETE', path: `/v1/entries/${entry.id}`, headers: { 'if-match': '*' } });
+  }
+  await client.call<EntryObject>({ method: 'POST', path: '/v1/entries', json });
+  return spiffeId;
+}
+
+/** A user's name as a DNS label. */
+function asName(username: string): string {
+  const name = username
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^-+|-+$/g, '')
+    .slice(0, 63);
+  return name === '' ? 'user' : name;
 }
 
 /** How long the sidecars may take to be in sync, in milliseconds, before the mesh is shown as it is. */
