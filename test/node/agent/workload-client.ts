@@ -21,9 +21,16 @@ export interface TestAgent {
 
 /** The real socket, the real kernel, this very process as the caller. */
 export async function startTestAgent(
-  o: Partial<AgentServerOptions> & { readonly identities?: TestIdentities } = {},
+  o: Omit<Partial<AgentServerOptions>, 'identities'> & { readonly identities?: TestIdentities } = {},
 ): Promise<TestAgent> {
   const identities = o.identities ?? new TestIdentities();
+  return { identities, ...(await startAgent({ ...o, identities })) };
+}
+
+/** The same with identities from elsewhere. */
+export async function startAgent(
+  o: Partial<AgentServerOptions> & Pick<AgentServerOptions, 'identities'>,
+): Promise<Omit<TestAgent, 'identities'>> {
   const socketPath = o.socketPath ?? join(await tempDirectory(), 'agent.sock');
   const server = await startAgentServer({
     attestors: [new UnixAttestor()],
@@ -33,10 +40,9 @@ export async function startTestAgent(
     stopGraceMs: 100,
     ...o,
     socketPath,
-    identities,
   });
   onTestFinished(() => server.close());
-  return { identities, server, socketPath };
+  return { server, socketPath };
 }
 
 export function clientOf(socketPath: string): SpiffeWorkloadAPIClient {
