@@ -9,7 +9,12 @@ import { AppError } from '../base/errors.ts';
 import type { AttestationConfig } from './attestation-config.ts';
 import { attestationOf, attestationRules, attestationSchema } from './attestation-config.ts';
 
+import { isLoopback } from './loopback.ts';
+import type { PublicConfig } from './public-config.ts';
+import { publicConfig, publicRules, publicSchema } from './public-config.ts';
+
 export type { SidecarConfig } from '../node/sidecar/config.ts';
+export { isLoopback } from './loopback.ts';
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -68,7 +73,14 @@ export const serverSchema = {
     'Lifetime of a key that signs JWT-SVIDs, or WIT-SVIDs; the next one takes over in time',
   ),
   'lifetime.root': withDefault(duration({ min: '1d', max: '3650d' }), '365d', 'Lifetime of the root, from first start'),
+  'upstream.certificateFile': optional(
+    path,
+    'PEM file of an authority that certifies Writ’s intermediates, with those above it; without one, Writ makes a root',
+  ),
+  'upstream.keyFile': optional(path, 'PEM file (0600) with the key of the upstream authority'),
+  'upstream.rootFile': optional(path, 'PEM file with its root, where upstream.certificateFile does not hold that'),
   ...attestationSchema,
+  ...publicSchema,
   'log.level': logLevel,
 } as const satisfies Schema;
 
@@ -85,6 +97,10 @@ export interface ServerConfig {
   /** `readPassphrase` reads it. */
   readonly passphraseFile: string;
   readonly rootNamespace: string;
+  /** The authority above ours; undefined for a root of our own. */
+  readonly upstream:
+    | { readonly certificateFile: string; readonly keyFile: string; readonly rootFile: string | undefined }
+    | undefined;
   /** In seconds. */
   readonly lifetimes: {
     readonly x509: number;
@@ -95,6 +111,8 @@ export interface ServerConfig {
   };
   /** How nodes prove what they are. */
   readonly attestation: AttestationConfig;
+  /** What is served to anybody. */
+  readonly public: PublicConfig;
   readonly logLevel: LogLevel;
 }
 
@@ -113,6 +131,16 @@ const storeRules: readonly Rule<StoreSettings>[] = [
     }
   },
 ];
+
+const upstreamRule: Rule<typeof serverSchema> = (values, report) => {
+  const { 'upstream.certificateFile': certificate, 'upstream.keyFile': key, 'upstream.rootFile': root } = values;
+  if (certificate !== undefined && key === undefined) {
+    report('upstream.keyFile', 'is missing: the upstream authority signs with it.');
+  }
+  if (certificate === undefined && (key !== undefined || root !== undefined)) {
+    report('upstream.certificateFile', 'is missing: the other upstream files are of no use without it.');
+  }
+};
 
 const serverRules: readonly Rule<typeof serverSchema>[] = [
   (values, report) => {
@@ -145,7 +173,9 @@ export function serverConfig(sources: Sources): ServerConfig {
     reservedVariables: cliVariables,
     rules: [
       ...storeRules,
+      ...publicRules,
       ...serverRules,
+      upstreamRule,
       ...attestationRules,
       (read, report) => {
         if (read.passphraseFile === undefined && credentials === undefined) {
@@ -167,6 +197,7 @@ export function serverConfig(sources: Sources): ServerConfig {
     store: storeOf(values, dataDir),
     passphraseFile: resolve(values.passphraseFile ?? join(credentials ?? '', 'writ-passphrase')),
     rootNamespace: values.rootNamespace,
+    upstream: upstreamOf(values),
     lifetimes: Object.freeze({
       x509: values['lifetime.x509'],
       jwt: values['lifetime.jwt'],
@@ -175,7 +206,20 @@ export function serverConfig(sources: Sources): ServerConfig {
       root: values['lifetime.root'],
     }),
     attestation: attestationOf(values),
+    public: publicConfig(values),
     logLevel: values['log.level'],
+  });
+}
+
+function upstreamOf(
+  values: Pick<Values<typeof serverSchema>, 'upstream.certificateFile' | 'upstream.keyFile' | 'upstream.rootFile'>,
+): ServerConfig['upstream'] {
+  const { 'upstream.certificateFile': certificate, 'upstream.keyFile': key, 'upstream.rootFile': root } = values;
+  if (certificate === undefined || key === undefined) return undefined;
+  return Object.freeze({
+    certificateFile: resolve(certificate),
+    keyFile: resolve(key),
+    rootFile: root === undefined ? undefined : resolve(root),
   });
 }
 
@@ -202,9 +246,4 @@ export async function configFile(
   } catch (cause) {
     throw new AppError('usage', `Cannot read the configuration ${name}: ${reason(cause)}.`, { cause });
   }
-}
-
-/** Reached from this machine only. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
