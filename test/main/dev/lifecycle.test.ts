@@ -155,7 +155,7 @@ describe('writ dev', { timeout: 120_000 }, () => {
   it('07 leaves nothing behind when it is killed itself', async () => {
     const supervisor = await supervisorOf(mesh);
     const children = [...(await childrenOf(supervisor)).keys()];
-    expect(children).toHaveLength(7);
+    expect(children).toHaveLength(8);
     process.kill(supervisor, 'SIGKILL');
     await eventually('all have ended', 20_000, async () => (children.some(alive) ? undefined : true));
   });
