@@ -1,6 +1,7 @@
 import type { Transaction } from 'kysely';
 import { AppError } from '../../base/errors.ts';
 import { isExpired } from '../../core/identity/selectors.ts';
+import { compareText } from '../store/compare.ts';
 import type { Tables } from '../store/tables.ts';
 import type { EntryRow } from './entry.ts';
 import { columnsOf, fingerprintOf } from './entry.ts';
@@ -43,9 +44,14 @@ export function twinOf(spec: EntrySpec, siblings: readonly EntryRow[], now: numb
   return siblings.find(
     (row) =>
       !isExpired({ expiresAt: row.expires_at }, now) &&
-      // Entries from before there were parents have another fingerprint.
-      (row.fingerprint === fingerprint || (row.parent_id === (spec.parentId ?? '') && row.selectors === selectors)),
+      // Entries from before there were parents have another fingerprint, and selectors in the order given.
+      (row.fingerprint === fingerprint ||
+        (row.parent_id === (spec.parentId ?? '') && inOrder(row.selectors) === selectors)),
   );
+}
+
+function inOrder(selectors: string): string {
+  return JSON.stringify((JSON.parse(selectors) as string[]).sort(compareText));
 }
 
 export function labelsFor(

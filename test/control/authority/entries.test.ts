@@ -119,6 +119,9 @@ describeEachStore('Entries', (stores) => {
       all.map(() => [{ app: 'shop' }, changed.revision]),
     );
     expect(await entries.update(first.id, at(1, { hint: 'x' }), '*')).toMatchObject({ labels: { app: 'shop' } });
+    // Whoever keeps its labels is not changed with the others.
+    const revisions = (await entries.list({ spiffeId: web })).items.map((entry) => entry.revision);
+    expect(revisions).toEqual([changed.revision + 1, changed.revision, changed.revision]);
     expect(await entries.get(other.id)).toEqual(other);
     expect(await entries.bySpiffeId(web)).toMatchObject({ labels: { app: 'shop' } });
   });

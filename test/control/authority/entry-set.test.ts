@@ -99,6 +99,27 @@ describeEachStore('The set of entries', (stores) => {
     expect(set.current.current.changesSince(0)).toBe('all');
   });
 
+  it('hears of every deletion, and deletions are forgotten after a day', async () => {
+    const { entries, store, clock, set } = await setUp(stores);
+    const made = [];
+    for (const name of ['a', 'b', 'c', 'd'])
+      made.push(await entries.create({ spiffeId: `spiffe://example.org/${name}` }));
+    await set.settled();
+    const [a, b, c, d] = made.map((entry) => entry.id);
+    const remembered = async () => (await store.db.selectFrom('deleted_entries').select('id').execute()).length;
+    await entries.delete(a ?? '', '*');
+    await clock.advance(1000);
+    await Promise.all([entries.delete(b ?? '', '*'), entries.delete(c ?? '', '*')]);
+    await set.settled();
+    expect([...set.current.current.all()].map((entry) => entry.id)).toEqual([d]);
+    expect(await remembered()).toBe(3);
+    await clock.advance(86_400_000);
+    await entries.delete(d ?? '', '*');
+    expect(await remembered()).toBe(3);
+    await set.settled();
+    expect(set.current.current.size).toBe(0);
+  });
+
   it('changes when an entry expires, at that moment', async () => {
     const { entries, clock, set, changes } = await setUp(stores);
     const spiffeId = (n: number) => `spiffe://example.org/${n}`;
