@@ -23,6 +23,8 @@ import { Connections } from './connections.ts';
 import { docs } from './docs.ts';
 import { entries } from './entries.ts';
 import { entriesImport } from './entries-import.ts';
+import type { FederationDeps } from './federation.ts';
+import { federation } from './federation.ts';
 import { guard } from './guard.ts';
 import type { ServerInfo } from './info.ts';
 import { info } from './info.ts';
@@ -37,7 +39,7 @@ import { proxies } from './proxies.ts';
 import { EventStreams } from './sse.ts';
 import { logWrites } from './writes.ts';
 
-export interface RestDeps {
+export interface RestDeps extends FederationDeps {
   readonly policies: Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'current'>;
   readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId' | 'importSpire'>;
   readonly joinTokens: Pick<JoinTokens, 'create' | 'list' | 'delete'>;
@@ -115,6 +117,7 @@ export async function createRoutes(
   entriesImport(app, { entries: deps.entries });
   joinTokens(app, { joinTokens: deps.joinTokens, idempotency: deps.idempotency });
   nodes(app, { nodes: deps.nodes });
+  federation(app, deps);
   authorities(app, { authorities: deps.authorities });
   proxies(app, { proxies: deps.proxies, revision: () => deps.policies.current.current.revision });
   audit(app, { audit: deps.audit, clock: deps.clock, streams });

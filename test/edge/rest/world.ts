@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { InjectOptions, LightMyRequestResponse } from 'fastify';
 import { pino } from 'pino';
 import { expect, onTestFinished } from 'vitest';
+import { AppError } from '../../../src/base/errors.ts';
 import type { Logger } from '../../../src/base/log.ts';
 import type { RandomBytes } from '../../../src/base/random.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
@@ -12,6 +13,10 @@ import { JoinTokens } from '../../../src/control/authority/attest/join-token.ts'
 import { Authority } from '../../../src/control/authority/authority.ts';
 import { MemoryAuthorities } from '../../../src/control/authority/authority-store.ts';
 import { Entries } from '../../../src/control/authority/entries.ts';
+import { FederatedBundles } from '../../../src/control/authority/federation/federated-bundles.ts';
+import { Federation } from '../../../src/control/authority/federation/federation.ts';
+import type { FetchBundle } from '../../../src/control/authority/federation/poller.ts';
+import { BundlePoller } from '../../../src/control/authority/federation/poller.ts';
 import { MemoryKeyStore } from '../../../src/control/authority/key-store.ts';
 import { Nodes } from '../../../src/control/authority/nodes.ts';
 import { Rotation } from '../../../src/control/authority/rotation.ts';
@@ -42,12 +47,25 @@ export interface World {
   readonly policies: PolicyStore;
   readonly nodes: Nodes;
   readonly recorder: ListRecorder;
+  /** What the bundle endpoints of others answer. */
+  readonly partner: ScriptedPartner;
   /** Valid; null in a request's `authorization` leaves the header out. */
   readonly token: string;
   readonly logLines: Record<string, unknown>[];
   /** With a valid token and Host unless the request says otherwise; every answer is held against the OpenAPI document. */
   request(options: Ask): Promise<LightMyRequestResponse>;
   listen(options?: Partial<ListenOptions>): Promise<RunningServer>;
+}
+
+export class ScriptedPartner {
+  answer: () => Promise<Buffer> = async () => {
+    throw new AppError('unavailable', 'The bundle endpoint could not be reached.');
+  };
+  readonly asked: string[] = [];
+  readonly fetch: FetchBundle = async (url) => {
+    this.asked.push(url);
+    return await this.answer();
+  };
 }
 
 export type Ask = Omit<InjectOptions, 'headers'> & {
@@ -76,15 +94,21 @@ export async function createWorld(
   const authority = await Authority.open({ trustDomain: TRUST_DOMAIN, store: authorities, keyStore, clock, logger });
   const common = { store: authorities, keyStore, followers: [], recorder, clock, logger };
   const rotation = new Rotation({ ...common, authority });
+  const federation = new Federation({ store, trustDomain: TRUST_DOMAIN, clock, recorder });
+  const federated = await FederatedBundles.open({ store, clock, logger });
+  const bundle = new WatchSource(makeBundle());
+  const partner = new ScriptedPartner();
+  const poller = new BundlePoller({ store, federated, bundle, fetch: partner.fetch, recorder, clock, logger, random });
   const proxies: ProxyStatus[] = [];
   const audit = new ScriptedAudit();
-  const bundle = new WatchSource(makeBundle());
   const deps: RestDeps = {
     policies,
     entries,
     joinTokens,
     nodes,
     authorities: rotation,
+    federation,
+    poller,
     idempotency,
     proxies: { list: () => proxies },
     audit,
@@ -104,6 +128,7 @@ export async function createWorld(
     stopping.abort();
     await app.close();
     await nodes.close();
+    federated.close();
     await policies.close();
     await store.close();
   });
@@ -118,6 +143,7 @@ export async function createWorld(
     policies,
     nodes,
     recorder,
+    partner,
     token,
     logLines: lines,
     async request({ headers, ...ask }) {
