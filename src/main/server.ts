@@ -12,14 +12,19 @@ import { directGrants } from '../control/authority/direct-grants.ts';
 import { Enrollment } from '../control/authority/enrollment.ts';
 import { Entries } from '../control/authority/entries.ts';
 import { EntrySet } from '../control/authority/entry-set.ts';
+import { FederatedBundles } from '../control/authority/federation/federated-bundles.ts';
+import { Federation } from '../control/authority/federation/federation.ts';
+import { BundlePoller } from '../control/authority/federation/poller.ts';
 import { Identities } from '../control/authority/identities.ts';
 import { SealedFileKeyStore } from '../control/authority/key-store.ts';
 import { Nodes } from '../control/authority/nodes.ts';
 import { Rotation } from '../control/authority/rotation.ts';
+import { DiskUpstream } from '../control/authority/upstream-disk.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
 import { EventProducer } from '../control/ledger/producer.ts';
 import { LedgerRecorder } from '../control/ledger/recorder.ts';
+import { FederatesWith } from '../control/policies/federates-with.ts';
 import { Publisher } from '../control/policies/publisher.ts';
 import { PolicyStore } from '../control/policies/store.ts';
 import { AgentViews } from '../control/registry/agent-views.ts';
@@ -27,6 +32,7 @@ import { Agents } from '../control/registry/agents.ts';
 import { Proxies } from '../control/registry/proxies.ts';
 import type { Store } from '../control/store/store.ts';
 import { openStore } from '../control/store/store.ts';
+import { bundleFetcher } from '../edge/federation/fetch-bundle.ts';
 import { startGrpcServer } from '../edge/grpc/server.ts';
 import type { Check } from '../edge/rest/health.ts';
 import { createHealthServer } from '../edge/rest/health.ts';
@@ -35,6 +41,7 @@ import { encodeSnapshotContent } from '../wire/snapshot-content.ts';
 import { openAttestors } from './attestation.ts';
 import { keepBundleFile, writeBundleFile } from './bundle-file.ts';
 import type { ServerConfig } from './config.ts';
+import { servePublic } from './public.ts';
 import { readPassphrase, resolveStore } from './secrets.ts';
 
 export interface ServerDeps {
@@ -56,7 +63,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
     const state = await openState(config, deps, life);
     await serve(config, deps, life, state);
     deps.onReady();
-    const { authority, rotation, nodes, proxies, index } = state;
+    const { authority, rotation, nodes, proxies, poller, index } = state;
     await runTasks(
       [
         { name: 'authority', run: (signal) => authority.run(signal) },
@@ -68,6 +75,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
         },
         { name: 'nodes', run: (signal) => nodes.run(signal) },
         { name: 'proxies', run: (signal) => proxies.run(signal) },
+        { name: 'federation', run: (signal) => poller.run(signal) },
         { name: 'audit index', run: (signal) => index.run(signal) },
         { name: 'until told to stop', run: untilAborted },
       ],
@@ -90,10 +98,12 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   const store = await openStore(await resolveStore(config.store), { clock, logger });
   life.defer('the store', () => store.close());
   const authorities = new SqlAuthorities(store);
+  const upstream = config.upstream && { upstream: new DiskUpstream({ trustDomain, ...config.upstream }) };
   const authority = await Authority.open({
     trustDomain,
     keyStore,
     store: authorities,
+    ...upstream,
     clock,
     logger,
     lifetimes: {
@@ -103,6 +113,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
       rootSeconds: config.lifetimes.root,
       tokenKeySeconds: config.lifetimes.jwtKey,
     },
+    ...(config.public.issuer !== undefined && { jwtIssuer: config.public.issuer }),
   });
   logger.info({ trustDomain, rootFingerprint: authority.rootFingerprint }, 'the authority is open');
 
@@ -124,7 +135,19 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('the nodes', () => nodes.close());
   const views = new AgentViews({ trustDomain, entries: entrySet.current });
   life.defer('what agents may hand out', () => views.close());
-  const agents = new Agents({ views, bundle: authority.bundle, nodes, clock, logger });
+  const federation = new Federation({ store, trustDomain, clock, recorder });
+  const federated = await FederatedBundles.open({ store, clock, logger });
+  life.defer('the federation', () => federated.close());
+  const poller = new BundlePoller({
+    store,
+    federated,
+    bundle: authority.bundle,
+    fetch: bundleFetcher({ now: () => clock.now() }),
+    recorder,
+    clock,
+    logger,
+  });
+  const agents = new Agents({ views, bundle: authority.bundle, federated: federated.bundles, nodes, clock, logger });
   life.defer('the agents', () => agents.close());
   const idempotency = new IdempotencyKeys({ store, clock });
 
@@ -132,10 +155,17 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('the policies', () => policies.close());
   const proxies = await Proxies.open({ store, clock, logger, published: policies.current });
   life.defer('the sidecars', () => proxies.close());
+  const federatesWith = new FederatesWith(entrySet.current);
+  life.defer('who federates with whom', () => federatesWith.close());
   const publisher = new Publisher({
     policies: policies.current,
     services: proxies.services,
     bundle: authority.bundle,
+    federation: {
+      federated: federated.current,
+      federatesWith: (spiffeId) => federatesWith.of(spiffeId),
+      changes: federatesWith.changes,
+    },
     encode: encodeSnapshotContent,
     rootNamespace,
     clock,
@@ -148,6 +178,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     authority,
     store: authorities,
     keyStore,
+    ...upstream,
     followers: [proxies, agents],
     recorder,
     clock,
@@ -165,6 +196,8 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     nodes,
     views,
     agents,
+    federation,
+    poller,
     policies,
     proxies,
     publisher,
@@ -217,6 +250,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
     logger,
   });
   life.defer('gRPC', () => grpc.close());
+  const open = await servePublic(config.public, { authority, clock, logger }, life);
   const rest = await createRestServer(
     {
       policies: state.policies,
@@ -224,6 +258,8 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       joinTokens,
       nodes: state.nodes,
       authorities: state.rotation,
+      federation: state.federation,
+      poller: state.poller,
       idempotency: state.idempotency,
       proxies,
       audit: index,
@@ -237,6 +273,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
         addresses: {
           gRPC: `${config.grpc.host}:${grpc.port}`,
           health: `${config.health.host}:${health.port}`,
+          ...open,
         },
         tokenFile: join(config.dataDir, 'admin-token'),
       },
