@@ -71,6 +71,33 @@ export interface NodeObject {
   readonly bundleSequence: number | null;
 }
 
+export interface FederationObject {
+  readonly trustDomain: string;
+  readonly bundleEndpoint: {
+    readonly url: string;
+    readonly profile: 'https_web' | 'https_spiffe';
+    readonly spiffeId: string | null;
+    readonly caCertificates: string | null;
+  };
+  readonly services: readonly {
+    readonly namespace: string;
+    readonly name: string;
+    readonly endpoints: readonly { readonly address: string; readonly protocol: string }[];
+  }[];
+  readonly bundle: {
+    readonly sequence: string | null;
+    readonly roots: readonly string[];
+    readonly jwtKeys: readonly string[];
+    readonly ignored: readonly string[];
+    readonly fetchedAt: string | null;
+    readonly checkedAt: string | null;
+    readonly lastError: string | null;
+  };
+  readonly revision: number;
+  readonly createdAt: string;
+  readonly updatedAt: string;
+}
+
 export interface AuthorityObject {
   readonly id: string;
   readonly kind: 'x509' | 'jwt' | 'wit';

@@ -1,7 +1,15 @@
 import { Argument } from 'commander';
 import { AppError } from '../base/errors.ts';
 import { didYouMean } from '../base/suggest.ts';
-import type { EntryObject, JoinTokenObject, NodeObject, PageOf, PolicyObject, ProxyObject } from './api.ts';
+import type {
+  EntryObject,
+  FederationObject,
+  JoinTokenObject,
+  NodeObject,
+  PageOf,
+  PolicyObject,
+  ProxyObject,
+} from './api.ts';
 import { shortName } from './api.ts';
 import type { Client } from './client.ts';
 import type { View } from './output.ts';
@@ -174,7 +182,44 @@ function stateOf(node: NodeObject, now: number): string {
   return Date.parse(node.expiresAt) < now ? 'expired' : 'welcome';
 }
 
-export const kinds = { policy, entry, proxy, joinToken, node } as const;
+const federation: Kind<FederationObject> = {
+  singular: 'federation',
+  plural: 'federations',
+  reference: 'TRUST DOMAIN',
+  path: '/v1/federation',
+  namespaced: false,
+  labelled: false,
+  view: {
+    columns: [
+      { head: 'TRUST-DOMAIN', cell: (f) => f.trustDomain },
+      { head: 'PROFILE', cell: (f) => f.bundleEndpoint.profile },
+      { head: 'BUNDLE', cell: (f) => bundleStateOf(f) },
+      { head: 'SEQUENCE', cell: (f) => f.bundle.sequence ?? '-' },
+      { head: 'CHECKED', cell: (f, now) => relative(f.bundle.checkedAt, now) },
+      { head: 'SERVICES', cell: (f) => String(f.services.length) },
+      { head: 'ERROR', cell: (f) => f.bundle.lastError ?? '' },
+      { head: 'URL', wide: true, cell: (f) => f.bundleEndpoint.url },
+      { head: 'CHANGED', wide: true, cell: (f, now) => relative(f.bundle.fetchedAt, now) },
+      { head: 'REVISION', wide: true, cell: (f) => String(f.revision) },
+    ],
+    name: (f) => `federation/${f.trustDomain}`,
+  },
+  names: (f) => [f.trustDomain],
+  pathOf: (reference) =>
+    // In a URL "." and ".." are no names but steps: the path would become that of another resource.
+    /^[a-z0-9._-]{1,255}$/.test(reference) && !/^\.{1,2}$/.test(reference) ? `/v1/federation/${reference}` : undefined,
+  deletePath: (f) => `/v1/federation/${encodeURIComponent(f.trustDomain)}`,
+  revision: (f) => f.revision,
+};
+
+/** Whether its identities can be verified now. */
+function bundleStateOf({ bundle }: FederationObject): string {
+  if (bundle.fetchedAt === null) return 'none';
+  if (bundle.roots.length === 0 && bundle.jwtKeys.length === 0) return 'revoked';
+  return bundle.lastError === null ? 'fresh' : 'stale';
+}
+
+export const kinds = { policy, entry, proxy, joinToken, node, federation } as const;
 
 /** A kind whose objects are only passed on, never looked into. */
 export type AnyKind = Kind<unknown>;

@@ -37,7 +37,7 @@ describe('completion without a control plane', () => {
     [['get', 'pol'], ['policies']],
     [
       ['delete', ''],
-      ['policy', 'entry', 'join-token'],
+      ['policy', 'entry', 'join-token', 'federation'],
     ],
     [
       ['get', 'policies', '-o', ''],

@@ -8,6 +8,7 @@ import { addCompletion } from './completion.ts';
 import { addContext } from './context.ts';
 import { addDelete } from './delete.ts';
 import { addEntry } from './entry.ts';
+import { addFederation } from './federation.ts';
 import { addGet } from './get.ts';
 import { addIdentity } from './identity.ts';
 import { addJoinToken } from './join-token.ts';
@@ -27,6 +28,7 @@ export function addCommands(program: Command, world: World, failed: () => void):
   addJoinToken(program, world);
   addIdentity(program, world, failed);
   addNode(program, world, failed);
+  addFederation(program, world, failed);
   addCa(program, world, failed);
   addContext(program, world);
   addCompletion(program, world);
