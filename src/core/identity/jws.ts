@@ -32,7 +32,7 @@ export async function signCompact(header: object, claims: object, key: TokenKey)
   const input = `${base64urlJson(header)}.${base64urlJson(claims)}`;
   const data = Buffer.from(input, 'latin1');
   const signature = isRemote(key) ? await key.sign(data) : sign('sha256', data, key);
-  return `${input}.${joseSignature(signature).toString('base64url')}`;
+  return `${input}.${encodeSignature(signature)}`;
 }
 
 /** The claims of a token that was just signed, as whoever receives it will read them. */
@@ -98,6 +98,17 @@ function isRemote(key: TokenKey): key is RemoteKey {
 
 function base64urlJson(value: object): string {
   return Buffer.from(JSON.stringify(value), 'utf8').toString('base64url');
+}
+
+/** What a key service answers is not believed. */
+function encodeSignature(signature: Buffer): string {
+  try {
+    return joseSignature(signature).toString('base64url');
+  } catch (cause) {
+    throw new AppError('internal', 'The key that signs tokens gave something that is no signature by a P-256 key.', {
+      cause,
+    });
+  }
 }
 
 /** From X.509's form of an ECDSA signature to that of RFC 7518 §3.4: r and s, 32 bytes each. */

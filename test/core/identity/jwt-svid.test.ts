@@ -4,7 +4,13 @@ import { createLocalJWKSet, jwtVerify, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
 import { jwtKey, publicJwks, type TrustBundle } from '../../../src/core/identity/bundle.ts';
-import { claimsJwtSvid, MAX_TOKEN_BYTES, signJwtSvid, verifyJwtSvid } from '../../../src/core/identity/jwt-svid.ts';
+import {
+  claimsJwtSvid,
+  MAX_TOKEN_BYTES,
+  reservedClaims,
+  signJwtSvid,
+  verifyJwtSvid,
+} from '../../../src/core/identity/jwt-svid.ts';
 import { generateKeyPair } from '../../../src/core/identity/keys.ts';
 import { parseSpiffeId, workloadId } from '../../../src/core/identity/spiffe-id.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -79,6 +85,56 @@ describe('a JWT-SVID that Writ signs', () => {
   it('is verified by Writ', async () => {
     const { token, expiresAt } = await issue();
     expect(await verify(token)).toMatchObject({ id, audience: [audience], expiresAt, claims: { sub: id.uri } });
+  });
+
+  it('spiffe 22, S14: may have several audiences; empty and repeated names are left out, and one must remain', async () => {
+    const { token } = await issue({ audience: ['a', '', 'b', 'a'] });
+    const { aud } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
+    expect(aud).toEqual(['a', 'b']);
+    for (const name of ['a', 'b']) expect((await verify(token, { audiences: [name] })).audience).toEqual(['a', 'b']);
+    await refused(token, { audiences: ['c'] });
+    await expectAppError(issue({ audience: [] }), 'invalid', /at least one audience/);
+    const many = Array.from({ length: 17 }, (_, i) => `a-${i}`);
+    await expectAppError(issue({ audience: many }), 'invalid', /at most 16 audiences/);
+    expect(await issue({ audience: many.slice(1) })).toBeDefined();
+  });
+
+  it('S14: never outlives its key, and is not signed once that has ended', async () => {
+    expect((await issue({ notAfter: now + 100_500 })).expiresAt).toBe(now + 100_000);
+    expect((await issue({ notAfter: now + 400_000 })).expiresAt).toBe(now + 300_000);
+    await expectAppError(issue({ notAfter: now + 999 }), 'unavailable', /key that signs tokens has ended/);
+  });
+
+  it('spiffe 23: may have an issuer, an id and claims of its entry', async () => {
+    const claims = { department: 'shop', roles: ['a', 'b'], nested: { n: 1 } };
+    const { token } = await issue({ issuer: 'https://writ.example', jti: 'j', claims });
+    const verified = await verify(token);
+    expect(verified.claims).toMatchObject({ ...claims, iss: 'https://writ.example', jti: 'j', sub: id.uri });
+  });
+
+  it.each(reservedClaims.map((name) => [name]))('S14: the claim %s cannot be set by an entry', async (name) => {
+    await expectAppError(
+      issue({ claims: { [name]: 'x' } }),
+      'invalid',
+      new RegExp(`^The claim ${name} is set by Writ`),
+    );
+  });
+
+  it('has claims of at most 4096 bytes, and is never longer than what is verified', async () => {
+    const claims = (bytes: number) => ({ a: 'x'.repeat(bytes - '{"a":""}'.length) });
+    expect(await verify((await issue({ claims: claims(4096) })).token)).toBeDefined();
+    await expectAppError(issue({ claims: claims(4097) }), 'invalid', /at most 4096 bytes/);
+    const audience = Array.from({ length: 16 }, (_, i) => `${i}`.padEnd(1024, 'x'));
+    await expectAppError(issue({ audience }), 'invalid', /longer than 8192 bytes/);
+  });
+
+  it('can be signed by a key that is elsewhere, and a wrong answer from there is seen by whoever verifies', async () => {
+    const elsewhere = { sign: async (data: Buffer) => sign('sha256', data, jwt.privateKey) };
+    expect((await verify((await issue({ privateKey: elsewhere })).token)).id).toEqual(id);
+    await refused(
+      (await issue({ privateKey: { sign: async (data) => sign('sha256', data, generateKeyPair().privateKey) } })).token,
+    );
+    await expectAppError(issue({ privateKey: { sign: async () => Buffer.from('no') } }), 'internal', /no signature/);
   });
 
   it('is not made for nobody, for too long a name, without a path or without a lifetime', async () => {

@@ -93,7 +93,7 @@ describe('an X.509-SVID, read by another library', () => {
     expect(Buffer.from(certificate.publicKey.rawData)).toEqual(key.publicKey.export({ format: 'der', type: 'spki' }));
   });
 
-  it('is found by the key identifiers that OpenSSL matches', () => {
+  it('S11: is found by the key identifiers that OpenSSL matches', () => {
     const leaf = new NodeCertificate(leafOf());
     const issuer = new NodeCertificate(authority.issuer.certificate);
     expect(leaf.checkIssued(issuer)).toBe(true);
@@ -207,7 +207,7 @@ describe.skipIf(!hasOpenssl)(`openssl ${opensslNote}`, () => {
 });
 
 describe('what is asked for', () => {
-  it('an end after that of the issuer is capped to it', () => {
+  it('S11: an end after that of the issuer is capped to it', () => {
     expect(issue({ notAfter: now + 1000 * hour }).notAfter).toBe(now + 24 * hour);
     expect(parseCertificate(leafOf({ notAfter: now + 1000 * hour })).notAfter).toBe(now + 24 * hour);
   });
@@ -225,7 +225,7 @@ describe('what is asked for', () => {
     await expectAppError(() => issue({ notAfter: Number.NaN }), 'invalid', /end after it begins/);
   });
 
-  it('an ID of another trust domain is refused', () =>
+  it('S11: an ID of another trust domain is refused', () =>
     expectAppError(() => issue({ id: parseSpiffeId('spiffe://evil.org/a') }), 'invalid', /signs for example.org/));
 
   it('an ID without a path is refused', () =>
@@ -260,7 +260,7 @@ describe('what is asked for', () => {
     ),
   );
 
-  it('a serial number with the highest bit set stays positive', () => {
+  it('S11: a serial number with the highest bit set stays positive', () => {
     const svid = issue({ serial: Buffer.from(`ff${'00'.repeat(18)}`, 'hex') });
     expect(svid.serial).toBe(`ff${'00'.repeat(18)}`);
     expect(new NodeCertificate(svid.chain[0] ?? '').serialNumber).toBe(`FF${'00'.repeat(18)}`);
