@@ -84,6 +84,7 @@ async function openIdentities(config: AgentConfig, deps: ServerDeps, life: Lifet
     agentId: id.uri,
     stateDirectory: config.stateDirectory,
     version,
+    onRefused: () => keeper.refused(),
     clock,
     logger,
   });

@@ -103,6 +103,8 @@ export interface AgentIdentitiesOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly random?: RandomBytes;
+  /** The control plane does not want the certificate of the agent any more. */
+  readonly onRefused?: (() => void) | undefined;
   /** SVIDs that nobody asks for at the moment and that are kept. Default 1,000. */
   readonly maxWarmSvids?: number;
   /** Tokens that are kept, of each kind. Default 1,000. */

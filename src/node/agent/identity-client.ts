@@ -23,6 +23,8 @@ export interface IdentityClientOptions {
   readonly file: Pick<IdentityFile, 'load' | 'save'>;
   /** For people. */
   readonly version: string;
+  /** The control plane does not want the certificate that the stream was opened with. */
+  readonly onRefused?: (() => void) | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -65,6 +67,7 @@ export class IdentityClient {
     const { clock, logger } = this.#o;
     while (!signal.aborted) {
       const replaced = await this.#follow(signal).catch((error: unknown) => {
+        if (error instanceof AppError && error.code === 'forbidden') this.#o.onRefused?.();
         if (!signal.aborted) logger.warn({ err: error }, 'the control plane is away; identities are kept as they are');
         return false;
       });

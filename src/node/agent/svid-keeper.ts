@@ -42,6 +42,8 @@ export interface SvidKeeperOptions {
   readonly random?: RandomBytes;
 }
 
+const REFUSAL_MS = 30_000;
+
 /**
  * Holds the identity of this process: enrolls once, keeps it over restarts, and renews it at half of its life (± 10 %, so
  * that sidecars which started together do not stay together), each time with a new key that never leaves the process but
@@ -55,6 +57,7 @@ export class SvidKeeper {
   /** Ends the wait for the next renewal. */
   #wake: () => void = () => undefined;
   #wanted = false;
+  #refusedAt = Number.NEGATIVE_INFINITY;
   readonly #current: WatchSource<Svid>;
   readonly #bundle: WatchSource<TrustBundle>;
   /** What the file holds, or will hold after the last of the writes that are queued. */
@@ -100,6 +103,17 @@ export class SvidKeeper {
   replace(): void {
     this.#wanted = true;
     this.#wake();
+  }
+
+  /**
+   * The control plane has refused the certificate (evicted, superseded, banned). What can prove itself again does so now, at most
+   * every 30 s, however often this is called; a join token is used up, and all that would help is another.
+   */
+  refused(): void {
+    const now = this.#o.clock.now();
+    if (this.#prover?.repeatable !== true || Math.abs(now - this.#refusedAt) < REFUSAL_MS) return;
+    this.#refusedAt = now;
+    this.replace();
   }
 
   /**

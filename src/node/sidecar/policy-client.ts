@@ -27,6 +27,8 @@ export interface PolicyClientOptions {
   /** Asked when a stream begins: ports that were free to choose are known only then. */
   readonly inbound: () => readonly InboundEndpoint[];
   readonly version: string;
+  /** The control plane does not want the certificate that the stream was opened with. */
+  readonly onRefused?: (() => void) | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -65,6 +67,7 @@ export class PolicyClient {
     const { clock, logger } = this.#o;
     while (!signal.aborted) {
       const replaced = await this.#follow(signal).catch((error: unknown) => {
+        if (error instanceof AppError && error.code === 'forbidden') this.#o.onRefused?.();
         if (!signal.aborted) logger.warn({ err: error }, 'the control plane is away; the last good policy stays');
         return false;
       });

@@ -111,6 +111,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
     trustDomain: self.trustDomain,
     inbound: () => endpoints,
     version,
+    onRefused: () => keeper.refused(),
     clock,
     logger,
   });

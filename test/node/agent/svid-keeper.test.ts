@@ -273,3 +273,54 @@ test('over gRPC: enrolls with a pinned fingerprint, renews with its own certific
   };
   await expectAppError(source.attest(again), 'join-token-refused');
 });
+
+test('what can prove itself again attests again instead of renewing, with what proves it now, as the same identity', async () => {
+  const { clock, source, options, joinTokenFile } = await world();
+  const { joinTokenFile: _, ...without } = options;
+  const proof = { method: 'k8s_psat', tokenFile: joinTokenFile } as const;
+  const keeper = await SvidKeeper.open({ ...without, proof, agent: true });
+  const first = keeper.current.current;
+  await writeFile(joinTokenFile, 'fresh-token');
+  await running(keeper, async () => {
+    await clock.advance(hour * 0.56);
+    await expect.poll(() => keeper.current.current).not.toBe(first);
+    expect(source.calls).toEqual(['attest agent k8s_psat secret-token', 'attest agent k8s_psat fresh-token again']);
+    const good = keeper.current.current;
+    source.id = 'spiffe://example.org/ns/shop/sa/admin';
+    await clock.advance(hour * 0.56);
+    await expect.poll(() => source.calls.length).toBe(3);
+    expect(keeper.current.current).toBe(good);
+  });
+});
+
+test('a certificate that the control plane refuses is replaced by who can prove itself again, at most every 30 s', async () => {
+  const { clock, source, options, joinTokenFile } = await world();
+  const { joinTokenFile: _, ...without } = options;
+  const keeper = await SvidKeeper.open({ ...without, proof: { method: 'oidc', tokenFile: joinTokenFile } });
+  await running(keeper, async () => {
+    for (let i = 0; i < 5; i++) keeper.refused();
+    await expect.poll(() => source.calls.length).toBe(2);
+    await clock.advance(29_000);
+    keeper.refused();
+    await clock.advance(1_000);
+    expect(source.calls).toHaveLength(2);
+    keeper.refused();
+    await expect.poll(() => source.calls.length).toBe(3);
+  });
+  const token = await SvidKeeper.open({ ...options, stateDirectory: `${options.stateDirectory}-2` });
+  await running(token, async () => {
+    token.refused();
+    await clock.advance(60_000);
+    expect(source.calls.filter((call) => call === 'renew')).toEqual([]);
+  });
+});
+
+test('an enrollment that is told to come back later does', async () => {
+  const { clock, source, options } = await world();
+  source.failure = new AppError('exhausted', 'Too many attempts from this address.');
+  const opening = SvidKeeper.open(options);
+  await expect.poll(() => clock.pendingTimers).toBe(1);
+  source.failure = undefined;
+  await clock.advance(10_000);
+  expect((await opening).current.current.id.uri).toBe(WEB);
+});
