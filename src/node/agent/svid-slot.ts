@@ -47,6 +47,8 @@ interface Held {
   readonly root: string | undefined;
   /** Its root was tainted already when it was signed. */
   readonly bornTainted: boolean;
+  /** Where in the spread of a re-key it stands, in [0, 1): drawn once, or every change of the bundle would draw anew. */
+  readonly lot: number;
   /** Names in the certificate besides the SPIFFE ID. */
   readonly dnsNames: string;
   /** Milliseconds since the epoch. */
@@ -66,6 +68,8 @@ export class SvidSlot {
   #closed = false;
   /** After a failure, nobody asks again before that, whoever comes and goes. Milliseconds since the epoch. */
   #nextTryAt = 0;
+  /** When we first saw that the root of what is held is tainted. */
+  #taintedSince: number | undefined;
   #cancelRenewal: () => void = () => undefined;
   #cancelExpiry: () => void = () => undefined;
 
@@ -136,18 +140,23 @@ export class SvidSlot {
   }
 
   #untilRenewal(held: Held, bundle: TrustBundle): number {
-    const { clock, random, rekeySpreadMs } = this.#c;
-    const { root, svid, renewAt, bornTainted } = held;
-    const usualMs = renewAt - clock.now();
+    const { clock, rekeySpreadMs } = this.#c;
+    const { root, svid, renewAt, bornTainted, lot } = held;
+    const now = clock.now();
+    const usualMs = renewAt - now;
     if (root === undefined) return usualMs;
     // Nobody verifies it any more.
     if (!hasRoot(bundle, root)) return 0;
+    if (bundle.tainted?.includes(root) !== true) {
+      this.#taintedSince = undefined;
+      return usualMs;
+    }
     // It still verifies, so there is time to spread.
-    const isTainted = bundle.tainted?.includes(root) === true;
-    const leftMs = Math.max(0, svid.notAfter - clock.now());
-    const spreadMs = Math.min(rekeySpreadMs, leftMs / 2) * uniform(random);
+    this.#taintedSince ??= now;
+    const since = this.#taintedSince;
+    const spreadMs = Math.min(rekeySpreadMs, Math.max(0, svid.notAfter - since) / 2) * lot;
     // The control plane signs with a tainted root: asking at once would bring the same again.
-    return isTainted ? Math.min(usualMs, spreadMs + (bornTainted ? rekeySpreadMs : 0)) : usualMs;
+    return Math.min(usualMs, since + spreadMs + (bornTainted ? rekeySpreadMs : 0) - now);
   }
 
   #signSoon(afterMs: number): void {
@@ -201,6 +210,7 @@ export class SvidSlot {
         notAfter: peer.notAfter,
       }),
       root,
+      lot: uniform(random),
       bornTainted: root !== undefined && now.bundle.tainted?.includes(root) === true,
       // What was asked for may have been signed before the change: then it is asked for again.
       dnsNames: before === undefined ? this.#dnsNames(now) : this.#dnsNames(before),
@@ -211,6 +221,7 @@ export class SvidSlot {
   #hold(held: Held): void {
     if (this.#closed) return;
     this.#held = held;
+    this.#taintedSince = undefined;
     this.#failure = undefined;
     this.#nextTryAt = 0;
     this.#backoff.reset();

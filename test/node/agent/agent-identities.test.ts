@@ -148,6 +148,57 @@ describe('the identities of an agent', () => {
     expect(recorder.events).toMatchObject([{ action: 'wit-svid', outcome: 'granted', subject: WEB }]);
   });
 
+  it('tokens of a tainted key are not handed out again', async () => {
+    const { runAgent, svid, register, bundle, recorder } = await world();
+    await register(WEB, 'unix:uid:1');
+    const agent = await runAgent(svid);
+    const grant = await grantOf(agent, 'unix:uid:1');
+    const jwt = await agent.jwt(grant, ['a']);
+    await agent.wit(grant);
+    const { kid } = JSON.parse(Buffer.from(jwt.token.split('.')[0] ?? '', 'base64url').toString()) as { kid: string };
+    const tainted = [kid, ...bundle.current.jwks.keys.map((key) => String(key.kid))];
+    bundle.set({ ...bundle.current, sequence: bundle.current.sequence + 1, tainted });
+    await until(agent.state, (state) => state?.bundle.tainted !== undefined);
+    await agent.jwt(grant, ['a']);
+    await agent.wit(grant);
+    expect(recorder.events.map((event) => event.action).sort()).toEqual([
+      'jwt-svid',
+      'jwt-svid',
+      'wit-svid',
+      'wit-svid',
+    ]);
+  });
+
+  it('what came for somebody else is not handed out', async () => {
+    const { runAgent, svid, register } = await world();
+    const entry = await register(WEB, 'unix:uid:1');
+    const agent = await runAgent(svid);
+    await grantOf(agent, 'unix:uid:1');
+    const wrong = { entry, spiffeId: ORDERS, variables: {} };
+    await expectAppError(agent.jwt(wrong, ['a']), 'peer-refused', /came instead of/);
+    await expectAppError(agent.wit(wrong), 'peer-refused', /came instead of/);
+  });
+
+  it('a state that comes in several parts is taken over when the last is there', async () => {
+    const { runAgent, svid, entries } = await world();
+    const count = 4_000;
+    const inputs = Array.from({ length: count }, (_, i) => ({
+      pointer: `/${i}`,
+      input: {
+        spiffeId: `spiffe://example.org/w/${i}`,
+        parentId: svid.id.uri,
+        selectors: [`unix:uid:${i}`],
+        hint: 'x'.repeat(500),
+      },
+    }));
+    await entries.createAll({ items: inputs });
+    const agent = await runAgent(svid);
+    const sizes = new Set<number>();
+    agent.state.subscribe((state) => sizes.add(state?.entries.size ?? -1));
+    await until(agent.state, (state) => state?.entries.size === count);
+    expect([...sizes]).toEqual([count]);
+  });
+
   it('federated bundles come with the entries that ask for them', async () => {
     const { runAgent, svid, entries, federated, bundle } = await world();
     const partner = { ...bundle.current, trustDomain: 'partner.example' };
