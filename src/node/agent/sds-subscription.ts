@@ -174,6 +174,8 @@ export class DeltaSubscription implements Subscription<SecretsDeltaRequest> {
   #subscribe(name: string, had: ReadonlyMap<string, string>): void {
     if (name === WILDCARD) {
       this.#everything = true;
+      // Left and come back while a response was under way: what is in it will be kept after all, in whatever version.
+      if (this.#unanswered) for (const each of this.#sentNames) if (!this.#sent.has(each)) this.#sent.set(each, '');
       return;
     }
     this.#names.add(name);
