@@ -1,4 +1,5 @@
 import { AppError, toAppError } from '../../base/errors.ts';
+import { RateLimit } from '../../base/rate-limit.ts';
 import type { AgentServiceContext, AttestedCaller } from './caller.ts';
 import type { Denials } from './denials.ts';
 import type { Resolution, SecretNames, Wanted } from './sds-names.ts';
@@ -6,6 +7,10 @@ import { resolveSecrets, wantedGrants } from './sds-names.ts';
 import { WorkloadView } from './workload-view.ts';
 
 const noNames: Wanted = Object.freeze({ names: new Set<string>(), everything: false, plainRoots: false });
+
+/** Attestations of one stream after its first, in the long run and at once: entries may change much more often. */
+const ATTESTATIONS_PER_SECOND = 1;
+const ATTESTATION_BURST = 5;
 
 /** Lines about secrets that are left out, of one stream: who asks for nonsense does not fill the log. */
 const MAX_REASONS_LOGGED = 100;
@@ -25,10 +30,12 @@ export class SdsCaller {
   readonly #context: SdsContext;
   readonly #call: { getPeer(): string };
   readonly #logged = new Set<string>();
+  readonly #attestations: RateLimit;
   #attested: AttestedCaller;
   #attestedFor: unknown;
   #view: WorkloadView;
   #wanted: Wanted = noNames;
+  #cancelRetry: () => void = () => undefined;
   #closed = false;
 
   /** @throws AppError as `Callers.attest` */
@@ -42,6 +49,11 @@ export class SdsCaller {
     this.#call = call;
     this.#attested = attested;
     this.#attestedFor = entries;
+    this.#attestations = new RateLimit({
+      perSecond: ATTESTATIONS_PER_SECOND,
+      burst: ATTESTATION_BURST,
+      clock: context.clock,
+    });
     this.#view = this.#makeView();
   }
 
@@ -73,6 +85,7 @@ export class SdsCaller {
 
   close(): void {
     this.#closed = true;
+    this.#cancelRetry();
     this.#view.close();
   }
 
@@ -87,18 +100,22 @@ export class SdsCaller {
 
   /** @returns whether it has other selectors than before */
   async #attestAgain(): Promise<boolean> {
-    const { callers, identities } = this.#context;
+    const { callers, identities, clock, logger } = this.#context;
     const entries = identities.state.current?.entries;
     if (entries === this.#attestedFor) return false;
-    this.#attestedFor = entries;
     const before = this.#attested;
     try {
+      this.#attestations.take('');
       this.#attested = await callers.attest(this.#call);
+      this.#attestedFor = entries;
     } catch (cause) {
       const error = toAppError(cause);
       // Who it is stands as it was; when the process has gone, nothing does.
       if (error.code === 'forbidden') throw error;
-      this.#context.logger.warn({ err: error, pid: before.pid }, 'a caller could not be attested again');
+      if (error.code !== 'exhausted')
+        logger.warn({ err: error, pid: before.pid }, 'a caller could not be attested again');
+      this.#cancelRetry();
+      this.#cancelRetry = clock.after((error.retryAfterSeconds ?? 1) * 1_000, () => this.#view.touch());
       return false;
     }
     if (this.#closed || isSame(before.selectors, this.#attested.selectors)) return false;

@@ -36,6 +36,9 @@ const FETCH_WAIT_MS = 5_000;
  * granted later. On a stream that tells the state of the world Envoy keeps what it was given until then, also when it has
  * been taken away: SVIDs end by expiring.
  *
+ * Envoy sends no `workload.spiffe.io` header, so none is asked for: who can make a program speak gRPC to a Unix socket of his
+ * choice needs no header any more.
+ *
  * @throws AppError `usage` for names that collide
  */
 export function secretDiscovery(names: Partial<SecretNames> = {}): AgentServiceFactory {

@@ -190,6 +190,44 @@ describe('secrets for Envoy, state of the world', () => {
     expect(secrets[0]?.validator?.includes(bundlePem(identities.bundle))).toBe(true);
   });
 
+  it('of a new root reach every stream before the first SVID that hangs from it', async () => {
+    const { whole, identities } = await started();
+    const roots = whole();
+    roots.send({ resourceNames: ['ALL'] });
+    const svids = whole();
+    svids.send({ resourceNames: ['default'] });
+    const both = whole();
+    both.send({ resourceNames: ['default', 'ALL'] });
+    await roots.taken(['ALL']);
+    await svids.taken(['default']);
+    await all(both, ['default', 'ALL']);
+    const arrived: string[] = [];
+    for (const { call } of [roots, svids]) call.on('data', ({ resources }) => arrived.push(seen(resources[0]).name));
+    const next = createTestAuthority();
+    const bundle = { ...identities.bundle, roots: [...identities.bundle.roots, ...next.bundle.roots] };
+    identities.set([...(identities.source.current?.entries.values() ?? [])], { bundle });
+    identities.authority = next;
+    identities.sign(WEB);
+    await svids.taken(['default']);
+    await roots.taken(['ALL']);
+    expect(arrived).toEqual(['ALL', 'default']);
+    expect(names((await both.taken(['default', 'ALL'])).secrets)).toEqual(['ALL', 'default']);
+  });
+
+  it('are looked for again as often as entries change, but a caller is not attested as often', async () => {
+    const { whole, client, identities, lines } = await started({ entries: [] });
+    const stream = whole();
+    stream.send({ resourceNames: ['default'] });
+    const path = `unix:path:${process.execPath}`;
+    for (let i = 0; i < 20; i++) {
+      identities.set([testEntry({ spiffeId: ORDERS, selectors: ['unix:uid:4294967294'] })]);
+      await stream.quiet(client);
+    }
+    identities.set([testEntry({ spiffeId: WEB, selectors: [path] })]);
+    expect(names((await stream.taken(['default'])).secrets)).toEqual(['default']);
+    expect(lines.filter(({ msg }) => msg === 'a caller could not be attested again')).toEqual([]);
+  });
+
   it('have a version of their content: JWT keys and other entries change nothing, and another stream sees the same', async () => {
     const { whole, client, identities } = await started();
     const stream = whole();

@@ -33,7 +33,8 @@ export function testEntry(entry: Partial<WorkloadEntry> & { readonly spiffeId: s
 
 /** The identities of an agent, with keys and signatures that are real, and entries that the test holds in its hand. */
 export class TestIdentities implements AgentIdentities {
-  readonly authority: TestAuthority;
+  /** Signs from now on. */
+  authority: TestAuthority;
   readonly source: WatchSource<AgentState | undefined>;
   readonly bundle: TrustBundle;
   readonly #wit = generateKeyPair();
