@@ -63,6 +63,54 @@ function only(proxies: Proxies): ProxyStatus {
 }
 
 describeEachStore('A sidecar', (stores) => {
+  it('is missing until it has acknowledged a trust bundle of that sequence, or a later one', async () => {
+    const { proxies } = await setUp(stores);
+    const connection = await proxies.connect(hello('a'));
+    const name = `${web} (instance a)`;
+    expect(proxies.missing(5)).toEqual([name]);
+    connection.sent(3, one, 5);
+    expect(proxies.missing(5)).toEqual([name]);
+    connection.ack(3, two);
+    connection.nack(3, one, 'no');
+    expect(proxies.missing(5)).toEqual([name]);
+    connection.sent(3, one, 5);
+    connection.ack(3, one);
+    expect(proxies.missing(5)).toEqual([]);
+    expect(proxies.missing(6)).toEqual([name]);
+    connection.sent(4, two, 7);
+    connection.ack(4, two);
+    expect(proxies.missing(6)).toEqual([]);
+  });
+
+  it('that is connected to another replica is missing there too, until that replica has stored what it acknowledged', async () => {
+    const database = await stores.database();
+    const clock = new FakeClock();
+    const here = await setUp(stores, database, clock);
+    const there = await setUp(stores, database, clock);
+    const connection = await there.proxies.connect(hello('a'));
+    await expect.poll(() => here.proxies.missing(5), { timeout: 10_000 }).toEqual([`${web} (instance a)`]);
+    connection.sent(3, one, 5);
+    connection.ack(3, one);
+    const soon = async () => {
+      await pass(clock, 10_000, 2);
+      return here.proxies.missing(5);
+    };
+    await expect.poll(soon, { timeout: 10_000 }).toEqual([]);
+    expect(here.proxies.missing(6)).toHaveLength(1);
+    // Whoever has been away for a minute is not waited for: it gets the bundle when it comes back.
+    await connection.close({ goodbye: false });
+    await pass(clock, 90_000, 2);
+    expect(here.proxies.missing(6)).toEqual([]);
+    expect(there.proxies.missing(6)).toEqual([]);
+  });
+
+  it('that said goodbye is not missing', async () => {
+    const { proxies } = await setUp(stores);
+    const connection = await proxies.connect(hello('a'));
+    await connection.close({ goodbye: true });
+    expect(proxies.missing(5)).toEqual([]);
+  });
+
   it('is part of the mesh as soon as it has connected', async () => {
     const { proxies, clock } = await setUp(stores);
     await proxies.connect(hello('a'));
