@@ -135,20 +135,27 @@ describe('writ identity bundles, watch and validate', () => {
     expect(items[0]?.roots).toContain('BEGIN CERTIFICATE');
   });
 
-  it('follow every change until Ctrl-C', async () => {
+  it('spiffe 33: follow every change until Ctrl-C, each as the whole state', async () => {
     const { run, identities, printed, stop } = await beside();
     const watching = run('identity', 'watch', '-o', 'json');
     const lines = () => printed.stdout.split('\n').length - 1;
     while (lines() < 1) await new Promise((done) => setTimeout(done, 5));
     identities.sign(WEB);
     while (lines() < 2) await new Promise((done) => setTimeout(done, 5));
+    identities.set([testEntry({ spiffeId: ORDERS })]);
+    while (lines() < 3) await new Promise((done) => setTimeout(done, 5));
     stop.abort();
     expect((await watching).status).toBe(130);
-    const serials = printed.stdout
+    const states = printed.stdout
       .trim()
       .split('\n')
-      .map((line) => (JSON.parse(line) as { items: { serialNumber: string }[] }).items[0]?.serialNumber);
-    expect(new Set(serials).size).toBe(2);
+      .map((line) => (JSON.parse(line) as { items: { spiffeId: string; serialNumber: string }[] }).items);
+    expect(states.slice(0, 2).map((items) => items.map(({ spiffeId }) => spiffeId))).toEqual([
+      [WEB, ORDERS],
+      [WEB, ORDERS],
+    ]);
+    expect(states[0]?.[0]?.serialNumber).not.toBe(states[1]?.[0]?.serialNumber);
+    expect(states.at(-1)?.map(({ spiffeId }) => spiffeId)).toEqual([ORDERS]);
   });
 
   it('say of a token whether it is valid, with its claims', async () => {

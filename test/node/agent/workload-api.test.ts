@@ -11,6 +11,7 @@ import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
 import { verifyWitSvid } from '../../../src/core/identity/wit-svid.ts';
 import type { ValidateJWTSVIDResponse__Output } from '../../../src/wire/gen/ValidateJWTSVIDResponse.ts';
 import { workloadApiService } from '../../../src/wire/workload-api.ts';
+import { FakeClock } from '../../support/clock.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 import { away, TestIdentities, testEntry } from './test-identities.ts';
 import { answer, clientOf, header, Received, secured, startTestAgent, statusOf } from './workload-client.ts';
@@ -149,6 +150,7 @@ describe('FetchX509SVID', () => {
     expect((await stream.next()).svids).toHaveLength(2);
     identities.set([orders]);
     expect((await stream.next()).svids.map((svid) => svid.spiffeId)).toEqual([ORDERS]);
+    expect(identities.leases).toBe(1);
     identities.set([]);
     expect(await stream.status()).toMatchObject({ code: status.PERMISSION_DENIED });
     expect(identities.leases).toBe(0);
@@ -187,16 +189,45 @@ describe('FetchX509SVID', () => {
     expect(svids.map((svid) => svid.spiffeId)).toEqual([WEB]);
   });
 
-  it('the first message waits until every identity is signed, so that the default is the right one', async () => {
+  it.each([WEB, ORDERS])(
+    'the first message waits until every identity is signed, whichever comes last: %s',
+    async (last) => {
+      const identities = new TestIdentities();
+      identities.slow.add(last);
+      const { socketPath } = await startTestAgent({ identities });
+      identities.set([testEntry({ spiffeId: WEB }), testEntry({ spiffeId: ORDERS })]);
+      const stream = new Received(clientOf(socketPath).fetchX509Svid({}, secured));
+      while (identities.leases < 2) await new Promise((resolve) => setImmediate(resolve));
+      // What would have been sent too early is here before what is sent now.
+      await new Received(clientOf(socketPath).fetchX509Bundles({}, secured)).next();
+      identities.slow.clear();
+      identities.sign(last);
+      expect((await stream.next()).svids.map((svid) => svid.spiffeId)).toEqual([WEB, ORDERS]);
+    },
+  );
+
+  it('after five seconds, the first message goes without the identities that are not signed, but not without the default one', async () => {
+    const clock = new FakeClock(Date.now());
     const identities = new TestIdentities();
-    identities.slow.add(WEB);
-    const { socketPath } = await startTestAgent({ identities });
+    const { socketPath } = await startTestAgent({ identities, clock });
     identities.set([testEntry({ spiffeId: WEB }), testEntry({ spiffeId: ORDERS })]);
-    const stream = new Received(clientOf(socketPath).fetchX509Svid({}, secured));
-    while (identities.leases < 2) await new Promise((resolve) => setImmediate(resolve));
-    identities.slow.clear();
-    identities.sign(WEB);
-    expect((await stream.next()).svids.map((svid) => svid.spiffeId)).toEqual([WEB, ORDERS]);
+    const client = clientOf(socketPath);
+    const late = async (slow: string) => {
+      identities.slow.add(slow);
+      identities.expire(slow);
+      const stream = new Received(client.fetchX509Svid({}, secured));
+      while (identities.leases < 2) await new Promise((resolve) => setImmediate(resolve));
+      await clock.advance(5_000);
+      return stream;
+    };
+    const without = await late(ORDERS);
+    expect((await without.next()).svids.map((svid) => svid.spiffeId)).toEqual([WEB]);
+    without.cancel();
+    while (identities.leases > 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(await (await late(WEB)).status()).toEqual({
+      code: status.UNAVAILABLE,
+      details: 'The identity is not signed yet.',
+    });
   });
 
   it('an identity that is refused for good is left out; one that fails for now does not become another default', async () => {
