@@ -49,6 +49,8 @@ export const errorCodes = [
   'audit-fenced',
   /** An audit batch whose signature or Merkle root is wrong. */
   'audit-refused',
+  /** A proof, a checkpoint or a log that does not verify. */
+  'proof-refused',
   /** The decision record could not be made durable, so the call was refused. */
   'audit-unavailable',
   /** Stored data that this version does not know, or that fails its checksum. */

@@ -71,6 +71,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorMeaning>> = {
   'audit-fork': { grpc: s.FAILED_PRECONDITION, http: 409, exit: 5, title: 'Audit records contradict' },
   'audit-fenced': { grpc: s.ABORTED, http: 409, exit: 5, title: 'A newer audit stream took over' },
   'audit-refused': { grpc: s.INVALID_ARGUMENT, http: 422, exit: 1, title: 'Audit batch refused' },
+  'proof-refused': { grpc: s.DATA_LOSS, http: 422, exit: 1, title: 'Proof refused' },
   'audit-unavailable': { grpc: s.UNAVAILABLE, http: 503, exit: 3, title: 'Audit unavailable' },
   'incompatible-data': { grpc: s.DATA_LOSS, http: 500, exit: 1, title: 'Incompatible data' },
   unavailable: { grpc: s.UNAVAILABLE, http: 503, exit: 3, title: 'Unavailable' },
