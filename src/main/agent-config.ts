@@ -5,12 +5,16 @@ import { address, choice, flag, formatAddress, list, path, text } from '../base/
 import { AppError } from '../base/errors.ts';
 import type { AttestationProof } from '../node/agent/attest-node/proof.ts';
 import type { Trust } from '../node/agent/bootstrap.ts';
+import type { SecretNames } from '../node/agent/secret-names.ts';
+import { checkSecretNames } from '../node/agent/secret-names.ts';
 import { adminSocketBeside, DEFAULT_SOCKET_PATH, workloadEndpointOf } from '../wire/workload-endpoint.ts';
 import type { LogLevel } from './config.ts';
 import { cliVariables, logLevel } from './config.ts';
 import { proofOf, proofRule, proofSchema } from './proof-config.ts';
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+const secretName = text({ form: 'name', maxLength: 256 });
 
 /** Everything that `writ agent` can be told. */
 export const agentSchema = {
@@ -41,6 +45,13 @@ export const agentSchema = {
     list(choice(['unix', 'systemd', 'docker', 'k8s']), { max: 4 }),
     'unix,systemd',
     'What is found out about workloads',
+  ),
+  'sds.svidName': withDefault(secretName, 'default', "Name by which Envoy asks for a workload's default identity"),
+  'sds.bundleName': withDefault(secretName, 'ROOTCA', 'Name by which it asks for the roots of its own trust domain'),
+  'sds.allBundlesName': withDefault(
+    secretName,
+    'ALL',
+    'Name by which it asks for these and those of the trust domains that the workload federates with',
   ),
   'docker.socket': withDefault(path, '/var/run/docker.sock', 'Unix socket of the Docker daemon'),
   'k8s.kubelet': withDefault(
@@ -78,6 +89,7 @@ export interface AgentConfig {
   /** undefined for an agent that has its certificate already. */
   readonly proof: AttestationProof | undefined;
   readonly attestors: readonly AttestorName[];
+  readonly secretNames: SecretNames;
   readonly dockerSocketPath: string;
   readonly kubelet: {
     readonly url: string;
@@ -116,6 +128,13 @@ const agentRules: readonly Rule<typeof agentSchema>[] = [
     }
   },
   (values, report) => {
+    try {
+      secretNamesOf(values);
+    } catch (error) {
+      report('sds.svidName', `and the other two: ${error instanceof AppError ? error.message : 'cannot be used.'}`);
+    }
+  },
+  (values, report) => {
     if (values.attestors?.length === 0) report('attestors', 'is empty: nobody could be told from anybody else.');
   },
 ];
@@ -142,6 +161,7 @@ export function agentConfig(sources: Sources): AgentConfig {
         : socketPathOf(values.adminSocket),
     proof: proofOf(values),
     attestors: values.attestors,
+    secretNames: secretNamesOf(values),
     dockerSocketPath: resolve(values['docker.socket']),
     kubelet: Object.freeze({
       url: values['k8s.kubelet'],
@@ -150,6 +170,19 @@ export function agentConfig(sources: Sources): AgentConfig {
       serverName: values['k8s.nodeName'],
     }),
     logLevel: values['log.level'],
+  });
+}
+
+/** What was not read has been reported already. Throws `usage`. */
+function secretNamesOf(values: {
+  readonly 'sds.svidName'?: string | undefined;
+  readonly 'sds.bundleName'?: string | undefined;
+  readonly 'sds.allBundlesName'?: string | undefined;
+}): SecretNames {
+  return checkSecretNames({
+    svid: values['sds.svidName'] ?? 'default',
+    bundle: values['sds.bundleName'] ?? 'ROOTCA',
+    allBundles: values['sds.allBundlesName'] ?? 'ALL',
   });
 }
 

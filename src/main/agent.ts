@@ -138,7 +138,7 @@ async function serve(
     socketMode: config.socketMode,
     identities,
     attestors,
-    services: [workloadApi, secretDiscovery()],
+    services: [workloadApi, secretDiscovery(config.secretNames)],
     clock,
     logger,
   });

@@ -19,6 +19,7 @@ describe('agent', () => {
       adminSocketPath: '/run/writ/agent-admin.sock',
       proof: undefined,
       attestors: ['unix', 'systemd'],
+      secretNames: { svid: 'default', bundle: 'ROOTCA', allBundles: 'ALL' },
       dockerSocketPath: '/var/run/docker.sock',
       kubelet: {
         url: 'https://127.0.0.1:10250',
@@ -67,6 +68,16 @@ describe('agent', () => {
     expect(await findings({ ...least, 'attestation-key-file': '/k' })).toEqual([
       '--attestation-key-file is not for attestation.method join_token.',
     ]);
+  });
+
+  it('refuses names of secrets that cannot be told apart', async () => {
+    const refused = [
+      '--sds-svid-name and the other two: The names of secrets must differ, have 1 to 256 characters, and be neither * nor a SPIFFE ID.',
+    ];
+    expect(await findings({ ...least, 'sds-svid-name': 'ALL' })).toEqual(refused);
+    expect(await findings({ ...least, 'sds-svid-name': 'spiffe://example.org' })).toEqual(refused);
+    const { secretNames } = agentConfig({ flags: { ...least, 'sds-bundle-name': 'roots' }, env: {} });
+    expect(secretNames).toEqual({ svid: 'default', bundle: 'roots', allBundles: 'ALL' });
   });
 
   it('refuses to trust on first use, to serve on TCP, and to find out nothing', async () => {

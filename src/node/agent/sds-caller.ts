@@ -2,8 +2,9 @@ import { AppError, toAppError } from '../../base/errors.ts';
 import { RateLimit } from '../../base/rate-limit.ts';
 import type { AgentServiceContext, AttestedCaller } from './caller.ts';
 import type { Denials } from './denials.ts';
-import type { Resolution, SecretNames, Wanted } from './sds-names.ts';
+import type { Resolution, Wanted } from './sds-names.ts';
 import { resolveSecrets, wantedGrants } from './sds-names.ts';
+import type { SecretNames } from './secret-names.ts';
 import { WorkloadView } from './workload-view.ts';
 
 const noNames: Wanted = Object.freeze({ names: new Set<string>(), everything: false, plainRoots: false });

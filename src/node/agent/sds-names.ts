@@ -5,19 +5,8 @@ import { bundlePem, certificatePem } from '../../core/identity/bundle.ts';
 import type { Grant } from '../../core/identity/workload-entry.ts';
 import { certificateSecret, rootsSecret, spiffeValidatorSecret } from '../../wire/secret-discovery.ts';
 import type { HeldSvid } from './agent-identities.ts';
+import type { SecretNames } from './secret-names.ts';
 import type { Entitlement, Holding } from './workload-view.ts';
-
-/** Names of secrets that depend on who asks. Each differs from the others and is neither a SPIFFE ID nor `*`. */
-export interface SecretNames {
-  /** The default identity of the workload. Default `default`. */
-  readonly svid: string;
-  /** The roots of the own trust domain. Default `ROOTCA`. */
-  readonly bundle: string;
-  /** These and the roots of every trust domain that the workload federates with. Default `ALL`. */
-  readonly allBundles: string;
-}
-
-export const defaultSecretNames: SecretNames = Object.freeze({ svid: 'default', bundle: 'ROOTCA', allBundles: 'ALL' });
 
 /** What a client is subscribed to. */
 export interface Wanted {
@@ -49,19 +38,6 @@ export interface Resolution {
 
 /** Secrets of one response. More has only who is registered for everything and asks for everything. */
 const MAX_SECRETS = 1_000;
-
-/** @throws AppError `usage` */
-export function checkSecretNames(names: SecretNames): SecretNames {
-  const all = [names.svid, names.bundle, names.allBundles];
-  const bad = all.find((name) => name === '' || name === '*' || name.startsWith('spiffe://') || name.length > 256);
-  if (bad !== undefined || new Set(all).size < all.length) {
-    throw new AppError(
-      'usage',
-      'The names of secrets must differ, have 1 to 256 characters, and be neither * nor a SPIFFE ID.',
-    );
-  }
-  return Object.freeze({ ...names });
-}
 
 /** The grants whose SVIDs are wanted: those of others are not signed for. */
 export function wantedGrants(grants: readonly Grant[], wanted: Wanted, known: SecretNames): readonly Grant[] {

@@ -18,11 +18,11 @@ import type { AgentServiceContext, AgentServiceFactory } from './caller.ts';
 import { Denials } from './denials.ts';
 import type { SdsContext } from './sds-caller.ts';
 import { nothingFound, SdsCaller } from './sds-caller.ts';
-import type { SecretNames } from './sds-names.ts';
-import { checkSecretNames, defaultSecretNames } from './sds-names.ts';
 import type { SdsSessionOptions } from './sds-session.ts';
 import { SdsSession } from './sds-session.ts';
 import { DeltaSubscription, WholeSubscription } from './sds-subscription.ts';
+import type { SecretNames } from './secret-names.ts';
+import { checkSecretNames, defaultSecretNames } from './secret-names.ts';
 
 /** A call that is answered once waits so long for an SVID that is being signed, in milliseconds. */
 const FETCH_WAIT_MS = 5_000;

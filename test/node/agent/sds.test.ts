@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { bundlePem } from '../../../src/core/identity/bundle.ts';
 import type { WorkloadEntry } from '../../../src/core/identity/workload-entry.ts';
 import { secretDiscovery } from '../../../src/node/agent/sds.ts';
-import type { SecretNames } from '../../../src/node/agent/sds-names.ts';
+import type { SecretNames } from '../../../src/node/agent/secret-names.ts';
 import { workloadApi } from '../../../src/node/agent/workload-api.ts';
 import type { Node } from '../../../src/wire/gen/envoy/config/core/v3/Node.ts';
 import { SECRET_TYPE_URL } from '../../../src/wire/secret-discovery.ts';
