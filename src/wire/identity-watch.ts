@@ -9,7 +9,7 @@ import type {
   WorkloadEntry as ProtoEntry,
   WorkloadEntry__Output as ProtoEntryOutput,
 } from './gen/writ/v1/WorkloadEntry.ts';
-import { fromTrustBundle, toTrustBundle } from './identity.ts';
+import { fromForeignTrustBundle, toTrustBundle } from './identity.ts';
 import { identityUpdateCodec, trustBundleCodec } from './loader.ts';
 
 /** Of what an agent says it holds. One that holds more says nothing of it, and gets everything. */
@@ -131,7 +131,7 @@ export function fromIdentityUpdate(message: IdentityUpdate__Output): IdentityUpd
     revision: field.u64(message.revision, 'revision'),
     upserted: field.list(message.upserted, 'upserted', fromWorkloadEntry, { max: MAX_IN_UPDATE }),
     removed: field.list(message.removed, 'removed', text, { max: MAX_IN_UPDATE }),
-    bundles: field.list(message.bundles, 'bundles', fromTrustBundle, { max: MAX_BUNDLE_VERSIONS }),
+    bundles: field.list(message.bundles, 'bundles', fromForeignTrustBundle, { max: MAX_BUNDLE_VERSIONS }),
     removedBundles: field.list(message.removedBundles, 'removed_bundles', field.trustDomain, {
       max: MAX_BUNDLE_VERSIONS,
     }),

@@ -95,9 +95,7 @@ export class FederatedBundles {
   /** One round at a time, however many changes come meanwhile. */
   #follow(): Promise<void> {
     this.#readAgain = true;
-    this.#reading ??= this.#readUntilSettled().finally(() => {
-      this.#reading = undefined;
-    });
+    this.#reading ??= this.#readUntilSettled();
     return this.#reading;
   }
 
@@ -113,6 +111,9 @@ export class FederatedBundles {
       if (this.#closed) return;
       logger.warn({ err: error }, 'cannot read the federation; what is known stays in force');
       this.#cancelRetry = clock.after(RETRY_MS, () => void this.#follow());
+    } finally {
+      // In the same breath as the look at #readAgain: whoever asks from now on starts another round.
+      this.#reading = undefined;
     }
   }
 

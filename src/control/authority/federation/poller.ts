@@ -122,14 +122,11 @@ export class BundlePoller {
       .then(() => {
         schedule.polling = undefined;
         if (signal.aborted || this.#schedules.get(trustDomain) !== schedule) return;
-        schedule.cancel = clock.after(this.#intervalMs(trustDomain), () => this.#tick(trustDomain, schedule));
+        const { document } = this.#o.federated.relationships.current.get(trustDomain)?.bundle ?? {};
+        const jitter = 0.9 + 0.2 * uniform(this.#o.random ?? secureRandom);
+        const wait = Math.round(pollIntervalMs(document) * jitter);
+        schedule.cancel = clock.after(wait, () => this.#tick(trustDomain, schedule));
       });
-  }
-
-  #intervalMs(trustDomain: string): number {
-    const document = this.#o.federated.relationships.current.get(trustDomain)?.bundle.document;
-    const jitter = 0.9 + 0.2 * uniform(this.#o.random ?? secureRandom);
-    return pollIntervalMs(document) * jitter;
   }
 
   /** Throws why it failed, once that is stored. */
