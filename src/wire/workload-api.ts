@@ -84,12 +84,12 @@ export function encodeX509Svids(o: {
       bundle,
       hint: shortHint(hint),
     })),
-    federatedBundles: byTrustDomain(o.federated, (each) => Buffer.concat(each.roots)),
+    federatedBundles: byTrustDomain(withRoots(o.federated), (each) => Buffer.concat(each.roots)),
   });
 }
 
 export function encodeX509Bundles(bundles: Bundles): Buffer {
-  return x509Bundles.encode({ bundles: byTrustDomain(bundles, (each) => Buffer.concat(each.roots)) });
+  return x509Bundles.encode({ bundles: byTrustDomain(withRoots(bundles), (each) => Buffer.concat(each.roots)) });
 }
 
 export function encodeJwtSvids(identities: readonly TokenIdentity[]): Buffer {
@@ -180,6 +180,11 @@ function pkcs8(key: KeyObject): Buffer {
 }
 
 /** By SPIFFE ID of the trust domain, sorted: equal bundles are equal bytes. */
+/** Clients refuse a whole message for an empty bundle in it; one that is absent verifies nobody just as well. */
+function withRoots(bundles: Bundles): readonly TrustBundle[] {
+  return [...bundles].filter(({ roots }) => roots.length > 0);
+}
+
 function byTrustDomain<T>(bundles: Bundles, convert: (bundle: TrustBundle) => T): Record<string, T> {
   const entries = [...bundles].map((bundle) => [trustDomainId(bundle.trustDomain).uri, convert(bundle)] as const);
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
