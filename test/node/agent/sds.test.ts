@@ -2,8 +2,10 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import { AppError } from '../../../src/base/errors.ts';
 import { bundlePem } from '../../../src/core/identity/bundle.ts';
 import type { WorkloadEntry } from '../../../src/core/identity/workload-entry.ts';
+import type { AgentServiceFactory } from '../../../src/node/agent/caller.ts';
 import { secretDiscovery } from '../../../src/node/agent/sds.ts';
 import type { SecretNames } from '../../../src/node/agent/secret-names.ts';
 import { workloadApi } from '../../../src/node/agent/workload-api.ts';
@@ -584,6 +586,76 @@ describe('FetchSecrets', () => {
 });
 
 describe('streams of secrets', () => {
+  /** An agent whose idea of its caller the test can change. */
+  async function attesting() {
+    const fake: { dead: boolean; failure: AppError | undefined } = { dead: false, failure: undefined };
+    const service: AgentServiceFactory = (context) =>
+      secretDiscovery()({
+        ...context,
+        callers: {
+          async attest(call) {
+            if (fake.failure !== undefined) throw fake.failure;
+            const checkAlive = () => {
+              if (fake.dead) throw new AppError('forbidden', 'The process that connected has ended.');
+            };
+            return { ...(await context.callers.attest(call)), checkAlive };
+          },
+        },
+      });
+    const { identities, socketPath } = await startTestAgent({ services: [service] });
+    identities.set([testEntry({ spiffeId: WEB })]);
+    const client = sdsClient(socketPath);
+    return { fake, identities, client, whole: () => new WholeStream(client.streamSecrets()) };
+  }
+
+  it('give no key to who inherited the connection of a process that has ended', async () => {
+    const { fake, whole, client, identities } = await attesting();
+    const stream = whole();
+    stream.send({ resourceNames: ['default'] });
+    await stream.taken(['default']);
+    fake.dead = true;
+    identities.sign(WEB);
+    const ended = { code: status.PERMISSION_DENIED, details: 'The process that connected has ended.' };
+    expect(await stream.status()).toEqual(ended);
+    expect(await statusOf(answer((done) => client.fetchSecrets({ resourceNames: ['ROOTCA'] }, done)))).toEqual(ended);
+  });
+
+  it('end when a caller that lacks something is no more who it was, and not when that cannot be found out', async () => {
+    const { fake, whole, client, identities } = await attesting();
+    const stream = whole();
+    stream.send({ resourceNames: ['default', ORDERS] });
+    await stream.taken(['default', ORDERS]);
+    fake.failure = new AppError('unavailable', 'Docker is away.');
+    identities.set([testEntry({ spiffeId: WEB }), testEntry({ spiffeId: `${WEB}2` })]);
+    await stream.quiet(client);
+    fake.failure = new AppError('forbidden', 'The process has changed its user.');
+    identities.set([testEntry({ spiffeId: WEB }), testEntry({ spiffeId: `${WEB}3` })]);
+    expect((await stream.status()).code).toBe(status.PERMISSION_DENIED);
+    expect((await whole().status()).code).toBe(status.PERMISSION_DENIED);
+  });
+
+  it('hold nothing for a client that has gone, also one that goes while it waits', async () => {
+    const { whole, client, identities } = await attesting();
+    identities.slow.add(WEB);
+    const streams = [whole(), whole(), whole()];
+    for (const stream of streams) stream.send({ resourceNames: ['default', 'ROOTCA'] });
+    for (const stream of streams) await stream.next();
+    expect(identities.leases).toBe(3);
+    for (const { call } of streams) {
+      call.on('error', () => undefined);
+      call.cancel();
+    }
+    const deadline = new Promise((_, fail) => setTimeout(() => fail(new Error('leases remain')), 5_000).unref());
+    await Promise.race([
+      deadline,
+      (async () => {
+        while (identities.leases > 0)
+          await statusOf(answer((done) => client.fetchSecrets({ resourceNames: ['none'] }, done)));
+      })(),
+    ]);
+    expect(identities.leases).toBe(0);
+  });
+
   it('end with Unavailable when the agent stops', async () => {
     const { whole, delta, server } = await started();
     const streams = [whole(), delta()];
