@@ -1,4 +1,4 @@
-import { createPrivateKey, randomBytes, sign } from 'node:crypto';
+import { createPrivateKey, hash, randomBytes, sign } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -210,6 +210,26 @@ describe.skipIf(!hasOpenssl)(`A certificate of a machine ${opensslNote}`, () => 
         /does not have the expected form/,
       );
     }
+  });
+
+  it('signs a message of this very form: label, hashes of domain, certificate and request, both nonces', () => {
+    const leaf = authority.issue();
+    const [parsed] = parseDeviceChain(leaf.der);
+    const challenge = createChallenge(randomBytes(32));
+    const nonce = randomBytes(32);
+    const sha256 = (data: string | Buffer) => hash('sha256', data, 'buffer');
+    const message = [
+      Buffer.from('writ.x509pop.v1\0'),
+      sha256(trustDomain),
+      sha256(leaf.der),
+      sha256(csr),
+      challenge.subarray(1),
+      nonce,
+    ];
+    const answer = Buffer.concat([Buffer.of(1), nonce, sign('sha256', Buffer.concat(message), keyOf(leaf))]);
+    if (parsed === undefined) throw new Error('no certificate');
+    const context = { trustDomain, certificate: leaf.der, csr, publicKey: parsed.publicKey };
+    expect(verifyAnswer(challenge, answer, context)).toBe(true);
   });
 
   it('is asked something new each time', async () => {
