@@ -114,7 +114,7 @@ export class Connections implements Callers {
     if (connection === undefined) throw new AppError('unavailable', 'The connection has ended.');
     const { pid, uid, gid } = connection.peer;
     this.#rate.take(String(pid));
-    const process = await openProcess(pid, this.#o.procRoot);
+    const process = openProcess(pid, this.#o.procRoot);
     try {
       // Alive now, and opened before: so what was opened is the process that connected.
       this.#checkAlive(connection);
@@ -126,11 +126,11 @@ export class Connections implements Callers {
         wants: this.#o.wants,
         signal: connection.over.signal,
       });
-      await process.recheck();
+      process.recheck();
       this.#checkAlive(connection);
       return Object.freeze({ pid, uid, gid, ...attestation, checkAlive: () => this.#checkAlive(connection) });
     } finally {
-      await process.close();
+      process.close();
     }
   }
 

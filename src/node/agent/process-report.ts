@@ -3,6 +3,7 @@ import { AppError } from '../../base/errors.ts';
 import type { AgentIdentities } from './agent-identities.ts';
 import type { WorkloadAttestor } from './attest-workload/attestor.ts';
 import { attestWorkload } from './attest-workload/attestor.ts';
+import type { OpenedProcess } from './attest-workload/process-view.ts';
 import { openProcess } from './attest-workload/process-view.ts';
 import { Interests } from './interests.ts';
 import type { NearMiss } from './why.ts';
@@ -41,9 +42,7 @@ export async function reportProcess(o: ProcessReportOptions, pid: number, signal
   const state = o.identities.state.current;
   if (state === undefined) throw new AppError('unavailable', 'The agent has not heard from the control plane yet.');
   const interests = new Interests(o.identities.state);
-  const process = await openProcess(pid, o.procRoot).catch((cause: unknown) => {
-    throw new AppError('not-found', `There is no process ${pid} here.`, { cause });
-  });
+  const process = openOne(pid, o.procRoot);
   try {
     const { selectors, failures } = await attestWorkload(o.attestors, process.view, {
       wants: (prefix) => interests.wants(prefix),
@@ -65,6 +64,14 @@ export async function reportProcess(o: ProcessReportOptions, pid: number, signal
       connected: state.connected,
     });
   } finally {
-    await process.close();
+    process.close();
+  }
+}
+
+function openOne(pid: number, procRoot: string | undefined): OpenedProcess {
+  try {
+    return openProcess(pid, procRoot);
+  } catch (cause) {
+    throw new AppError('not-found', `There is no process ${pid} here.`, { cause });
   }
 }

@@ -20,7 +20,7 @@ async function world(o: FakeProcess = {}) {
   await writeFile(groupFile, 'web:x:1000:\nssl:x:77:\n');
   await writeFile(program, 'code');
   await writeProcess(directory, 7, { exe: program, ...o });
-  const opened = await openProcess(7, directory);
+  const opened = openProcess(7, directory);
   onTestFinished(() => opened.close());
   return { directory, passwdFile, groupFile, program, opened, view: opened.view };
 }
@@ -78,7 +78,7 @@ describe('the unix attestor', () => {
   it('has no path for a program that is another file under that name here, as in a container or after an upgrade', async () => {
     const { view, program, directory, ...files } = await world();
     const attestor = new UnixAttestor(files);
-    const before = await openProcess(7, directory);
+    const before = openProcess(7, directory);
     onTestFinished(() => before.close());
     // The process still runs what it began with, under a name that now means another file.
     const replaced = { ...view, executable: join(directory, 'old'), executableName: async () => program };
@@ -95,7 +95,7 @@ describe('the unix attestor', () => {
   it('has neither path nor digest for a process that has no program, such as a kernel thread', async () => {
     const { directory, ...files } = await world();
     await writeProcess(directory, 8, {});
-    const thread = await openProcess(8, directory);
+    const thread = openProcess(8, directory);
     onTestFinished(() => thread.close());
     expect(await new UnixAttestor(files).attest(thread.view, everything)).toEqual([
       'unix:uid:1000',
@@ -108,16 +108,20 @@ describe('the unix attestor', () => {
 
 describe('a process that was opened', () => {
   it('is not there: forbidden', async () => {
-    await expectAppError(openProcess(7, await tempDirectory()), 'forbidden', 'The process that called has ended.');
+    await expectAppError(
+      async () => openProcess(7, await tempDirectory()),
+      'forbidden',
+      'The process that called has ended.',
+    );
   });
 
   it('is noticed when it has become another, or another user', async () => {
     const { opened, directory } = await world();
-    await opened.recheck();
+    opened.recheck();
     await writeProcess(directory, 7, { startTime: 99_999 });
-    await expectAppError(opened.recheck(), 'forbidden', 'The process that called has ended.');
+    await expectAppError(() => opened.recheck(), 'forbidden', 'The process that called has ended.');
     await writeProcess(directory, 7, { uid: 0 });
-    await expectAppError(opened.recheck(), 'forbidden', /has changed its user or group/);
+    await expectAppError(() => opened.recheck(), 'forbidden', /has changed its user or group/);
   });
 
   it('has files of at most 64 KiB', async () => {
