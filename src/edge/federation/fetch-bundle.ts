@@ -89,8 +89,8 @@ async function ask(
   return await new Promise((resolve, reject) => {
     const request = httpRequest(
       {
+        // Without an agent, which would open connections of its own.
         createConnection: () => socket,
-        agent: false,
         method: 'GET',
         path: `${url.pathname}${url.search}`,
         headers: { host: url.host, accept: 'application/json', 'accept-encoding': 'identity', 'user-agent': 'writ' },
@@ -99,7 +99,6 @@ async function ask(
       resolve,
     );
     request.on('error', reject);
-    // Headers of an endpoint that never sends a final one are bounded by Node; informational ones are skipped.
     request.end();
   });
 }
