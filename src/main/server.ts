@@ -235,6 +235,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
         views: state.views,
         nodes: state.nodes,
         recorder: state.recorder,
+        clock,
         logger,
       }),
       agents: state.agents,

@@ -125,7 +125,7 @@ async function startControlPlane(directory: string, closers: (() => unknown)[]) 
     services: {
       nodes,
       enrollment: { attest: absent },
-      identity: new Identities({ authority, entries: entrySet, views, nodes, recorder, logger: silentLogger }),
+      identity: new Identities({ authority, entries: entrySet, views, nodes, recorder, ...deps }),
       agents,
       policy: {
         published: new WatchSource({ revision: 0, publishedAt: 0, for: never }),

@@ -54,7 +54,7 @@ export async function openIdentityState(o: { readonly clock?: Clock } = {}) {
   const federated = new WatchSource<ReadonlyMap<string, TrustBundle>>(new Map());
   const agents = new Agents({ views, bundle, federated, nodes, ...deps });
   onTestFinished(() => agents.close());
-  const identities = new Identities({ authority, entries: entrySet, views, nodes, recorder, logger: silentLogger });
+  const identities = new Identities({ authority, entries: entrySet, views, nodes, recorder, ...deps });
 
   /** An agent that has attested itself: its node is known, and it holds its certificate. */
   const admit = async (name: string, selectors: readonly string[] = []): Promise<Svid> => {

@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { hash } from 'node:crypto';
+import type { Clock } from '../../base/clock.ts';
 import { AppError, toAppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
@@ -11,11 +12,13 @@ import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
 import { parseSpiffeId } from '../../core/identity/spiffe-id.ts';
 import { isTemplate, matchTemplate, resolveTemplate } from '../../core/identity/template.ts';
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
-import type { IdentityFacts, Recorder } from '../ledger/recorder.ts';
+import type { Recorder } from '../ledger/recorder.ts';
 import type { KnownAgent } from '../registry/agent-views.ts';
 import type { Entry } from './entry.ts';
 import type { EntrySnapshot } from './entry-index.ts';
 import type { Node } from './node.ts';
+import type { Facts, Note } from './recorded.ts';
+import { recorded } from './recorded.ts';
 
 /** A JWT-SVID or WIT-SVID. */
 export interface SignedFor {
@@ -51,6 +54,7 @@ interface Token {
 
 export interface IdentitiesOptions {
   readonly authority: {
+    readonly lifetimes: { readonly x509Seconds: number; readonly jwtSeconds: number; readonly witSeconds: number };
     issue(request: {
       readonly id: SpiffeId;
       readonly instanceId: string;
@@ -82,13 +86,12 @@ export interface IdentitiesOptions {
     renewed(instanceId: string, newSerial: string, expiresAt: number, usedSerial?: string): Promise<void>;
   };
   readonly recorder: Recorder;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
 /** Certificates that are signed before everybody else gets a turn: one takes a tenth of a millisecond. */
 const SIGNED_AT_ONCE = 8;
-
-type Facts = Partial<IdentityFacts> & Pick<IdentityFacts, 'action'>;
 
 /**
  * Identities for those that have proved one: its own again, and for an agent those of the workloads beside it. What an agent
@@ -119,7 +122,7 @@ export class Identities {
         id: caller.id,
         instanceId: caller.instanceId,
         csr,
-        ...(entry !== undefined && limitsOf(entry)),
+        ...(entry !== undefined && this.#limitsOf(entry)),
       });
       await nodes.renewed(caller.instanceId, svid.serial, svid.notAfter, caller.serial);
       note({ serial: svid.serial, expiresAt: svid.notAfter });
@@ -133,7 +136,7 @@ export class Identities {
     return await this.#eachFor(caller, orders, source, 'x509-svid', async ({ id, entry }, order, note) => {
       const instanceId = instanceOf(caller.id.uri, order);
       note({ instance: instanceId });
-      const svid = authority.issue({ id, instanceId, csr: order.csr, ...limitsOf(entry) });
+      const svid = authority.issue({ id, instanceId, csr: order.csr, ...this.#limitsOf(entry) });
       note({ serial: svid.serial, expiresAt: svid.notAfter });
       return svid;
     });
@@ -144,8 +147,8 @@ export class Identities {
     const { authority } = this.#o;
     return await this.#eachFor(caller, orders, source, 'wit-svid', async ({ id, entry }, order, note) => {
       const { publicKey } = parseCsr(order.csr);
-      const ttlSeconds = entry.x509TtlSeconds;
-      const token = await authority.signWit({ id, publicKey, ...(ttlSeconds !== null && { ttlSeconds }) });
+      const ttl = this.#ttlOf(entry, entry.x509TtlSeconds, authority.lifetimes.witSeconds);
+      const token = await authority.signWit({ id, publicKey, ...ttl });
       note({ instance: instanceOf(caller.id.uri, order), serial: jtiOf(token.token), expiresAt: token.expiresAt });
       return { ...token, spiffeId: id.uri };
     });
@@ -168,7 +171,7 @@ export class Identities {
       const token = await this.#o.authority.signJwt({
         id,
         audience,
-        ...(entry.jwtTtlSeconds !== null && { ttlSeconds: entry.jwtTtlSeconds }),
+        ...this.#ttlOf(entry, entry.jwtTtlSeconds, this.#o.authority.lifetimes.jwtSeconds),
         ...(entry.jwtClaims !== null && { claims: resolveClaims(entry.jwtClaims, variables) }),
       });
       note({ serial: jtiOf(token.token), expiresAt: token.expiresAt });
@@ -248,28 +251,23 @@ export class Identities {
     return entry;
   }
 
-  /**
-   * Carries something out and records how it went before the outcome is known to anybody. What was granted and cannot be
-   * recorded is not handed out; what was refused stays refused either way.
-   */
-  async #recorded<T>(caller: PeerIdentity, source: string, facts: Facts, work: (note: Note) => Promise<T>): Promise<T> {
-    let known: IdentityFacts = { ...nothing, ...facts, actor: caller.id.uri, source };
-    const note: Note = (more) => {
-      known = { ...known, ...more };
+  #recorded<T>(caller: PeerIdentity, source: string, facts: Facts, work: (note: Note) => Promise<T>): Promise<T> {
+    return recorded(this.#o, { ...facts, actor: caller.id.uri, source }, work);
+  }
+
+  /** From the entry, never from the CSR (S10, S11). */
+  #limitsOf(entry: Entry) {
+    return {
+      ...this.#ttlOf(entry, entry.x509TtlSeconds, this.#o.authority.lifetimes.x509Seconds),
+      ...(entry.dnsNames.length > 0 && { dnsNames: entry.dnsNames }),
     };
-    let value: T;
-    try {
-      value = await work(note);
-    } catch (error) {
-      const { code, message } = toAppError(error);
-      const refused: IdentityFacts = { ...known, outcome: 'refused', expiresAt: 0, reason: `${code}: ${message}` };
-      await this.#o.recorder.record(refused).catch((failure: unknown) => {
-        this.#o.logger.error({ err: failure, action: facts.action }, 'a refusal could not be recorded');
-      });
-      throw error;
-    }
-    await this.#o.recorder.record({ ...known, outcome: 'granted' });
-    return value;
+  }
+
+  /** What is issued by an entry that expires ends with it, to the second. */
+  #ttlOf(entry: Entry, asked: number | null, usual: number): { readonly ttlSeconds?: number } {
+    if (entry.expiresAt === null) return asked === null ? {} : { ttlSeconds: asked };
+    const leftSeconds = Math.floor((entry.expiresAt - this.#o.clock.now()) / 1000);
+    return { ttlSeconds: Math.max(1, Math.min(asked ?? usual, leftSeconds)) };
   }
 
   /** What was not expected is told to nobody, so it is told here. */
@@ -287,25 +285,6 @@ interface Workload {
   readonly variables: Readonly<Record<string, string>>;
 }
 
-/** Adds to what will be recorded. */
-type Note = (more: Partial<IdentityFacts>) => void;
-
-const nothing: IdentityFacts = Object.freeze({
-  action: 'x509-svid',
-  outcome: 'refused',
-  subject: '',
-  actor: '',
-  entry: '',
-  instance: '',
-  serial: '',
-  method: '',
-  selectors: [],
-  audience: [],
-  expiresAt: 0,
-  reason: '',
-  source: '',
-});
-
 /**
  * Names the instance that an agent's workload is: the same agent, entry and variables are the same one, over all renewals. First
  * 32 hex digits of a SHA-256.
@@ -313,14 +292,6 @@ const nothing: IdentityFacts = Object.freeze({
 export function instanceOf(agentId: string, order: Pick<Order, 'entryId' | 'variables'>): string {
   const variables = Object.entries(order.variables).sort(([a], [b]) => (a < b ? -1 : 1));
   return hash('sha256', JSON.stringify([agentId, order.entryId, variables])).slice(0, 32);
-}
-
-/** From the entry, never from the CSR (S10, S11). */
-function limitsOf(entry: Entry) {
-  return {
-    ...(entry.x509TtlSeconds !== null && { ttlSeconds: entry.x509TtlSeconds }),
-    ...(entry.dnsNames.length > 0 && { dnsNames: entry.dnsNames }),
-  };
 }
 
 /** Of a token that was just signed here. */

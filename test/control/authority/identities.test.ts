@@ -225,6 +225,19 @@ describe('a signing request', () => {
     for (const svid of svids) expect(svid.notAfter).toBeLessThanOrEqual(issuer.validToDate.getTime());
   });
 
+  it('what an entry gives ends when it expires', async () => {
+    const { entries, agent, identities, clock, callerOf, admitAs } = await start();
+    const expiresAt = clock.now() + 90_000;
+    const parentId = agent.id.uri;
+    const entry = await entries.create({ spiffeId: WEB, parentId, selectors: ['unix:uid:1'], expiresAt });
+    const svid = await only(identities.signX509(agent, [order(entry.id)]));
+    const wit = await only(identities.signWit(agent, [order(entry.id)]));
+    const jwt = await identities.signJwt(agent, { audience: ['x'], entryId: entry.id, variables: {} });
+    const workload = callerOf(await admitAs('workload', WEB, [], { entryId: entry.id }));
+    const renewed = await identities.renew(workload, newCsr());
+    expect([svid.notAfter, wit.expiresAt, jwt.expiresAt, renewed.notAfter]).toEqual(Array(4).fill(expiresAt));
+  });
+
   it('spiffe 9: SPIFFE ID and public key are inside the signed part', async () => {
     const { sign, authority, clock } = await withEntry();
     const svid = await sign(newCsr());

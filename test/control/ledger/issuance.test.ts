@@ -4,6 +4,7 @@ import { WatchSource } from '../../../src/base/watch.ts';
 import type { Entry } from '../../../src/control/authority/entry.ts';
 import type { IdentitiesOptions } from '../../../src/control/authority/identities.ts';
 import { Identities } from '../../../src/control/authority/identities.ts';
+import { defaultLifetimes } from '../../../src/control/authority/lifetimes.ts';
 import type { Ledger } from '../../../src/control/ledger/ledger.ts';
 import { EventProducer } from '../../../src/control/ledger/producer.ts';
 import { LedgerRecorder } from '../../../src/control/ledger/recorder.ts';
@@ -65,6 +66,7 @@ async function setUp() {
   };
   const options = {
     authority: {
+      lifetimes: defaultLifetimes,
       issue: ({ id, instanceId }: Ask) => pki.issue(id.uri, { instanceId }),
       signJwt: token,
       signWit: token,
@@ -80,6 +82,7 @@ async function setUp() {
       renewed: async () => undefined,
     },
     recorder: new LedgerRecorder({ producer, clock }),
+    clock,
     logger: silentLogger,
   } as unknown as IdentitiesOptions;
   return { files, clock, ledger, identities: new Identities(options) };

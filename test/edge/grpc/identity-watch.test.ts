@@ -243,6 +243,13 @@ describe('Identity.Watch', () => {
     await expectAppError(stream.stream.end(), 'conflict', 'A newer stream took over.');
   });
 
+  it('S4: who opens one stream after the other is slowed down', async () => {
+    const { watch } = await start(contentOf([]), { signaturesPerSecond: 1, signatureBurst: 2 });
+    await watch().hello().receive();
+    await watch().hello().receive();
+    await expectAppError(watch().hello().stream.end(), 'exhausted', /Try again in 1 s/);
+  });
+
   it('is for agents only', async () => {
     const { bench } = await start(contentOf([]));
     const stream = new ClientStream(bench.client(clients.Identity, bench.svid()).Watch());
