@@ -1,6 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import { makePrivateDirectory } from '../../base/durable.ts';
-import { toAppError } from '../../base/errors.ts';
+import { AppError, toAppError } from '../../base/errors.ts';
 import type { Files } from '../../base/journal/files.ts';
 import { localFiles } from '../../base/journal/files.ts';
 import { Journal } from '../../base/journal/journal.ts';
@@ -63,6 +63,8 @@ export interface LoggedBatch {
   readonly instanceId: string;
   readonly spiffeId: string;
   readonly receivedAt: number;
+  /** Number of the record that holds the key which signed it: for `keyOf`. */
+  readonly keyRecord: number;
   readonly header: BatchHeader;
   /** Exactly as it came. */
   readonly batch: Batch;
@@ -201,10 +203,23 @@ export class Ledger {
         if (frame === undefined) return;
         const record = decodeRecord(frame.payload);
         if (record.kind !== 'batch') continue;
-        const { leaf, instanceId, spiffeId, receivedAt } = record.meta;
+        const { leaf, instanceId, spiffeId, receivedAt, key: keyRecord } = record.meta;
         const header = parseBatchHeader(record.batch.header);
-        yield { leaf, instanceId, spiffeId, receivedAt, header, batch: record.batch };
+        yield { leaf, instanceId, spiffeId, receivedAt, keyRecord, header, batch: record.batch };
       }
+    } finally {
+      await reader.close();
+    }
+  }
+
+  /** The batch key that signed the batches which name this record. Throws `incompatible-data` when it is not there. */
+  async keyOf(keyRecord: number): Promise<KeyMeta> {
+    const reader = this.#journal.reader(keyRecord);
+    try {
+      const frame = await reader.read();
+      const record = frame === undefined ? undefined : decodeRecord(frame.payload);
+      if (record?.kind === 'key') return record.meta;
+      throw new AppError('incompatible-data', `${this.#options.directory}: record ${keyRecord} is not a batch key.`);
     } finally {
       await reader.close();
     }

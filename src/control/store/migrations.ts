@@ -7,6 +7,7 @@ import { nodes } from './migrations/0005-nodes.ts';
 import { authorities } from './migrations/0006-authorities.ts';
 import { federation } from './migrations/0007-federation.ts';
 import { identityEvents } from './migrations/0008-identity-events.ts';
+import { log } from './migrations/0009-log.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
 export const migrations: readonly Migration[] = [
@@ -18,4 +19,5 @@ export const migrations: readonly Migration[] = [
   authorities,
   federation,
   identityEvents,
+  log,
 ];

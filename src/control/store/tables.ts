@@ -20,6 +20,7 @@ export interface Tables extends AuditTables {
   readonly evicted_nodes: EvictedNodesTable;
   readonly authorities: AuthoritiesTable;
   readonly authority_head: AuthorityHeadTable;
+  readonly audit_log_locks: AuditLogLocksTable;
   readonly federation_relationships: FederationRelationshipsTable;
   readonly federation_bundles: FederationBundlesTable;
 }
@@ -237,4 +238,11 @@ export interface AuthorityHeadTable {
   id: number;
   version: number;
   sequence: number;
+}
+
+/** One row per audit log: the last checkpoint that was signed for it. */
+export interface AuditLogLocksTable {
+  origin: string;
+  /** The signed note. */
+  checkpoint: string;
 }

@@ -114,6 +114,7 @@ describeEachStore('the audit index', (bench) => {
       instanceId: 'sidecar-3',
       spiffeId: '',
       receivedAt,
+      keyRecord: 1,
       header: broken.header,
       batch: { ...broken.batch, events: Buffer.from('y') },
     });

@@ -31,7 +31,7 @@ export class TestLedger {
       privateKey,
     });
     const leaf = this.batches.length;
-    this.batches.push({ leaf, instanceId: sidecar, spiffeId, receivedAt, header, batch });
+    this.batches.push({ leaf, instanceId: sidecar, spiffeId, receivedAt, keyRecord: 1, header, batch });
     this.size.set(this.batches.length);
   }
 
