@@ -1,6 +1,7 @@
-import type { AppError } from '../../base/errors.ts';
+import type { AppError, ErrorCode } from '../../base/errors.ts';
 import { toAppError } from '../../base/errors.ts';
 import type { ItemResult } from '../../wire/identity-sign.ts';
+import { isAway } from './token-cache.ts';
 
 export interface SignQueueOptions<Item, Value> {
   /** One call. Answers in the order of the items; rejects with an AppError when the whole call failed. */
@@ -25,7 +26,7 @@ const ANSWERS_AT_ONCE = 16;
  * burst becomes a few calls, and a single order waits for nobody.
  *
  * A call that fails as a whole for what may be wrong with its items, or with their number, is made again in two halves, so that
- * one bad item does not fail its neighbours. When the control plane is away, all of them fail: who asked knows when to ask again.
+ * one bad item does not fail its neighbours. When the control plane is away or busy, all fail: who asked knows when to ask again.
  */
 export class SignQueue<Item, Value> {
   readonly #o: SignQueueOptions<Item, Value>;
@@ -90,7 +91,10 @@ export class SignQueue<Item, Value> {
   }
 }
 
-/** Whether fewer items may fare better. */
-function mayDependOnItems({ code }: AppError): boolean {
-  return code !== 'unavailable' && code !== 'unauthenticated' && code !== 'forbidden' && code !== 'peer-refused';
+/** Whether fewer items may fare better. Not when the control plane is away, busy, or has had enough of us: more calls make it worse. */
+function mayDependOnItems(error: AppError): boolean {
+  return !isAway(error) && !refusals.includes(error.code);
 }
+
+/** Of the caller, whatever it asks for. */
+const refusals: readonly ErrorCode[] = ['unauthenticated', 'forbidden', 'peer-refused'];

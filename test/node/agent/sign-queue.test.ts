@@ -70,8 +70,8 @@ describe('orders that are signed together', () => {
     expect(calls.map((call) => call.length)).toEqual([8, 4, 4, 2, 1, 1, 2]);
   });
 
-  it('when the control plane is away nothing is tried again: who asked knows when', async () => {
-    for (const code of ['unavailable', 'forbidden', 'unauthenticated'] as const) {
+  it('when the control plane is away, busy, or has had enough, nothing is tried again: who asked knows when', async () => {
+    for (const code of ['unavailable', 'deadline-exceeded', 'exhausted', 'forbidden', 'unauthenticated'] as const) {
       const { calls, all } = start(() => Promise.reject(new AppError(code, 'No.')));
       for (const each of all(4)) await expectAppError(each, code);
       expect(calls).toHaveLength(1);
