@@ -1,4 +1,4 @@
-import { fork } from 'node:child_process';
+import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { ClientHttp2Stream } from 'node:http2';
@@ -6,6 +6,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import type { Socket } from 'node:net';
 import { connect } from 'node:net';
 import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { status } from '@grpc/grpc-js';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
@@ -280,6 +281,17 @@ describe('a caller that does not read', () => {
 });
 
 describe('peer credentials', () => {
+  it('are for Linux; elsewhere the agent says so when it starts', () => {
+    const module = pathToFileURL(resolve(import.meta.dirname, '../../../src/node/agent/peer-credentials.ts')).href;
+    const script = `Object.defineProperty(process, 'platform', { value: 'darwin' });
+      const { checkPeerCredentialsSupport } = await import(${JSON.stringify(module)});
+      try { checkPeerCredentialsSupport(); } catch (error) { process.stdout.write(error.code + ': ' + error.message); }`;
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+    expect(stdout).toMatch(
+      /^unavailable: The agent identifies its callers by SO_PEERCRED and \/proc, which darwin does not have\. Run it on Linux/,
+    );
+  });
+
   it.runIf(process.platform === 'linux')('name this process, and hold a pidfd where the kernel has them', async () => {
     const seen: PeerCredentials[] = [];
     const { socketPath } = await startTestAgent({
