@@ -31,8 +31,8 @@ export interface IdentityClientOptions {
 
 type IdentityStream = GrpcStream<WatchIdentityRequest, IdentityUpdate__Output>;
 
-/** Changes that come within this time are written together. */
-const SAVE_AFTER_MS = 1_000;
+/** Changes that come within this time are written together: the file is written whole. A crash costs no more than a longer hello. */
+const SAVE_AFTER_MS = 5_000;
 
 /**
  * What this agent may hand out and what it is verified with, as the control plane pushes it. A difference is taken over whole
