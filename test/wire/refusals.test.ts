@@ -86,7 +86,6 @@ const cases: Readonly<
       [{ result: { certificate, bundle: { ...bundle, jwks: '{' } } }, /^result\.bundle\.jwks is not JSON/],
       [{ result: { certificate, bundle: { ...bundle, jwks: '{"keys":[{}]}' } } }, /jwks is not a JSON Web Key Set/],
       [{ result: { certificate, bundle: { ...bundle, jwks: '[]' } } }, /jwks is not a JSON Web Key Set/],
-      [{ result: { certificate, bundle } }, /^result\.entry is missing/],
       [{ result: { certificate, bundle, entry: { ...entry, id: '' } } }, /^result\.entry\.id is missing/],
     ],
   },
