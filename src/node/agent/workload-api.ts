@@ -63,6 +63,7 @@ export function workloadApi(context: AgentServiceContext): AgentService {
 /** Ends with PermissionDenied when the last identity is gone, which is also what tells the caller to stop using it (§5.2.1). */
 async function pushX509Svids(context: AgentServiceContext, denials: Denials, pushing: Pushing): Promise<void> {
   const view = new WorkloadView({ ...context, selectors: pushing.caller.selectors, x509: true });
+  const unsent = new Parts();
   let begun = false;
   let late = false;
   const cancel = context.clock.after(FIRST_MESSAGE_MS, () => {
@@ -79,7 +80,8 @@ async function pushX509Svids(context: AgentServiceContext, denials: Denials, pus
       if (ready !== undefined && entitlement !== 'starting') {
         const { bundle, federated } = entitlement;
         const identities = ready.map(({ grant, svid }) => ({ ...named(grant), ...svid, spiffeId: grant.spiffeId }));
-        await pushing.send(encodeX509Svids({ identities, bundle, federated }));
+        const parts = [bundle, ...federated, ...ready.flatMap(({ grant, svid }) => [svid, grant.entry.hint])];
+        if (unsent.isNew(parts)) await pushing.send(encodeX509Svids({ identities, bundle, federated }));
         begun = true;
       }
       await view.changed(pushing.signal);
@@ -128,6 +130,7 @@ async function pushBundles(
   encode: typeof encodeX509Bundles,
 ): Promise<void> {
   const view = new WorkloadView({ ...context, selectors: pushing.caller.selectors, x509: false });
+  const unsent = new Parts();
   let late = false;
   const cancel = context.clock.after(FIRST_MESSAGE_MS, () => {
     late = true;
@@ -139,7 +142,10 @@ async function pushBundles(
       const entitlement = view.current();
       if (entitlement === 'none') throw denials.denied(pushing.caller);
       if (entitlement === 'starting') starting(late);
-      else await pushing.send(encode([entitlement.bundle, ...entitlement.federated]));
+      else {
+        const bundles = [entitlement.bundle, ...entitlement.federated];
+        if (unsent.isNew(bundles)) await pushing.send(encode(bundles));
+      }
       await view.changed(pushing.signal);
     }
   } finally {
@@ -254,6 +260,20 @@ async function issue<T>(
   const [failure] = failures;
   if (issued.length === 0 && failure !== undefined) throw failure;
   return issued;
+}
+
+/**
+ * What the last message was made of. Most changes concern others: a thousand streams should not each make a message to find
+ * that it is the same as before.
+ */
+class Parts {
+  #last: readonly unknown[] = [];
+
+  isNew(parts: readonly unknown[]): boolean {
+    const same = parts.length === this.#last.length && parts.every((part, index) => part === this.#last[index]);
+    this.#last = parts;
+    return !same;
+  }
 }
 
 function named({ spiffeId, entry }: Grant) {
