@@ -51,8 +51,6 @@ export class WholeSubscription implements Subscription<SecretsRequest> {
   /** Version by name, of what the client is subscribed to. */
   readonly #sent = new Map<string, string>();
   #unanswered = false;
-  /** The client asked for a name that it did not ask for before. */
-  #owed = false;
 
   constructor(makeNonce: () => string) {
     this.#makeNonce = makeNonce;
@@ -79,9 +77,8 @@ export class WholeSubscription implements Subscription<SecretsRequest> {
     const found = [...resolution.found.values()];
     // That there is nothing cannot be said here: absence means "as before".
     if (found.length === 0) return undefined;
-    const isNews = found.some(({ name, version }) => this.#sent.get(name) !== version);
-    if (!isNews && !this.#owed) return undefined;
-    this.#owed = false;
+    // Names that are new to the subscription are among them, whether or not their content was sent under another name.
+    if (found.every(({ name, version }) => this.#sent.get(name) === version)) return undefined;
     this.#unanswered = true;
     this.#nonce = this.#makeNonce();
     this.#sentNames = found.map(({ name }) => name);
@@ -94,7 +91,6 @@ export class WholeSubscription implements Subscription<SecretsRequest> {
     const everything = names.includes(WILDCARD) || (names.length === 0 && !this.#hasNamed);
     this.#hasNamed ||= names.length > 0;
     const named = new Set(names.filter((name) => name !== WILDCARD));
-    this.#owed ||= (everything && !this.#everything) || [...named].some((name) => !this.#names.has(name));
     this.#names = named;
     this.#everything = everything;
     if (everything) return;

@@ -1,20 +1,26 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import type { ServerUnaryCall } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../../src/base/clock.ts';
 import { AppError } from '../../../src/base/errors.ts';
+import { silentLogger } from '../../../src/base/log.ts';
 import { bundlePem } from '../../../src/core/identity/bundle.ts';
 import type { WorkloadEntry } from '../../../src/core/identity/workload-entry.ts';
-import type { AgentServiceFactory } from '../../../src/node/agent/caller.ts';
+import type { AgentServiceContext, AgentServiceFactory } from '../../../src/node/agent/caller.ts';
+import { Denials } from '../../../src/node/agent/denials.ts';
 import { secretDiscovery } from '../../../src/node/agent/sds.ts';
+import { SdsCaller } from '../../../src/node/agent/sds-caller.ts';
 import type { SecretNames } from '../../../src/node/agent/secret-names.ts';
+import { defaultSecretNames } from '../../../src/node/agent/secret-names.ts';
 import { workloadApi } from '../../../src/node/agent/workload-api.ts';
 import type { Node } from '../../../src/wire/gen/envoy/config/core/v3/Node.ts';
 import { SECRET_TYPE_URL } from '../../../src/wire/secret-discovery.ts';
 import { expectAppError } from '../../support/errors.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 import { DeltaStream, PROBE, sdsClient, seen, WholeStream } from './sds-client.ts';
-import { away, testEntry } from './test-identities.ts';
+import { away, TestIdentities, testEntry } from './test-identities.ts';
 import { answer, startTestAgent, statusOf } from './workload-client.ts';
 
 const WEB = 'spiffe://example.org/ns/shop/sa/web';
@@ -214,20 +220,6 @@ describe('secrets for Envoy, state of the world', () => {
     await roots.taken(['ALL']);
     expect(arrived).toEqual(['ALL', 'default']);
     expect(names((await both.taken(['default', 'ALL'])).secrets)).toEqual(['ALL', 'default']);
-  });
-
-  it('are looked for again as often as entries change, but a caller is not attested as often', async () => {
-    const { whole, client, identities, lines } = await started({ entries: [] });
-    const stream = whole();
-    stream.send({ resourceNames: ['default'] });
-    const path = `unix:path:${process.execPath}`;
-    for (let i = 0; i < 20; i++) {
-      identities.set([testEntry({ spiffeId: ORDERS, selectors: ['unix:uid:4294967294'] })]);
-      await stream.quiet(client);
-    }
-    identities.set([testEntry({ spiffeId: WEB, selectors: [path] })]);
-    expect(names((await stream.taken(['default'])).secrets)).toEqual(['default']);
-    expect(lines.filter(({ msg }) => msg === 'a caller could not be attested again')).toEqual([]);
   });
 
   it('have a version of their content: JWT keys and other entries change nothing, and another stream sees the same', async () => {
@@ -544,6 +536,30 @@ describe('secrets for Envoy, incremental', () => {
     }
   });
 
+  it('keep the validator that the node of the first message asked for', async () => {
+    const { delta, identities } = await started();
+    const stream = delta();
+    const node: Node = { metadata: { fields: { disable_spiffe_cert_validation: { boolValue: true } } } };
+    stream.send({ node, resourceNamesSubscribe: ['ROOTCA'] });
+    expect((await stream.taken()).secrets[0]?.roots).toBe(bundlePem(identities.bundle));
+    stream.send({ resourceNamesSubscribe: ['ROOTCA'] });
+    expect((await stream.taken()).secrets[0]?.roots).toBe(bundlePem(identities.bundle));
+  });
+
+  it('with another validator have another version', async () => {
+    const { delta } = await started();
+    const versions = await Promise.all(
+      [true, false].map(async (boolValue) => {
+        const stream = delta();
+        const node: Node = { metadata: { fields: { disable_spiffe_cert_validation: { boolValue } } } };
+        stream.send({ node, resourceNamesSubscribe: ['ROOTCA'] });
+        return (await stream.taken()).resources[0]?.version;
+      }),
+    );
+    expect(versions[0]).toMatch(/^[0-9a-f]{32}$/);
+    expect(versions[0]).not.toBe(versions[1]);
+  });
+
   it('wait for a signature without being called gone', async () => {
     const { delta, client, identities } = await started();
     identities.slow.add(WEB);
@@ -556,6 +572,37 @@ describe('secrets for Envoy, incremental', () => {
     expect(names((await stream.taken()).secrets)).toEqual(['default']);
     identities.expire(WEB);
     expect((await stream.taken()).removedResources).toEqual(['default']);
+  });
+});
+
+describe('a caller whose stream is over', () => {
+  it('gets nothing more, and nothing is kept for it', async () => {
+    const identities = new TestIdentities();
+    identities.set([testEntry({ spiffeId: WEB })]);
+    const base: AgentServiceContext = {
+      identities,
+      clock: systemClock,
+      logger: silentLogger,
+      stopping: new AbortController().signal,
+      openStream: () => () => undefined,
+      callers: {
+        attest: async () => ({
+          pid: 1,
+          uid: 0,
+          gid: 0,
+          selectors: [`unix:uid:${process.geteuid?.()}`],
+          checkAlive: () => undefined,
+        }),
+      },
+    };
+    const context = { ...base, known: defaultSecretNames, denials: new Denials(base) };
+    const caller = await SdsCaller.attest(context, { getPeer: () => '' });
+    const wanted = { names: new Set(['default']), everything: false, plainRoots: false };
+    await caller.resolve(wanted);
+    expect(identities.leases).toBe(1);
+    caller.close();
+    await expectAppError(caller.resolve(wanted), 'unavailable', 'The stream is over.');
+    expect(identities.leases).toBe(0);
   });
 });
 
@@ -588,12 +635,17 @@ describe('FetchSecrets', () => {
 describe('streams of secrets', () => {
   /** An agent whose idea of its caller the test can change. */
   async function attesting() {
-    const fake: { dead: boolean; failure: AppError | undefined } = { dead: false, failure: undefined };
+    const fake: { dead: boolean; failure: AppError | undefined; attestations: number } = {
+      dead: false,
+      failure: undefined,
+      attestations: 0,
+    };
     const service: AgentServiceFactory = (context) =>
       secretDiscovery()({
         ...context,
         callers: {
           async attest(call) {
+            if ((call as ServerUnaryCall<unknown, unknown>).getPath().endsWith('StreamSecrets')) fake.attestations += 1;
             if (fake.failure !== undefined) throw fake.failure;
             const checkAlive = () => {
               if (fake.dead) throw new AppError('forbidden', 'The process that connected has ended.');
@@ -634,6 +686,21 @@ describe('streams of secrets', () => {
     expect((await whole().status()).code).toBe(status.PERMISSION_DENIED);
   });
 
+  it('are looked for again as often as entries change, but a caller is not attested as often', async () => {
+    const { fake, whole, client, identities } = await attesting();
+    identities.set([]);
+    const stream = whole();
+    stream.send({ resourceNames: ['default'] });
+    for (let i = 0; i < 20; i++) {
+      identities.set([testEntry({ spiffeId: ORDERS, selectors: ['unix:uid:4294967294'] })]);
+      await stream.quiet(client);
+    }
+    identities.set([testEntry({ spiffeId: WEB, selectors: [`unix:path:${process.execPath}`] })]);
+    expect(names((await stream.taken(['default'])).secrets)).toEqual(['default']);
+    expect(fake.attestations).toBeGreaterThan(5);
+    expect(fake.attestations).toBeLessThan(10);
+  });
+
   it('hold nothing for a client that has gone, also one that goes while it waits', async () => {
     const { whole, client, identities } = await attesting();
     identities.slow.add(WEB);
@@ -664,7 +731,8 @@ describe('streams of secrets', () => {
     for (const stream of streams) await stream.next();
     const ended = Promise.all(streams.map((stream) => stream.status()));
     await server.close();
-    for (const each of await ended) expect(each.code).toBe(status.UNAVAILABLE);
+    const unavailable = { code: status.UNAVAILABLE, details: 'The agent is stopping. Connect again.' };
+    expect(await ended).toEqual([unavailable, unavailable]);
   });
 
   it('are limited for one process', async () => {
@@ -698,6 +766,26 @@ describe('streams of secrets', () => {
     const stream = whole();
     stream.send(request);
     expect(await stream.status()).toEqual({ code: status.INVALID_ARGUMENT, details });
+  });
+
+  it('end for more versions than anybody has, and for more secrets than fit into a response', async () => {
+    const entries = Array.from({ length: 1_001 }, (_, i) => testEntry({ spiffeId: `${WEB}${i}` }));
+    const { delta, whole } = await started({ entries });
+    const much = delta();
+    much.send({ initialResourceVersions: Object.fromEntries(entries.map(({ spiffeId }) => [spiffeId, 'x'])) });
+    expect(await much.status()).toEqual({
+      code: status.INVALID_ARGUMENT,
+      details: 'initial_resource_versions has more than 1000 elements.',
+    });
+    const everything = whole();
+    everything.send({});
+    expect(await everything.status()).toEqual({
+      code: status.RESOURCE_EXHAUSTED,
+      details: 'The workload may have more than 1000 secrets: ask for some by name.',
+    });
+    const one = whole();
+    one.send({ resourceNames: ['ROOTCA'] });
+    expect(names((await one.next()).secrets)).toEqual(['ROOTCA']);
   });
 
   it('can be subscribed to 100 names, one by one or at once', async () => {
