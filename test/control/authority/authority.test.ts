@@ -308,6 +308,23 @@ describe('a JWT-SVID', () => {
     }
   });
 
+  it('S14: never outlives the key', async () => {
+    const { authority, clock } = await open({ lifetimes: { tokenKeySeconds: 100 } });
+    const end = clock.now() + 100 * second;
+    expect((await authority.signJwt({ id, audience: [audience] })).expiresAt).toBe(end);
+    expect((await authority.signWit({ id, publicKey: workload.publicKey })).expiresAt).toBe(end);
+    await clock.advance(100 * second);
+    await expectAppError(authority.signJwt({ id, audience: [audience] }), 'unavailable', /ended/);
+  });
+
+  it('has the issuer of the configuration, and claims', async () => {
+    const { authority, clock } = await open({ jwtIssuer: 'https://writ.example' });
+    const { token, jti } = await authority.signJwt({ id, audience: [audience], claims: { a: 1 } });
+    const bundle = authority.bundle.current;
+    const { claims } = await verifyJwtSvid(token, { audiences: [audience], bundle, now: clock.now() });
+    expect(claims).toMatchObject({ iss: 'https://writ.example', a: 1, jti });
+  });
+
   it('is not signed for another trust domain or the control plane, nor for nobody', async () => {
     const { authority } = await open();
     await expectAppError(

@@ -245,6 +245,13 @@ describe('an upstream authority', () => {
     }
   });
 
+  it('S12: that certifies our key below another root than it says is not used', async () => {
+    const { createIntermediate } = await import('../../../src/core/identity/ca.ts');
+    const other = createTestAuthority({ now: Date.now() });
+    const upstream = upstreamThat(async (order) => [createIntermediate({ ...order, root: other.root })]);
+    await expectAppError(world().replica({ upstream }), 'incompatible-data', /does not verify below the root/);
+  });
+
   it('that is away keeps what is there signing until it ends, and is among the problems', async () => {
     const { createIntermediate } = await import('../../../src/core/identity/ca.ts');
     let isAway = false;
