@@ -8,6 +8,8 @@ import { reason } from '../base/durable.ts';
 import { AppError } from '../base/errors.ts';
 import type { AttestationConfig } from './attestation-config.ts';
 import { attestationOf, attestationRules, attestationSchema } from './attestation-config.ts';
+import type { AuditConfig } from './audit-config.ts';
+import { auditConfig, auditSchema } from './audit-config.ts';
 
 import { isLoopback } from './loopback.ts';
 import type { PublicConfig } from './public-config.ts';
@@ -81,6 +83,7 @@ export const serverSchema = {
   'upstream.rootFile': optional(path, 'PEM file with its root, where upstream.certificateFile does not hold that'),
   ...attestationSchema,
   ...publicSchema,
+  ...auditSchema,
   'log.level': logLevel,
 } as const satisfies Schema;
 
@@ -113,6 +116,7 @@ export interface ServerConfig {
   readonly attestation: AttestationConfig;
   /** What is served to anybody. */
   readonly public: PublicConfig;
+  readonly audit: AuditConfig;
   readonly logLevel: LogLevel;
 }
 
@@ -207,6 +211,7 @@ export function serverConfig(sources: Sources): ServerConfig {
     }),
     attestation: attestationOf(values),
     public: publicConfig(values),
+    audit: auditConfig(values, values.trustDomain),
     logLevel: values['log.level'],
   });
 }

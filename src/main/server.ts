@@ -22,6 +22,8 @@ import { Rotation } from '../control/authority/rotation.ts';
 import { DiskUpstream } from '../control/authority/upstream-disk.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
+import { leafIn, openAuditLog } from '../control/ledger/log/open.ts';
+import type { Sequencer } from '../control/ledger/log/sequencer.ts';
 import { EventProducer } from '../control/ledger/producer.ts';
 import { LedgerRecorder } from '../control/ledger/recorder.ts';
 import { FederatesWith } from '../control/policies/federates-with.ts';
@@ -63,7 +65,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
     const state = await openState(config, deps, life);
     await serve(config, deps, life, state);
     deps.onReady();
-    const { authority, rotation, nodes, proxies, poller, index } = state;
+    const { authority, rotation, nodes, proxies, poller, index, sequencer } = state;
     await runTasks(
       [
         { name: 'authority', run: (signal) => authority.run(signal) },
@@ -77,6 +79,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
         { name: 'proxies', run: (signal) => proxies.run(signal) },
         { name: 'federation', run: (signal) => poller.run(signal) },
         { name: 'audit index', run: (signal) => index.run(signal) },
+        { name: 'audit log', run: (signal) => sequencer.run(signal) },
         { name: 'until told to stop', run: untilAborted },
       ],
       deps.signal,
@@ -173,7 +176,18 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   });
   life.defer('the publisher', () => publisher.close());
 
-  const index = await AuditIndex.open({ store, ledger, clock, logger });
+  const { sequencer, log } = await openAuditLog({
+    ...config.audit,
+    directory: join(dataDir, 'log'),
+    ledger,
+    leafOf: (id) => leafIn(index, id),
+    store,
+    secrets: keyStore,
+    clock,
+    logger,
+  });
+  const sealedBelow = () => log.published.current.checkpoint.size;
+  const index: AuditIndex = await AuditIndex.open({ store, ledger, sealedBelow, clock, logger });
   const rotation = new Rotation({
     authority,
     store: authorities,
@@ -204,6 +218,8 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     ledger,
     recorder,
     index,
+    sequencer,
+    log,
   };
 }
 
@@ -264,6 +280,8 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       idempotency: state.idempotency,
       proxies,
       audit: index,
+      log: state.log,
+      logIsPublic: config.audit.isPublic,
       bundle: authority.bundle,
       tokens: state.tokens,
       clock,
@@ -285,8 +303,12 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
   logger.info({ rest: rest.url, grpc: grpc.port, health: health.port }, 'the control plane serves');
 }
 
-async function checks({ store, authority }: Pick<State, 'store' | 'authority'>): Promise<readonly Check[]> {
-  return [await storeAnswers(store), authorityUsable(authority)];
+async function checks(state: Pick<State, 'store' | 'authority' | 'sequencer'>): Promise<readonly Check[]> {
+  return [await storeAnswers(state.store), authorityUsable(state.authority), logGrows(state.sequencer)];
+}
+
+function logGrows({ problem }: Pick<Sequencer, 'problem'>): Check {
+  return problem === undefined ? { name: 'audit log', ok: true } : { name: 'audit log', ok: false, why: problem };
 }
 
 function authorityUsable({ problems }: Pick<Authority, 'problems'>): Check {

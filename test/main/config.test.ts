@@ -18,6 +18,7 @@ describe('server', () => {
   it('has safe defaults: REST on loopback, sqlite in the data directory, keys sealed', () => {
     expect(serverConfig({ flags: server, env: {} })).toEqual({
       trustDomain: 'example.org',
+      audit: { origin: 'example.org/writ/audit', isPublic: false, databaseRestored: false },
       dataDir: '/var/lib/writ',
       rest: { host: '127.0.0.1', port: 8443 },
       grpc: { host: '0.0.0.0', port: 8444 },

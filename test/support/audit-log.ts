@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { AppError } from '../../src/base/errors.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { WatchSource } from '../../src/base/watch.ts';
 import type { LoggedBatch } from '../../src/control/ledger/ledger.ts';
+import { AuditLog } from '../../src/control/ledger/log/audit-log.ts';
 import type { LogKeys } from '../../src/control/ledger/log/keys.ts';
 import { openLogKeys } from '../../src/control/ledger/log/keys.ts';
 import type { CheckpointLock } from '../../src/control/ledger/log/lock.ts';
@@ -111,6 +113,27 @@ export function logWorld(change: Partial<LogWorld> = {}): LogWorld {
     ledger: change.ledger ?? new SignedLedger(),
     clock: change.clock ?? new FakeClock(),
   };
+}
+
+/** As it is served, of a ledger whose records are found by their ids. */
+export async function openTestLog(world: LogWorld = logWorld()): Promise<{ log: AuditLog; sequencer: Sequencer }> {
+  const sequencer = await openSequencer(world);
+  const log = new AuditLog({
+    ledger: world.ledger,
+    files: new LogFiles(world.files),
+    keys: await logKeys(),
+    published: sequencer.published,
+    leafOf: async (id) => {
+      const found = world.ledger.batches.find(({ instanceId, header }) => {
+        const [, sidecarId, epoch, seq] = /^(.*)\.(\d+)\.(\d+)$/.exec(id) ?? [];
+        const position = Number(seq) - header.firstSeq;
+        return instanceId === sidecarId && header.epoch === Number(epoch) && position >= 0 && position < header.count;
+      });
+      if (found === undefined) throw new AppError('not-found', 'No audit event has this id.');
+      return found.leaf;
+    },
+  });
+  return { log, sequencer };
 }
 
 export async function openSequencer(world: LogWorld, change: Partial<SequencerOptions> = {}): Promise<Sequencer> {

@@ -3,7 +3,7 @@ import type { IdentityEvent, IdentityRecord } from '../../core/audit/event.ts';
 import { MAX_BATCH_EVENTS } from '../../core/audit/ship.ts';
 import type { IdentityEventsTable } from '../store/audit-tables.ts';
 import type { EventPlace } from './rows.ts';
-import { indexedStart, storable } from './rows.ts';
+import { indexedStart, proofOf, storable } from './rows.ts';
 
 export function toIdentityRow(event: IdentityEvent, at: EventPlace): IdentityEventsTable {
   const subject = storable(event.subject);
@@ -34,8 +34,8 @@ export function toIdentityRow(event: IdentityEvent, at: EventPlace): IdentityEve
   };
 }
 
-/** 'sealed': as with calls, whatever the index shows is durable in the ledger. */
-export function toIdentityRecord(row: Selectable<IdentityEventsTable>): IdentityRecord {
+/** @param sealedBelow batches that the published checkpoint covers */
+export function toIdentityRecord(row: Selectable<IdentityEventsTable>, sealedBelow: number): IdentityRecord {
   return Object.freeze({
     id: `${row.recorder}.${row.epoch}.${row.seq}`,
     time: new Date(row.time).toISOString(),
@@ -55,6 +55,6 @@ export function toIdentityRecord(row: Selectable<IdentityEventsTable>): Identity
     recorder: row.recorder,
     epoch: row.epoch,
     sequence: row.seq,
-    proof: Object.freeze({ state: 'sealed', leaf: row.leaf }),
+    proof: proofOf(row.leaf, sealedBelow),
   });
 }

@@ -12,7 +12,12 @@ import { onText } from './text-filter.ts';
 type Db = Kysely<AuditTables>;
 
 /** One page, newest first: by time, and among equal times by order of arrival. */
-export async function searchIdentities(db: Db, cursors: Cursors, query: IdentityQuery): Promise<Page<IdentityRecord>> {
+export async function searchIdentities(
+  db: Db,
+  cursors: Cursors,
+  query: IdentityQuery,
+  sealedBelow: number,
+): Promise<Page<IdentityRecord>> {
   const limit = pageLimit(query.limit);
   const scope = `identity:${JSON.stringify(filtersOf(query))}`;
   const after = cursors.open(scope, query.cursor);
@@ -30,11 +35,11 @@ export async function searchIdentities(db: Db, cursors: Cursors, query: Identity
   }
   const rows = await select.execute();
   const page = cursors.page(scope, rows, limit, (row) => [row.time, row.place]);
-  return { items: page.items.map(toIdentityRecord), nextCursor: page.nextCursor };
+  return { items: page.items.map((row) => toIdentityRecord(row, sealedBelow)), nextCursor: page.nextCursor };
 }
 
 /** Throws `not-found`. */
-export async function findIdentity(db: Db, id: string): Promise<IdentityRecord> {
+export async function findIdentity(db: Db, id: string, sealedBelow: number): Promise<IdentityRecord> {
   const key = parseRecordId(id);
   const row =
     key === undefined
@@ -47,7 +52,7 @@ export async function findIdentity(db: Db, id: string): Promise<IdentityRecord> 
           .where('seq', '=', key.seq)
           .executeTakeFirst();
   if (row === undefined) throw new AppError('not-found', 'No identity event has this id.');
-  return toIdentityRecord(row);
+  return toIdentityRecord(row, sealedBelow);
 }
 
 type Select = SelectQueryBuilder<AuditTables, 'identity_events', Selectable<IdentityEventsTable>>;

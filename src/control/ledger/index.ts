@@ -26,6 +26,8 @@ export interface AuditIndexOptions {
   readonly ledger: Pick<Ledger, 'read' | 'size'>;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Batches that the published checkpoint of the log covers: their events are shown as sealed. Default: none. */
+  readonly sealedBelow?: () => number;
 }
 
 /** Rows that share a transaction, at most by about one batch more. */
@@ -103,12 +105,12 @@ export class AuditIndex {
   async search(query: AuditQuery): Promise<RevisedPage<AuditRecord>> {
     const { db, cursors, revision } = this.#options.store;
     const seen = revision.current;
-    return { ...(await searchRecords(db, cursors, query)), revision: seen };
+    return { ...(await searchRecords(db, cursors, query, this.#sealedBelow)), revision: seen };
   }
 
   /** Throws `not-found`. */
   get(id: string): Promise<AuditRecord> {
-    return findRecord(this.#options.store.db, id);
+    return findRecord(this.#options.store.db, id, this.#sealedBelow);
   }
 
   /**
@@ -123,17 +125,21 @@ export class AuditIndex {
   async searchIdentities(query: IdentityQuery): Promise<RevisedPage<IdentityRecord>> {
     const { db, cursors, revision } = this.#options.store;
     const seen = revision.current;
-    return { ...(await searchIdentities(db, cursors, query)), revision: seen };
+    return { ...(await searchIdentities(db, cursors, query, this.#sealedBelow)), revision: seen };
   }
 
   /** Throws `not-found`. */
   getIdentity(id: string): Promise<IdentityRecord> {
-    return findIdentity(this.#options.store.db, id);
+    return findIdentity(this.#options.store.db, id, this.#sealedBelow);
   }
 
   /** As `tail`, of identity events: each comes once. */
   tailIdentities(query: IdentityQuery, signal: AbortSignal): AsyncIterable<TailItem<IdentityRecord>> {
     return this.#identityTail.follow(query, signal);
+  }
+
+  get #sealedBelow(): number {
+    return this.#options.sealedBelow?.() ?? 0;
   }
 
   async #catchUp(signal: AbortSignal): Promise<void> {
@@ -153,7 +159,8 @@ export class AuditIndex {
         this.#options.logger.warn({ sidecar, epoch, seq, leaf, kind, detail }, warnings[kind]);
       }
       if (this.#tail.isWatched) this.#tail.publish(await this.#touched(added));
-      if (this.#identityTail.isWatched) this.#identityTail.publish(added.identities.map(toIdentityRecord));
+      if (this.#identityTail.isWatched)
+        this.#identityTail.publish(added.identities.map((row) => toIdentityRecord(row, this.#sealedBelow)));
     }
   }
 
@@ -185,7 +192,7 @@ export class AuditIndex {
     const found: AuditRecord[] = [];
     for (const [sidecar, calls] of bySidecar) {
       for (const some of chunks([...calls], CALLS_PER_STATEMENT)) {
-        found.push(...(await findCalls(this.#options.store.db, sidecar, some)));
+        found.push(...(await findCalls(this.#options.store.db, sidecar, some, this.#sealedBelow)));
       }
     }
     return found;

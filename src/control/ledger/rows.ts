@@ -65,8 +65,13 @@ export type JoinedRow = Selectable<AuditRecordsTable> & {
   readonly duration_ms: number | null;
 };
 
-/** 'sealed': the index follows the ledger, so whatever it shows is durable there, under that leaf. */
-export function toAuditRecord(row: JoinedRow): AuditRecord {
+/** The state of a proof: sealed when the published checkpoint covers the batch. */
+export function proofOf(leaf: number, sealedBelow: number): AuditRecord['proof'] {
+  return Object.freeze({ state: leaf < sealedBelow ? 'sealed' : 'pending', leaf });
+}
+
+/** @param sealedBelow batches that the published checkpoint covers */
+export function toAuditRecord(row: JoinedRow, sealedBelow: number): AuditRecord {
   return Object.freeze({
     id: `${row.sidecar}.${row.epoch}.${row.seq}`,
     time: new Date(row.time).toISOString(),
@@ -91,7 +96,7 @@ export function toAuditRecord(row: JoinedRow): AuditRecord {
     sidecar: row.sidecar,
     epoch: row.epoch,
     sequence: row.seq,
-    proof: Object.freeze({ state: 'sealed', leaf: row.leaf }),
+    proof: proofOf(row.leaf, sealedBelow),
   });
 }
 

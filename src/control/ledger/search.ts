@@ -12,7 +12,12 @@ import { onText } from './text-filter.ts';
 type Db = Kysely<AuditTables>;
 
 /** One page of the index, newest first: by time, and among equal times by order of arrival. */
-export async function searchRecords(db: Db, cursors: Cursors, query: AuditQuery): Promise<Page<AuditRecord>> {
+export async function searchRecords(
+  db: Db,
+  cursors: Cursors,
+  query: AuditQuery,
+  sealedBelow: number,
+): Promise<Page<AuditRecord>> {
   const limit = pageLimit(query.limit);
   const scope = `audit:${JSON.stringify(filtersOf(query))}`;
   const after = cursors.open(scope, query.cursor);
@@ -30,11 +35,11 @@ export async function searchRecords(db: Db, cursors: Cursors, query: AuditQuery)
   }
   const rows = await select.execute();
   const page = cursors.page(scope, rows, limit, (row) => [row.time, row.place]);
-  return { items: page.items.map(toAuditRecord), nextCursor: page.nextCursor };
+  return { items: page.items.map((row) => toAuditRecord(row, sealedBelow)), nextCursor: page.nextCursor };
 }
 
 /** Throws `not-found`. */
-export async function findRecord(db: Db, id: string): Promise<AuditRecord> {
+export async function findRecord(db: Db, id: string, sealedBelow: number): Promise<AuditRecord> {
   const key = parseRecordId(id);
   const row =
     key === undefined
@@ -45,18 +50,23 @@ export async function findRecord(db: Db, id: string): Promise<AuditRecord> {
           .where('r.seq', '=', key.seq)
           .executeTakeFirst();
   if (row === undefined) throw new AppError('not-found', 'No audit event has this id.');
-  return toAuditRecord(row);
+  return toAuditRecord(row, sealedBelow);
 }
 
 /** The records of some calls of one sidecar, in the order of arrival. */
-export async function findCalls(db: Db, sidecar: string, calls: readonly string[]): Promise<readonly AuditRecord[]> {
+export async function findCalls(
+  db: Db,
+  sidecar: string,
+  calls: readonly string[],
+  sealedBelow: number,
+): Promise<readonly AuditRecord[]> {
   if (calls.length === 0) return [];
   const rows = await joined(db)
     .where('r.sidecar', '=', sidecar)
     .where('r.call', 'in', calls)
     .orderBy('r.place')
     .execute();
-  return rows.map(toAuditRecord);
+  return rows.map((row) => toAuditRecord(row, sealedBelow));
 }
 
 type Joined = AuditTables & { r: AuditTables['audit_records']; c: AuditTables['audit_completions'] };

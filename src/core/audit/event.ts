@@ -169,7 +169,10 @@ export interface AuditRecord {
   readonly sidecar: string;
   readonly epoch: number;
   readonly sequence: number;
-  /** Where its batch stands in the ledger: durable, with its leaf number in the order of arrival. */
+  /**
+   * Where its batch stands in the ledger: durable, with its leaf number in the order of arrival. `sealed` once a published
+   * checkpoint of the log covers it: from then on it can be proved, and cannot be changed or left out unseen.
+   */
   readonly proof: { readonly state: 'pending' | 'sealed'; readonly leaf: number | null };
 }
 

@@ -28,6 +28,7 @@ export function serverSpec(directory: DevDirectory, ports: Ports): ChildSpec {
       `--rest-listen=${LOOPBACK}:${ports.rest}`,
       `--grpc-listen=${LOOPBACK}:${ports.grpc}`,
       `--health-listen=${LOOPBACK}:${ports.health}`,
+      '--audit-public',
       '--exit-with-parent',
     ],
   };

@@ -81,7 +81,7 @@ describeEachStore('the index of identity events', (bench) => {
       recorder: 'control-1',
       epoch: 1,
       sequence: 1,
-      proof: { state: 'sealed', leaf: 0 },
+      proof: { state: 'pending', leaf: 0 },
     };
     expect((await index.searchIdentities({})).items).toEqual([
       expect.objectContaining({

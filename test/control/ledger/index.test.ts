@@ -59,7 +59,7 @@ describeEachStore('the audit index', (bench) => {
       sidecar: 'sidecar-1',
       epoch: 1,
       sequence: 1,
-      proof: { state: 'sealed', leaf: 0 },
+      proof: { state: 'pending', leaf: 0 },
     };
     expect((await index.search({})).items).toEqual([record]);
     expect(await index.get(record.id)).toEqual(record);

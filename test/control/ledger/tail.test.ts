@@ -11,11 +11,14 @@ function records(from: number, to: number) {
   return Array.from({ length: to - from + 1 }, (_, i) => {
     const at = { sidecar: 's', epoch: 1, seq: from + i, leaf: 0, index: i };
     const event = decision();
-    return toAuditRecord({
-      ...toRecordRow(event, encodeEvent(event), at, event.time),
-      status: null,
-      duration_ms: null,
-    });
+    return toAuditRecord(
+      {
+        ...toRecordRow(event, encodeEvent(event), at, event.time),
+        status: null,
+        duration_ms: null,
+      },
+      0,
+    );
   });
 }
 

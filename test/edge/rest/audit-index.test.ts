@@ -55,6 +55,7 @@ async function createIndexedWorld() {
       instanceId: 'inst-1',
       spiffeId: 'spiffe://example.org/ns/shop/sa/orders',
       receivedAt: clock.now(),
+      keyRecord: 1,
       header,
       batch,
     });

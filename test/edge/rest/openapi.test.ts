@@ -31,11 +31,15 @@ describe('GET /v1/openapi.json', () => {
       });
     }
     expect(Object.keys(document.paths).sort()).toEqual([
+      '/log/checkpoint',
+      '/log/tile/{*}',
       '/v1/audit/events',
       '/v1/audit/events/{id}',
       '/v1/audit/identity',
       '/v1/audit/identity/tail',
       '/v1/audit/identity/{id}',
+      '/v1/audit/log',
+      '/v1/audit/proofs/{id}',
       '/v1/audit/tail',
       '/v1/authorities',
       '/v1/authorities/{id}:activate',

@@ -27,6 +27,7 @@ import type { TrustBundle } from '../../../src/core/identity/bundle.ts';
 import { jwtKey } from '../../../src/core/identity/bundle.ts';
 import type { ListenOptions, RestDeps, RunningServer } from '../../../src/edge/rest/server.ts';
 import { createRestServer, createRoutes } from '../../../src/edge/rest/server.ts';
+import { openTestLog } from '../../support/audit-log.ts';
 import { FakeClock } from '../../support/clock.ts';
 import type { ListRecorder } from '../../support/recorder.ts';
 import { listRecorder } from '../../support/recorder.ts';
@@ -112,6 +113,7 @@ export async function createWorld(
     idempotency,
     proxies: { list: () => proxies },
     audit,
+    log: (await openTestLog()).log,
     bundle,
     tokens,
     clock,

@@ -106,7 +106,7 @@ async function followFiles(
   const { checkpoint } = published;
   const text = `the database is older than the files: it has ${target.checkpoint.size} batches, and ${o.files.directory} has ${checkpoint.size}`;
   if (!o.databaseRestored)
-    throw halt(o, `${text}. If the database was restored from a backup, say so once: --audit.databaseRestored`);
+    throw halt(o, `${text}. If the database was restored from a backup, say so once: --audit-database-restored`);
   const old = await treeOf(o, target.checkpoint.size).root();
   if (!old.equals(target.checkpoint.root)) throw halt(o, `${text}, and they are not of one history`);
   if (!(await o.lock.swap(target.note, published.note))) throw halt(o, 'somebody else is writing it');
