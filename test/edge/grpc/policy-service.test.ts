@@ -27,6 +27,8 @@ class FakeMesh implements PolicyPort {
     [ORDERS, { app: 'orders' }],
   ]);
   entryReads = 0;
+  /** What a sidecar must understand to be sent a snapshot. */
+  needs: readonly string[] = [];
   storeIsAway = false;
 
   constructor() {
@@ -43,7 +45,7 @@ class FakeMesh implements PolicyPort {
       publishedAt: 1000 * revision,
       for: (_id, labels) => {
         const content = Buffer.from(`${text} for ${labels.app}`);
-        return { content, hash: hashOf(content.toString()) };
+        return { content, hash: hashOf(content.toString()), needs: this.needs };
       },
     };
   }
@@ -156,6 +158,24 @@ describe('Policy.Watch', () => {
     expect(await sidecar.applied()).toBe('9: v9 for web');
     await until(() => mesh.log.includes('ack 9'));
     expect(mesh.log).toEqual(['sent 1', 'ack 1', 'sent 9', 'ack 9']);
+  });
+
+  it('does not send what the sidecar does not understand, says so, and sends the next that it does', async () => {
+    const { bench, mesh } = await start();
+    const old = new Sidecar(bench);
+    old.say(hello);
+    expect(await old.applied()).toBe('1: one for web');
+    mesh.needs = ['federation'];
+    mesh.publish(2, 'two');
+    const why =
+      'The sidecar does not understand federation, which its snapshot needs: it was not sent. Upgrade the sidecar.';
+    await expect.poll(() => mesh.log).toContain(`nack 2 ${why}`);
+    const current = new Sidecar(bench, WEB, 'web-2');
+    current.say({ ...hello, features: ['federation', 'something-newer'] });
+    expect(await current.applied()).toBe('2: two for web');
+    mesh.needs = [];
+    mesh.publish(3, 'three');
+    expect(await old.applied()).toBe('3: three for web');
   });
 
   it('leaves the content out when the sidecar has it, by its hello or by its last ack', async () => {
