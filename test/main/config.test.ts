@@ -118,6 +118,50 @@ describe('sidecar', () => {
   });
 });
 
+describe('what is served to anybody', () => {
+  const refusals = async (more: Record<string, string>) => {
+    const error = await expectAppError(() => serverConfig({ flags: { ...server, ...more }, env: {} }), 'usage');
+    return error.details.map((finding) => finding.message);
+  };
+
+  it('https_web needs a certificate and its key, and https_spiffe none', async () => {
+    const listen = { 'federation-listen': '0.0.0.0:8445' };
+    expect(serverConfig({ flags: { ...server, ...listen }, env: {} }).public.federation).toEqual({
+      host: '0.0.0.0',
+      port: 8445,
+      tls: 'svid',
+    });
+    expect(await refusals({ ...listen, 'federation-profile': 'https_web' })).toHaveLength(2);
+    expect(await refusals({ ...listen, 'federation-key-file': 'k' })).toEqual([
+      expect.stringContaining('is for federation.profile https_web'),
+    ]);
+    const files = {
+      'federation-profile': 'https_web',
+      'federation-certificate-file': '/c',
+      'federation-key-file': '/k',
+    };
+    expect(serverConfig({ flags: { ...server, ...listen, ...files }, env: {} }).public.federation?.tls).toEqual({
+      certificateFile: '/c',
+      keyFile: '/k',
+    });
+  });
+
+  it('discovery needs an issuer that is an https URL, and speaks plain HTTP only on loopback', async () => {
+    expect(await refusals({ 'oidc-listen': '127.0.0.1:8446' })).toEqual([expect.stringContaining('about an issuer')]);
+    const issuer = { 'oidc-issuer': 'https://issuer.example/writ' };
+    expect(await refusals({ ...issuer, 'oidc-listen': '0.0.0.0:8446' })).toEqual([
+      expect.stringContaining('only for a proxy on this machine'),
+    ]);
+    expect(await refusals({ ...issuer, 'oidc-certificate-file': 'c' })).toEqual([
+      expect.stringContaining('belong together'),
+    ]);
+    for (const bad of ['http://issuer.example', 'https://u@issuer.example', 'https://issuer.example/?x', 'issuer'])
+      expect(await refusals({ 'oidc-issuer': bad })).toHaveLength(1);
+    const { public: open } = serverConfig({ flags: { ...server, ...issuer, 'oidc-listen': '127.0.0.1:0' }, env: {} });
+    expect(open).toMatchObject({ issuer: 'https://issuer.example/writ', oidc: { host: '127.0.0.1', tls: undefined } });
+  });
+});
+
 describe('configFile', () => {
   it('is the flag, else WRIT_CONFIG, else none; one that is named must be there', async () => {
     const name = join(await tempDirectory(), 'writ.yaml');

@@ -5,6 +5,7 @@ import { AppError } from '../../src/base/errors.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { WatchSource } from '../../src/base/watch.ts';
 import { Ledger } from '../../src/control/ledger/ledger.ts';
+import type { TrustBundle } from '../../src/core/identity/bundle.ts';
 import { certificatePem, fingerprint } from '../../src/core/identity/bundle.ts';
 import type { PeerIdentity } from '../../src/core/identity/chain.ts';
 import { parseCsr } from '../../src/core/identity/csr.ts';
@@ -51,6 +52,8 @@ export class TestControlPlane {
   readonly heard: Acknowledgement[] = [];
   readonly endpoints = new Map<string, readonly InboundEndpoint[]>();
   readonly services: Service[] = [];
+  /** Bundles of other trust domains. */
+  federated: readonly TrustBundle[] = [];
   readonly renewals: string[] = [];
   policies: readonly Policy[] = [];
   /** Lifetime of certificates that are issued from now on. */
@@ -160,6 +163,7 @@ export class TestControlPlane {
       policies: this.policies,
       services: this.services,
       bundle: this.authority.bundle,
+      ...(this.federated.length > 0 && { federated: this.federated }),
     });
     return {
       revision,

@@ -178,3 +178,47 @@ test('a server that is not the control plane is not listened to', async () => {
   expect(plane.heard).toEqual([]);
   expect(client.state.current).toBeUndefined();
 });
+
+test('bundles of other trust domains are in force, the same value while they say the same, and kept over a restart', async () => {
+  const partner = createTestAuthority({ trustDomain: 'partner.example' });
+  const plane = await new TestControlPlane().start();
+  plane.federated = [partner.bundle];
+  plane.services.push({
+    name: 'orders',
+    namespace: 'shop',
+    spiffeId: 'spiffe://partner.example/ns/shop/sa/orders',
+    endpoints: [{ address: '10.0.0.9:15006', protocol: 'http' }],
+  });
+  plane.push([allow()]);
+  const stateDirectory = await tempDirectory();
+  const first = await start(plane, stateDirectory);
+  const state = await first.until((each) => each.revision === 2);
+  expect(state.federated.map((bundle) => bundle.trustDomain)).toEqual(['partner.example']);
+  expect([...state.services.keys()]).toEqual(['orders.shop.partner.example']);
+  plane.push([]);
+  expect((await first.until((each) => each.revision === 3)).federated).toBe(state.federated);
+  await plane.hear({ kind: 'ack', revision: 3 });
+  await first.close();
+  await plane.stop();
+  const again = await start(plane, stateDirectory);
+  expect(again.client.state.current?.federated).toEqual(state.federated);
+});
+
+test('a second bundle of one trust domain, or one of our own among the others, is refused', async () => {
+  const partner = createTestAuthority({ trustDomain: 'partner.example' });
+  const plane = await new TestControlPlane().start();
+  plane.push([allow()]);
+  const { until, client } = await start(plane, await tempDirectory());
+  await until((each) => each.revision === 2);
+  plane.federated = [createTestAuthority({ trustDomain: 'example.org' }).bundle];
+  plane.push([]);
+  expect(await plane.hear({ kind: 'nack', revision: 3 })).toMatchObject({
+    error: 'There are two bundles of example.org.',
+  });
+  plane.federated = [partner.bundle, { ...partner.bundle, sequence: 2 }];
+  plane.push([]);
+  expect(await plane.hear({ kind: 'nack', revision: 4 })).toMatchObject({
+    error: 'There are two bundles of partner.example.',
+  });
+  expect(client.state.current?.revision).toBe(2);
+});
