@@ -1,9 +1,22 @@
+import 'reflect-metadata';
+import { webcrypto } from 'node:crypto';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
+import {
+  BasicConstraintsExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, onTestFinished } from 'vitest';
+import { spiffeBundle } from '../../src/core/identity/bundle.ts';
 import { sdsClient, WholeStream } from '../node/agent/sds-client.ts';
 import { eventually } from '../support/dev-mesh.ts';
+import type { TestAuthority } from '../support/pki.ts';
+import { createTestAuthority } from '../support/pki.ts';
 import type { ApiType, Envoy } from './envoy.ts';
 import { asProgram, envoyProgram, startBack, startFront } from './envoy.ts';
 import { itUnless } from './foreign.ts';
@@ -126,6 +139,33 @@ describe('Envoy with secrets from the agent', { timeout: 60_000 }, () => {
     expect(count).toBeGreaterThan(20);
   });
 
+  itUnless(
+    unavailable,
+    'lets callers of a federated trust domain in, and never an identity of ours that it has minted',
+    async () => {
+      const other = createTestAuthority({ trustDomain: 'other.example' });
+      const buyer = 'spiffe://other.example/ns/market/sa/buyer';
+      await world.rest('PUT', '/v1/federation/other.example', {
+        // Nobody is there; what is known of the other trust domain is the bundle that comes along.
+        bundleEndpoint: { url: 'https://127.0.0.1:1/', profile: 'https_web' },
+        bundle: JSON.stringify(spiffeBundle(other.bundle)),
+      });
+      const program = await asProgram(envoy ?? '', join(world.directory, 'partner'));
+      await world.entry('spiffe://example.org/ns/shop/sa/partner', [`unix:path:${program}`], {
+        federatesWith: ['other.example'],
+      });
+      const own = (await world.roots()).length;
+      const server = await startFront({ ...world, program, api: 'DELTA_GRPC', caller: 'anybody' });
+      await eventually('the roots of both trust domains', 10_000, async () =>
+        (await server.rootCount()) === own + 1 ? true : undefined,
+      );
+      expect(await call(server, await minted(other, buyer))).toBe('hello');
+      await expect(call(server, await minted(other, WEB))).rejects.toThrow();
+      expect(await server.counter('fail_verify_error')).toBe(1);
+      expect(await server.counter('fail_verify_san')).toBe(0);
+    },
+  );
+
   itUnless(unavailable, 'gets its secrets when its entry is made after it has started', async () => {
     const program = await asProgram(envoy ?? '', join(world.directory, 'late'));
     const starting = startFront({ ...world, program, api: 'GRPC', caller: WEB });
@@ -152,10 +192,42 @@ async function ownSecret(socketPath: string, name: string): Promise<{ chain: str
   return { chain: secret?.chain ?? '', key: secret?.key ?? '' };
 }
 
+/** What no authority of ours would sign: a certificate for whatever SPIFFE ID, right below the root. */
+async function minted(authority: TestAuthority, uri: string): Promise<{ cert: string; key: string }> {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const { publicKey, privateKey } = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const rootKey = authority.root.privateKey.export({ type: 'pkcs8', format: 'der' });
+  const certificate = await X509CertificateGenerator.create({
+    serialNumber: '01',
+    issuer: new X509Certificate(authority.root.certificate).issuerName,
+    notBefore: new Date(Date.now() - 60_000),
+    notAfter: new Date(Date.now() + 60_000),
+    publicKey,
+    signingKey: await webcrypto.subtle.importKey('pkcs8', rootKey, algorithm, false, ['sign']),
+    signingAlgorithm: algorithm,
+    extensions: [
+      new BasicConstraintsExtension(false, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+      new SubjectAlternativeNameExtension([{ type: 'url', value: uri }], true),
+    ],
+  });
+  const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', privateKey));
+  return { cert: certificate.toString('pem'), key: pem('PRIVATE KEY', key) };
+}
+
+function pem(label: string, der: Buffer): string {
+  return `-----BEGIN ${label}-----\n${der.toString('base64')}\n-----END ${label}-----\n`;
+}
+
 /** Resolves with the answer of an Envoy that speaks TLS; rejects when it refuses. Whom we talk to is not looked at. */
-function call(server: Envoy, o: { readonly cert?: string; readonly key?: string }): Promise<string> {
+function call(server: Envoy, { cert, key }: { readonly cert?: string; readonly key?: string }): Promise<string> {
   return new Promise((done, fail) => {
-    const asked = request(server.url.replace('http:', 'https:'), { ...o, rejectUnauthorized: false, agent: false });
+    const asked = request(server.url.replace('http:', 'https:'), {
+      ...(cert !== undefined && { cert }),
+      ...(key !== undefined && { key }),
+      rejectUnauthorized: false,
+      agent: false,
+    });
     asked.on('response', (response) => {
       let body = '';
       response.setEncoding('utf8').on('data', (text) => {

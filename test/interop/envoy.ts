@@ -44,12 +44,15 @@ export interface EnvoyOptions {
   readonly socketPath: string;
 }
 
-/** Envoy in front of a workload: answers callers with this identity, and tells them apart in `x-caller`. */
-export async function startFront(o: EnvoyOptions & { readonly api: ApiType; readonly caller: string }): Promise<Envoy> {
+/** Envoy in front of a workload: answers callers with this identity, or all that verify, and says in `x-caller` who it was. */
+export async function startFront(
+  o: EnvoyOptions & { readonly api: ApiType; readonly caller: string | 'anybody' },
+): Promise<Envoy> {
+  const matcher = o.caller === 'anybody' ? 'prefix: "spiffe://"' : `exact: "${o.caller}"`;
   return await Envoy.start(o, {
     listener: {
       transport_socket: documented('downstream tls', {
-        'spiffe://example.org/ns/shop/sa/web': o.caller,
+        'exact: "spiffe://example.org/ns/shop/sa/web"': matcher,
         'api_type: GRPC': `api_type: ${o.api}`,
       }),
       virtual_host: {
