@@ -41,7 +41,7 @@ async function rotated(world: AuthorityWorld, replica: Replica, kind: AuthorityK
 }
 
 describe.each(authorityKinds)('an authority of kind %s', (kind) => {
-  it('goes from prepared to active to old by hand, and is in the bundle all the while', async () => {
+  it('spiffe 47: goes from prepared to active to old by hand, and is in the bundle all the while', async () => {
     const world = authorityWorld();
     const replica = await world.replica();
     const first = await theOne(world, kind, 'active');

@@ -2,7 +2,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-const root = resolve(import.meta.dirname, '..');
+const root = resolve(import.meta.dirname, '../..');
 const pages = globSync(['README.md', 'docs/**/*.md', 'certs/*.md'], { cwd: root }).map((page) => join(root, page));
 
 describe('the documents', () => {
