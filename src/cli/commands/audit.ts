@@ -11,6 +11,9 @@ import { parseLimit, searchRecords } from '../search.ts';
 import { tailAudit } from '../tail.ts';
 import type { World } from '../world.ts';
 import { addIdentityAudit } from './audit-identity.ts';
+import { addAuditLog } from './audit-log.ts';
+import { addProve } from './audit-prove.ts';
+import { addVerify } from './audit-verify.ts';
 
 export function addAudit(program: Command, world: World): void {
   const audit = program
@@ -55,6 +58,9 @@ export function addAudit(program: Command, world: World): void {
       printList(world, options.output, { columns: callColumns, name: (record) => record.id }, records);
     });
   addIdentityAudit(audit, world);
+  addProve(audit, world);
+  addVerify(audit, world);
+  addAuditLog(audit, world);
 }
 
 interface FilterOptions {
