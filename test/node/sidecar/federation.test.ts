@@ -4,6 +4,8 @@ import { createServer as createTcpServer } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { beforeAll, expect, test } from 'vitest';
 import { certificatePem } from '../../../src/core/identity/bundle.ts';
+import { signJwtSvid } from '../../../src/core/identity/jwt-svid.ts';
+import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
 import type { TestAuthority } from '../../support/pki.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 import { dialTls, fetchHttp, keepAliveAgent, rawExchange } from './http.ts';
@@ -197,4 +199,27 @@ test('TCP calls of a federated trust domain end with the federation', async () =
   sidecar.federated = [];
   sidecar.push([allow('partner.example/ns/x/sa/y')]);
   await closed;
+});
+
+test('spiffe 41: a JWT-SVID is verified with the bundle of the trust domain that it names; of others it is not ours to judge', async () => {
+  const { sidecar, inbound } = await ordersWithInbound();
+  const token = async (authority: TestAuthority, sub: string) => {
+    const order = { id: parseSpiffeId(sub), audience: [ORDERS], now: Date.now(), ttlSeconds: 300 };
+    return (await signJwtSvid({ ...order, ...authority.jwt })).token;
+  };
+  const call = async (jwt: string) => {
+    const socket = await dialTls(inbound.port, ours.issue(WEB).pem);
+    const answer = await rawExchange(socket, get.replace('\r\n\r\n', `\r\nAuthorization: Bearer ${jwt}\r\n\r\n`));
+    return { status: Number(answer.split(' ')[1]), subject: sidecar.recorder.decisions.at(-1)?.tokenSubject };
+  };
+  const good = await token(partner, PARTNER);
+  expect(await call(good)).toEqual({ status: 200, subject: PARTNER });
+  const forged = createTestAuthority({ trustDomain: 'partner.example' });
+  expect(await call(await token(forged, PARTNER))).toEqual({ status: 401, subject: '' });
+  // Our own key cannot speak for the partner, nor theirs for us.
+  expect((await call(await token(ours, PARTNER))).status).toBe(401);
+  expect((await call(await token(partner, WEB))).status).toBe(401);
+  sidecar.federated = [];
+  sidecar.push([{ ...allow(), name: 'own' }]);
+  expect(await call(good)).toEqual({ status: 200, subject: '' });
 });
