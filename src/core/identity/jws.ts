@@ -1,16 +1,17 @@
 import type { KeyObject } from 'node:crypto';
-import { createPublicKey, sign } from 'node:crypto';
-import type { JWK } from 'jose';
+import { sign } from 'node:crypto';
 import { base64url, decodeProtectedHeader } from 'jose';
 import { AppError } from '../../base/errors.ts';
 import { openDer, Tag } from './der-read.ts';
 import type { SpiffeId } from './spiffe-id.ts';
 import { parseSpiffeId } from './spiffe-id.ts';
+import type { TokenVerifyingKey } from './token-key.ts';
+import { tokenAlgorithms } from './token-key.ts';
 
 /** Longest token that is looked at. Ours have 400 bytes. */
 export const MAX_TOKEN_BYTES = 8 * 1024;
 
-/** The one algorithm that Writ signs with and takes: an attacker has nothing to choose (JWT-SVID.md §2.1). */
+/** The one algorithm that Writ signs with. What it takes depends on the key that verifies: see `importTokenKey`. */
 export const algorithm = 'ES256';
 
 /** A key that signs somewhere else: in an HSM, in a key service. */
@@ -51,15 +52,21 @@ export function checkCompact(token: string): void {
   }
 }
 
-/** Rules that a JOSE library does not have: no header but three, one algorithm, one of these types, and a key id. */
-export function readHeader(token: string, types: readonly (string | undefined)[]): { readonly kid: string } {
+/** What a token says of how to verify it. Attacker-controlled: it finds the key, and then must be as the key wants it. */
+export interface TokenHeader {
+  readonly alg: string;
+  readonly kid: string;
+}
+
+/** Rules that a JOSE library does not have: no header but three, no algorithm but nine, one of these types, and a key id. */
+export function readHeader(token: string, types: readonly (string | undefined)[]): TokenHeader {
   checkCompact(token);
   const header = decodeProtectedHeader(token);
   for (const name of Object.keys(header)) if (!headerNames.includes(name)) throw refuse(`header ${name}`);
-  if (header.alg !== algorithm) throw refuse('alg');
+  if (header.alg === undefined || !tokenAlgorithms.has(header.alg)) throw refuse('alg');
   if (!types.includes(header.typ)) throw refuse('typ');
   if (typeof header.kid !== 'string' || header.kid === '') throw refuse('kid');
-  return { kid: header.kid };
+  return { alg: header.alg, kid: header.kid };
 }
 
 /** The subject as a workload's SPIFFE ID. */
@@ -70,20 +77,13 @@ export function readWorkload(sub: unknown): SpiffeId {
   return id;
 }
 
-/** A memo of a pure function: keys in a bundle are never changed. */
-const importedKeys = new WeakMap<JWK, KeyObject>();
-
-/** A P-256 key out of a bundle. */
-export function importJwk(jwk: JWK): KeyObject {
-  let key = importedKeys.get(jwk);
-  if (key === undefined) {
-    if (jwk.kty !== 'EC' || jwk.crv !== 'P-256' || (jwk.alg !== undefined && jwk.alg !== algorithm))
-      throw refuse('key type');
-    // Only the public members: a bundle that carries a private key by mistake must not make it usable here.
-    const { kty, crv, x, y } = jwk;
-    key = createPublicKey({ key: { kty, crv, x, y } as JWK & Record<string, unknown>, format: 'jwk' });
-    importedKeys.set(jwk, key);
-  }
+/**
+ * The key, when the token was signed in the way that the key is for.
+ *
+ * @throws AppError `invalid`
+ */
+export function keyFor(header: TokenHeader, { key, algorithms }: TokenVerifyingKey): KeyObject {
+  if (!algorithms.includes(header.alg)) throw refuse('alg does not go with the key');
   return key;
 }
 

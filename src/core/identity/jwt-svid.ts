@@ -3,11 +3,11 @@ import { decodeJwt, jwtVerify } from 'jose';
 import { AppError } from '../../base/errors.ts';
 import type { TrustBundle } from './bundle.ts';
 import { jwtKeys } from './bundle.ts';
-import type { TokenKey } from './jws.ts';
+import type { TokenHeader, TokenKey } from './jws.ts';
 import {
   algorithm,
   checkCompact,
-  importJwk,
+  keyFor,
   MAX_TOKEN_BYTES,
   ownClaims,
   readHeader,
@@ -16,6 +16,7 @@ import {
   signCompact,
 } from './jws.ts';
 import type { SpiffeId } from './spiffe-id.ts';
+import { importTokenKey } from './token-key.ts';
 
 export { MAX_TOKEN_BYTES } from './jws.ts';
 
@@ -98,7 +99,8 @@ export function tokenValidity(o: { readonly now: number; readonly ttlSeconds: nu
 }
 
 /**
- * Verifies a JWT-SVID with the keys of its subject's trust domain. No leeway for expiry.
+ * Verifies a JWT-SVID with the keys of its subject's trust domain: by ECDSA or RSA, as the key says (JWT-SVID.md §2.1). No
+ * leeway for expiry.
  *
  * @throws AppError `token-refused`, with one text for every reason: a caller who guesses learns nothing. The reason is the `cause`.
  */
@@ -119,9 +121,10 @@ export async function verifyJwtSvid(
   readonly claims: Readonly<Record<string, unknown>>;
 }> {
   try {
-    const key = findKey(readHeader(token, ['JWT', 'JOSE', undefined]), readSubject(token), o.bundle);
+    const header = readHeader(token, ['JWT', 'JOSE', undefined]);
+    const key = findKey(header, readSubject(token), o.bundle);
     const { payload } = await jwtVerify(token, key, {
-      algorithms: [algorithm],
+      algorithms: [header.alg],
       audience: [...o.audiences],
       currentDate: new Date(o.now),
       clockTolerance: 0,
@@ -218,9 +221,9 @@ function readAudience(aud: unknown): readonly string[] {
   );
 }
 
-function findKey(header: { readonly kid: string }, subject: SpiffeId, bundle: TrustBundle): KeyObject {
+function findKey(header: TokenHeader, subject: SpiffeId, bundle: TrustBundle): KeyObject {
   if (subject.trustDomain !== bundle.trustDomain) throw refuse('trust domain');
   const jwk = jwtKeys(bundle).find((key) => key.kid === header.kid);
   if (jwk === undefined) throw refuse('unknown kid');
-  return importJwk(jwk);
+  return keyFor(header, importTokenKey(jwk));
 }

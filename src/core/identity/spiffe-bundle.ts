@@ -1,13 +1,12 @@
-import { createPublicKey } from 'node:crypto';
 import type { JWK } from 'jose';
 import { AppError } from '../../base/errors.ts';
 import type { TrustBundle } from './bundle.ts';
 import { MAX_CERTIFICATE_BYTES, parseCertificate } from './certificate.ts';
-import { checkPublicKey } from './keys.ts';
 import { checkAuthority } from './profile.ts';
 import { parseTrustDomain } from './spiffe-id.ts';
 import type { StrictJson, StrictJsonObject } from './strict-json.ts';
 import { isJsonObject, parseStrictJson } from './strict-json.ts';
+import { importTokenKey } from './token-key.ts';
 
 /** Longest bundle document that is read: 64 roots and 64 RSA keys need 200 KiB. */
 export const MAX_SPIFFE_BUNDLE_BYTES = 512 * 1024;
@@ -132,12 +131,13 @@ class Found {
     if (typeof kid !== 'string' || kid === '' || kid.length > MAX_KID_CHARACTERS) throw unusable('it has no "kid"');
     // WIT-SVID.md: unique in the whole bundle. The second would make the first ambiguous; which was there first decides.
     if (this.#kids.has(kid)) throw unusable('its "kid" is that of a key before it');
-    const jwk = publicPart(key);
-    checkKey(jwk);
+    const alg = key.get('alg');
+    if (alg !== undefined && typeof alg !== 'string') throw unusable('its "alg" is not a text');
+    const jwk: JWK = Object.freeze({ ...publicPart(key), kid, use, ...(alg !== undefined && { alg }) });
+    importTokenKey(jwk);
     if (this.keys.length === MAX_JWT_KEYS) throw unusable(`there are ${MAX_JWT_KEYS} JWT keys before it`);
     this.#kids.add(kid);
-    const alg = key.get('alg');
-    this.keys.push(Object.freeze({ ...jwk, kid, use, ...(typeof alg === 'string' && { alg }) }) as JWK);
+    this.keys.push(jwk);
   }
 }
 
@@ -152,15 +152,6 @@ function publicPart(key: StrictJsonObject): JWK {
     jwk[name] = value;
   }
   return jwk as JWK;
-}
-
-/** The same demands as on keys in certificates: kind, strength, and for a curve that the point is on it. */
-function checkKey(jwk: JWK): void {
-  try {
-    checkPublicKey(createPublicKey({ format: 'jwk', key: jwk as never }));
-  } catch (cause) {
-    throw new AppError('invalid', 'It is not a public key that Writ can verify with.', { cause });
-  }
 }
 
 /** RFC 7517 §4.7: base64, not base64url. */

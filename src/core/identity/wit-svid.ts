@@ -1,17 +1,17 @@
 import type { KeyObject } from 'node:crypto';
-import { createPublicKey } from 'node:crypto';
 import type { JWK } from 'jose';
 import { decodeJwt, jwtVerify } from 'jose';
 import { AppError } from '../../base/errors.ts';
 import type { TrustBundle } from './bundle.ts';
 import { witKeys } from './bundle.ts';
 import type { TokenKey } from './jws.ts';
-import { algorithm, importJwk, ownClaims, readHeader, readWorkload, refuse, signCompact } from './jws.ts';
+import { algorithm, keyFor, ownClaims, readHeader, readWorkload, refuse, signCompact } from './jws.ts';
 import type { SignedToken } from './jwt-svid.ts';
 import { tokenValidity } from './jwt-svid.ts';
 import type { KeyKind } from './keys.ts';
 import { checkPublicKey } from './keys.ts';
 import type { SpiffeId } from './spiffe-id.ts';
+import { importTokenKey } from './token-key.ts';
 
 const type = 'wit+jwt';
 
@@ -68,15 +68,21 @@ export async function verifyWitSvid(
     /** Milliseconds since the epoch. */
     readonly now: number;
   },
-): Promise<{ readonly id: SpiffeId; readonly key: KeyObject; readonly expiresAt: number }> {
+): Promise<{
+  readonly id: SpiffeId;
+  readonly key: KeyObject;
+  /** The one that possession of `key` is to be proven by, as in the header `alg`. */
+  readonly algorithm: string;
+  readonly expiresAt: number;
+}> {
   try {
-    const { kid } = readHeader(token, [type]);
+    const header = readHeader(token, [type]);
     const subject = readWorkload(decodeJwt(token).sub);
     if (subject.trustDomain !== o.bundle.trustDomain) throw refuse('trust domain');
-    const jwk = witKeys(o.bundle).find((key) => key.kid === kid);
+    const jwk = witKeys(o.bundle).find((key) => key.kid === header.kid);
     if (jwk === undefined) throw refuse('unknown kid');
-    const { payload } = await jwtVerify(token, importJwk(jwk), {
-      algorithms: [algorithm],
+    const { payload } = await jwtVerify(token, keyFor(header, importTokenKey(jwk)), {
+      algorithms: [header.alg],
       currentDate: new Date(o.now),
       clockTolerance: 0,
       requiredClaims: ['sub', 'exp', 'cnf'],
@@ -84,7 +90,7 @@ export async function verifyWitSvid(
     if (payload.aud !== undefined) throw refuse('aud');
     return Object.freeze({
       id: readWorkload(payload.sub),
-      key: readConfirmation(payload.cnf),
+      ...readConfirmation(payload.cnf),
       expiresAt: (payload.exp ?? 0) * 1000,
     });
   } catch (cause) {
@@ -100,12 +106,11 @@ function confirmationKey(publicKey: KeyObject): JWK {
 }
 
 /** Attacker-controlled until the signature has been verified, and the workload's choice after that. */
-function readConfirmation(cnf: unknown): KeyObject {
+function readConfirmation(cnf: unknown): { readonly key: KeyObject; readonly algorithm: string } {
   if (typeof cnf !== 'object' || cnf === null || !('jwk' in cnf)) throw refuse('cnf');
   const { jwk } = cnf;
   if (typeof jwk !== 'object' || jwk === null) throw refuse('cnf.jwk');
-  const { kty, crv, x, y, n, e, alg } = jwk as Record<string, unknown>;
-  const key = createPublicKey({ key: kty === 'RSA' ? { kty, n, e } : { kty, crv, x, y }, format: 'jwk' } as never);
-  if (alg !== algorithms[checkPublicKey(key).kind]) throw refuse('cnf.jwk.alg');
-  return key;
+  const { alg } = jwk as JWK;
+  if (alg === undefined) throw refuse('cnf.jwk.alg');
+  return { key: importTokenKey(jwk as JWK).key, algorithm: alg };
 }
