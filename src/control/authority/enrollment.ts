@@ -16,6 +16,7 @@ import type { X509Svid } from '../../core/identity/x509-svid.ts';
 import type { IdentityFacts, Recorder } from '../ledger/recorder.ts';
 import type { Attested, Attestor } from './attest/method.ts';
 import type { Entry } from './entry.ts';
+import { lifetimeBy } from './entry-lifetime.ts';
 import type { Caller, Node, Nodes } from './nodes.ts';
 
 /** What enrollment and renewal need of the authority. */
@@ -30,7 +31,11 @@ export interface Issuing {
 }
 
 export interface EnrollmentOptions {
-  readonly authority: Issuing & { readonly trustDomain: string; readonly bundle: Watch<TrustBundle> };
+  readonly authority: Issuing & {
+    readonly trustDomain: string;
+    readonly bundle: Watch<TrustBundle>;
+    readonly lifetimes: { readonly x509Seconds: number };
+  };
   /** Methods that may be used, each once. */
   readonly attestors: readonly Attestor[];
   readonly nodes: Pick<Nodes, 'admit' | 'retract' | 'refuseBanned' | 'current'>;
@@ -174,13 +179,13 @@ export class Enrollment {
   }
 
   async #letIn(request: AttestRequest, attested: Attested, candidate: Candidate): Promise<Enrolled> {
-    const { authority, nodes, logger } = this.#options;
+    const { authority, nodes, clock, logger } = this.#options;
     const { id, instanceId, entry } = candidate;
     const svid = authority.issue({
       id,
       instanceId,
       csr: request.csr,
-      ...(entry !== undefined && entry.x509TtlSeconds !== null && { ttlSeconds: entry.x509TtlSeconds }),
+      ...(entry !== undefined && lifetimeBy(entry, entry.x509TtlSeconds, authority.lifetimes.x509Seconds, clock.now())),
       ...(entry !== undefined && entry.dnsNames.length > 0 && { dnsNames: entry.dnsNames }),
     });
     await nodes.admit(

@@ -16,6 +16,7 @@ import type { Recorder } from '../ledger/recorder.ts';
 import type { KnownAgent } from '../registry/agent-views.ts';
 import type { Entry } from './entry.ts';
 import type { EntrySnapshot } from './entry-index.ts';
+import { lifetimeBy } from './entry-lifetime.ts';
 import type { Node } from './node.ts';
 import type { Facts, Note } from './recorded.ts';
 import { recorded } from './recorded.ts';
@@ -263,11 +264,8 @@ export class Identities {
     };
   }
 
-  /** What is issued by an entry that expires ends with it, to the second. */
-  #ttlOf(entry: Entry, asked: number | null, usual: number): { readonly ttlSeconds?: number } {
-    if (entry.expiresAt === null) return asked === null ? {} : { ttlSeconds: asked };
-    const leftSeconds = Math.floor((entry.expiresAt - this.#o.clock.now()) / 1000);
-    return { ttlSeconds: Math.max(1, Math.min(asked ?? usual, leftSeconds)) };
+  #ttlOf(entry: Entry, asked: number | null, usual: number) {
+    return lifetimeBy(entry, asked, usual, this.#o.clock.now());
   }
 
   /** What was not expected is told to nobody, so it is told here. */

@@ -109,6 +109,16 @@ describe('Enrollment', () => {
     });
   });
 
+  it('gives nothing that outlives the entry, by whatever proof', async () => {
+    const { enrollment, register, direct, clock } = await start();
+    const expiresAt = clock.now() + 90_500;
+    const { token } = await register({ expiresAt });
+    const selectors = ['test:who:me'];
+    await direct({ spiffeId: 'spiffe://example.org/direct', selectors, expiresAt, x509TtlSeconds: 600 });
+    const svids = [await enrollment.attest(attestation(token)), await enrollment.attest(test('me test:who:me'))];
+    expect(svids.map(({ svid }) => svid.notAfter - clock.now())).toEqual([90_000, 90_000]);
+  });
+
   it('gives each enrolled instance an id of its own', async () => {
     const { enrollment, register, joinTokens } = await start();
     const { entry, token } = await register();
