@@ -100,9 +100,7 @@ export class EntrySet {
   /** One round at a time, however many changes come meanwhile. */
   #follow(): Promise<void> {
     this.#readAgain = true;
-    this.#reading ??= this.#readUntilSettled().finally(() => {
-      this.#reading = undefined;
-    });
+    this.#reading ??= this.#readUntilSettled();
     return this.#reading;
   }
 
@@ -120,6 +118,9 @@ export class EntrySet {
       if (this.#closed) return;
       logger.warn({ err: error }, 'cannot read entries; what is known stays in force');
       this.#cancelRetry = clock.after(RETRY_MS, () => void this.#follow());
+    } finally {
+      // In the same breath as the last look at `readAgain`: nothing can ask for another round in between.
+      this.#reading = undefined;
     }
   }
 
