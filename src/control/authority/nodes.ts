@@ -159,12 +159,16 @@ export class Nodes {
     this.#cache.put(node);
   }
 
-  /** What attestation found out about a node. Throws `forbidden` for one that is not known. */
+  /**
+   * What attestation found out about a node. Throws `forbidden` for one that is not known, or banned: it may have been since
+   * its call was let in.
+   */
   agentSelectors(instanceId: string): readonly string[] {
     const node = this.#cache.get(instanceId);
     if (node === undefined || 'evicted' in node) {
       throw new AppError('forbidden', 'The agent is not attested, or was evicted. Attest it again.');
     }
+    if (node.banned) throw bannedSubject(node.spiffeId);
     return node.selectors;
   }
 

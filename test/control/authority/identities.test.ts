@@ -114,6 +114,20 @@ describe('what an agent may have signed', () => {
     }
   });
 
+  it('S3: nothing more, once it is banned: not even in a call that was let in before', async () => {
+    const { identities, entries, entrySet, nodes, agent } = await start();
+    const entry = await entries.create({ spiffeId: WEB, parentId: agent.id.uri, selectors: ['unix:uid:1'] });
+    await entrySet.settled();
+    await nodes.check(agent);
+    await nodes.ban(agent.instanceId, { actor: 'ops' });
+    const refusals = [
+      only(identities.signX509(agent, [order(entry.id)])),
+      only(identities.signWit(agent, [order(entry.id)])),
+      identities.signJwt(agent, { audience: ['x'], entryId: entry.id, variables: {} }),
+    ];
+    for (const refused of refusals) await expectAppError(refused, 'forbidden', /is banned/);
+  });
+
   it('nobody but an agent has anything signed for others', async () => {
     const { identities, entries, agent, admitAs, callerOf } = await start();
     const entry = await entries.create({ spiffeId: WEB, parentId: agent.id.uri, selectors: ['unix:uid:1'] });
