@@ -277,7 +277,8 @@ export async function listAll<T>(client: Client, kind: Kind<T>, limits: Limits):
       ...(kind.namespaced && namespace !== undefined && { namespace }),
       ...(selector !== undefined && { labelSelector: selector }),
       ...limits.more,
-      ...(kind === (proxy as Kind<unknown>) ? {} : { limit: 500, cursor }),
+      limit: 500,
+      cursor,
     };
     const { body } = await client.call<PageOf<T>>({ method: 'GET', path: kind.path, query });
     items.push(...body.items);

@@ -279,6 +279,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       poller: state.poller,
       idempotency: state.idempotency,
       proxies,
+      cursors: state.store.cursors,
       audit: index,
       log: state.log,
       logIsPublic: config.audit.isPublic,

@@ -4,9 +4,9 @@ import { AppError } from '../../base/errors.ts';
 import { parsePemCertificates } from '../../core/identity/bundle.ts';
 import { verifyPeer } from '../../core/identity/chain.ts';
 import { controlPlaneId } from '../../core/identity/spiffe-id.ts';
-import type { PageOf, ProxyObject } from '../api.ts';
 import { shortName } from '../api.ts';
 import { addressOf, serverInfo } from '../info.ts';
+import { kinds, listAll } from '../kinds.ts';
 import { span } from '../table.ts';
 import type { Check } from './result.ts';
 import { failed, ok, skipped, warning } from './result.ts';
@@ -125,9 +125,9 @@ export const checks: readonly Check[] = [
     title: 'all are connected and hold the latest policy',
     async run({ info, client }) {
       if (info === undefined) return skipped('the server did not answer');
-      const { body } = await client.call<PageOf<ProxyObject>>({ method: 'GET', path: '/v1/proxies' });
-      const rejected = body.items.filter((proxy) => proxy.state === 'rejected');
-      const behind = body.items.filter((proxy) => proxy.state !== 'synced' && proxy.state !== 'rejected');
+      const proxies = await listAll(client, kinds.proxy, {});
+      const rejected = proxies.filter((proxy) => proxy.state === 'rejected');
+      const behind = proxies.filter((proxy) => proxy.state !== 'synced' && proxy.state !== 'rejected');
       if (rejected.length > 0) {
         return failed(
           rejected
@@ -142,8 +142,8 @@ export const checks: readonly Check[] = [
           'A disconnected sidecar goes on with its last policy. See: writ get proxies',
         );
       }
-      if (body.items.length === 0) return warning('there is none', 'Start one: writ sidecar --help');
-      return ok(`${body.items.length} in sync`);
+      if (proxies.length === 0) return warning('there is none', 'Start one: writ sidecar --help');
+      return ok(`${proxies.length} in sync`);
     },
   },
 ];

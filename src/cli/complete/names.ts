@@ -49,8 +49,7 @@ async function references(client: Client, kind: AnyKind, typed: string): Promise
 /** The names of each object, one page of them. */
 async function list(client: Client, kind: AnyKind, typed: string): Promise<readonly (readonly string[])[]> {
   const namespace = kind.namespaced ? /^([a-z0-9-]+)\//.exec(typed)?.[1] : undefined;
-  const query = kind.plural === kinds.proxy.plural ? {} : { limit: LIMIT, namespace };
-  const call = { method: 'GET', path: kind.path, query, timeoutMs: TIMEOUT_MS } as const;
+  const call = { method: 'GET', path: kind.path, query: { limit: LIMIT, namespace }, timeoutMs: TIMEOUT_MS } as const;
   const { body } = await client.call<PageOf<unknown>>(call);
   return body.items.map((item) => kind.names(item));
 }

@@ -2,7 +2,7 @@ import { Type } from 'typebox';
 import type { AuthorityStatus, Rotation } from '../../control/authority/rotation.ts';
 import type { App } from './app.ts';
 import { NO_ID, warnings } from './dry-run.ts';
-import { closed, dryRun, id, oneOf, time } from './schemas.ts';
+import { closed, dryRun, id, oneOf, revision, time } from './schemas.ts';
 import { toTime } from './time.ts';
 
 const kind = oneOf(['x509', 'jwt', 'wit'] as const, { description: 'What it signs: roots, JWT-SVIDs, WIT-SVIDs.' });
@@ -53,7 +53,10 @@ const ofAKind = {
 export type AuthoritiesPort = Pick<Rotation, 'list' | 'prepare' | 'rotate' | 'activate' | 'taint' | 'revoke'>;
 
 /** GET /v1/authorities; POST /v1/authorities:prepare, :rotate; POST /v1/authorities/{id}:activate, :taint, :revoke */
-export function authorities(app: App, deps: { readonly authorities: AuthoritiesPort }): void {
+export function authorities(
+  app: App,
+  deps: { readonly authorities: AuthoritiesPort; readonly revision: () => number },
+): void {
   app.get(
     '/v1/authorities',
     {
@@ -67,6 +70,7 @@ export function authorities(app: App, deps: { readonly authorities: AuthoritiesP
             {
               items: Type.Array(AuthorityOutput),
               nextCursor: Type.Null(),
+              revision,
               bundleSequence: Type.Integer({ description: 'Grows with every change to the trust bundle.' }),
             },
             closed,
@@ -75,8 +79,15 @@ export function authorities(app: App, deps: { readonly authorities: AuthoritiesP
       },
     },
     async () => {
+      // Before what is listed, which is at least as new.
+      const seen = deps.revision();
       const { items, sequence } = await deps.authorities.list();
-      return { items: items.map((item) => toOutput(item)), nextCursor: null, bundleSequence: sequence };
+      return {
+        items: items.map((item) => toOutput(item)),
+        nextCursor: null,
+        revision: seen,
+        bundleSequence: sequence,
+      };
     },
   );
 

@@ -26,7 +26,7 @@ const ofWrite = Type.Object({ dryRun }, closed);
 
 export interface FederationDeps {
   readonly federation: Pick<Federation, 'put' | 'get' | 'list' | 'delete'>;
-  readonly poller: Pick<BundlePoller, 'refresh'>;
+  readonly poller: Pick<BundlePoller, 'refresh' | 'rehearse'>;
 }
 
 /** GET /v1/federation; GET, PUT, DELETE /v1/federation/{trustDomain}; POST /v1/federation/{trustDomain}:refresh */
@@ -145,17 +145,23 @@ export function federation(app: App, deps: FederationDeps): void {
         summary: 'Ask for its bundle now, instead of at the next interval.',
         tags: ['federation'],
         params,
-        querystring: none,
+        querystring: ofWrite,
         response: { 200: FederationOutput },
       },
     },
     async (request) => {
       const name = request.params.trustDomain;
+      if (request.query.dryRun === true) {
+        const { relationship, changes } = await deps.poller.rehearse(name);
+        return { ...toOutput(relationship), warnings: changes ? [] : [sameTrust] };
+      }
       await deps.poller.refresh(name);
       return toOutput(await deps.federation.get(name));
     },
   );
 }
+
+const sameTrust = { code: 'unchanged', detail: 'Its bundle holds the same keys: nobody would be told anything new.' };
 
 const callsEnd = {
   code: 'calls-end',

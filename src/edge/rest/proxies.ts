@@ -1,7 +1,8 @@
 import { Type } from 'typebox';
 import type { Proxies, ProxyStatus } from '../../control/registry/proxies.ts';
+import type { Cursors } from '../../control/store/page.ts';
 import type { App } from './app.ts';
-import { closed, nullable, oneOf, revision, spiffeId, time } from './schemas.ts';
+import { closed, cursor, DEFAULT_LIMIT, limit, nullable, oneOf, revision, spiffeId, time } from './schemas.ts';
 import { toTime, toTimeOrNull } from './time.ts';
 
 const ProxyOutput = Type.Object(
@@ -24,11 +25,16 @@ const ProxyOutput = Type.Object(
   closed,
 );
 
+const SCOPE = 'proxies';
+
+export interface ProxiesDeps {
+  readonly proxies: Pick<Proxies, 'list'>;
+  readonly cursors: Pick<Cursors, 'open' | 'page'>;
+  readonly revision: () => number;
+}
+
 /** GET /v1/proxies */
-export function proxies(
-  app: App,
-  deps: { readonly proxies: Pick<Proxies, 'list'>; readonly revision: () => number },
-): void {
+export function proxies(app: App, deps: ProxiesDeps): void {
   app.get(
     '/v1/proxies',
     {
@@ -36,12 +42,25 @@ export function proxies(
         operationId: 'listProxies',
         summary: 'Sidecars, and which policy revision each has acknowledged.',
         tags: ['proxies'],
-        querystring: Type.Object({}, closed),
-        response: { 200: Type.Object({ items: Type.Array(ProxyOutput), nextCursor: Type.Null(), revision }, closed) },
+        querystring: Type.Object({ limit, cursor }, closed),
+        response: {
+          200: Type.Object({ items: Type.Array(ProxyOutput), nextCursor: nullable(Type.String()), revision }, closed),
+        },
       },
     },
-    async () => ({ items: deps.proxies.list().map(toProxy), nextCursor: null, revision: deps.revision() }),
+    async (request) => {
+      const { limit: most = DEFAULT_LIMIT, cursor: from } = request.query;
+      const [id = '', instance = ''] = deps.cursors.open(SCOPE, from) ?? [];
+      const rest = deps.proxies.list().filter((status) => isBehind(status, String(id), String(instance)));
+      const page = deps.cursors.page(SCOPE, rest.slice(0, most + 1), most, (last) => [last.spiffeId, last.instanceId]);
+      return { items: page.items.map(toProxy), nextCursor: page.nextCursor, revision: deps.revision() };
+    },
   );
+}
+
+/** In the order of the list. */
+function isBehind(status: ProxyStatus, id: string, instance: string): boolean {
+  return status.spiffeId > id || (status.spiffeId === id && status.instanceId > instance);
 }
 
 function toProxy(status: ProxyStatus) {

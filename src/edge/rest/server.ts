@@ -12,6 +12,7 @@ import type { AuditIndex } from '../../control/ledger/index.ts';
 import type { AuditLog } from '../../control/ledger/log/audit-log.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
 import type { Proxies } from '../../control/registry/proxies.ts';
+import type { Cursors } from '../../control/store/page.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { App } from './app.ts';
 import { createApp } from './app.ts';
@@ -51,6 +52,8 @@ export interface RestDeps extends FederationDeps {
   /** What requests with an Idempotency-Key were answered. */
   readonly idempotency: Pick<IdempotencyKeys, 'begin'>;
   readonly proxies: Pick<Proxies, 'list'>;
+  /** Of lists that are not read from the store. */
+  readonly cursors: Pick<Cursors, 'open' | 'page'>;
   readonly audit: Pick<AuditIndex, 'search' | 'get' | 'tail' | 'searchIdentities' | 'getIdentity' | 'tailIdentities'>;
   readonly log: Pick<AuditLog, 'published' | 'tile' | 'vkeys' | 'prove'>;
   /** Whether the log is served to anybody. Default false. */
@@ -109,6 +112,7 @@ export async function createRoutes(
   const app = createApp(deps);
   const port = () => (app.server.address() as AddressInfo | null)?.port ?? options.port;
   const streams = new EventStreams({ clock: deps.clock, logger: deps.logger, stopping: options.stopping });
+  const revision = () => deps.policies.current.current.revision;
   guard(app, { host: options.host, port, tokens: deps.tokens, stopping: options.stopping });
   logWrites(app, deps.logger);
   await describe(app, deps.info.version);
@@ -124,8 +128,8 @@ export async function createRoutes(
   joinTokens(app, { joinTokens: deps.joinTokens, idempotency: deps.idempotency });
   nodes(app, { nodes: deps.nodes });
   federation(app, deps);
-  authorities(app, { authorities: deps.authorities });
-  proxies(app, { proxies: deps.proxies, revision: () => deps.policies.current.current.revision });
+  authorities(app, { authorities: deps.authorities, revision });
+  proxies(app, { proxies: deps.proxies, cursors: deps.cursors, revision });
   audit(app, { audit: deps.audit, clock: deps.clock, streams });
   identityAudit(app, { audit: deps.audit, clock: deps.clock, streams });
   auditLog(app, { log: deps.log, isPublic: deps.logIsPublic ?? false });

@@ -123,7 +123,11 @@ export async function untilInSync(
 ): Promise<readonly ServiceName[]> {
   const end = o.clock.now() + SYNC_LIMIT_MS;
   while (!o.signal.aborted) {
-    const { body } = await client.call<PageOf<ProxyObject>>({ method: 'GET', path: '/v1/proxies' });
+    const { body } = await client.call<PageOf<ProxyObject>>({
+      method: 'GET',
+      path: '/v1/proxies',
+      query: { limit: 500 },
+    });
     const connected = body.items.filter((proxy) => proxy.connected);
     const behind = serviceNames.filter((name) => {
       const spiffeId = workloadId(TRUST_DOMAIN, NAMESPACE, name).uri;

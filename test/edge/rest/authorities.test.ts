@@ -76,3 +76,26 @@ it('a dry run answers with what would be, and neither changes nor records anythi
   expect(await list(world)).toEqual(before);
   expect(world.recorder.events).toEqual([]);
 });
+
+it('each step of a rotation can be tried first: the authority is shown as it would be, and stays as it is', async () => {
+  const world = await createWorld();
+  const old = (await list(world)).items.find((item: { kind: string }) => item.kind === 'wit').id;
+  const post = async (url: string, payload?: object) =>
+    (await world.request({ method: 'POST', url, ...(payload !== undefined && { payload }) })).json();
+  const { id } = await post('/v1/authorities:prepare', { kind: 'wit' });
+  const steps = [
+    ['activate', id, 'active'],
+    ['taint', old, 'tainted'],
+    ['revoke', old, 'revoked'],
+  ] as const;
+  for (const [verb, which, state] of steps) {
+    const before = [await list(world), world.recorder.events.length];
+    expect(await post(`/v1/authorities/${which}:${verb}?dryRun=true`)).toMatchObject({
+      id: which,
+      state,
+      warnings: [],
+    });
+    expect([await list(world), world.recorder.events.length]).toEqual(before);
+    expect(await post(`/v1/authorities/${which}:${verb}`)).toMatchObject({ id: which, state });
+  }
+});

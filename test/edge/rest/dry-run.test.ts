@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { spiffeBundle } from '../../../src/core/identity/bundle.ts';
+import { createTestAuthority } from '../../support/pki.ts';
 import { Contract } from './contract.ts';
 import type { World } from './world.ts';
 import { createWorld, expectProblem, policyText } from './world.ts';
@@ -7,10 +9,24 @@ const web = 'spiffe://example.org/ns/shop/sa/web';
 const nobody = '00000000-0000-0000-0000-000000000000';
 const yaml = { 'content-type': 'application/yaml' };
 
-/** Everything that writes can change, as REST shows it. */
+const partner = createTestAuthority({ trustDomain: 'partner.example' });
+const endpoint = { url: 'https://partner.example/bundle', profile: 'https_web' } as const;
+
+/** Everything that writes can change, as REST shows it, and what is recorded of it. */
 async function stateOf(world: World): Promise<unknown> {
-  const lists = ['/v1/entries', '/v1/join-tokens', '/v1/policies'].map((url) => world.request({ url }));
-  return (await Promise.all(lists)).map((response) => response.json());
+  const urls = ['entries', 'join-tokens', 'policies', 'nodes', 'federation', 'authorities'].map(
+    (name) => `/v1/${name}`,
+  );
+  const lists = await Promise.all(urls.map((url) => world.request({ url })));
+  return [...lists.map((response) => response.json()), [...world.recorder.events]];
+}
+
+/** Of what the OpenAPI document calls a write: `POST /v1/entries`, `DELETE /v1/nodes/{instanceId}`. */
+async function writesOf(world: World) {
+  const document = (await world.request({ url: '/v1/openapi.json' })).json();
+  return new Contract(document).operations.filter(
+    ({ method, path }) => method !== 'GET' && path !== '/v1/policies:check',
+  );
 }
 
 async function setUp() {
@@ -18,19 +34,22 @@ async function setUp() {
   const entry = await world.entries.create({ spiffeId: web, labels: { app: 'web' } });
   const token = await world.deps.joinTokens.create({ entryId: entry.id });
   const put = await world.policies.put({ source: policyText('web'), author: 'admin' });
+  await world.nodes.admit({
+    ...{ instanceId: 'web-1', spiffeId: web, kind: 'workload', method: 'join_token', subject: 'x', entryId: entry.id },
+    ...{ selectors: [], canReattest: true, serial: '0a', expiresAt: world.clock.now() + 3_600_000 },
+  });
+  const federation = await world.deps.federation.put({ trustDomain: 'partner.example', bundleEndpoint: endpoint });
+  world.partner.answer = async () => Buffer.from(JSON.stringify(spiffeBundle({ ...partner.bundle, sequence: 4 })));
   while (world.policies.current.current.revision < put.policy.revision)
     await new Promise((resolve) => setImmediate(resolve));
-  return { world, entry, token, policy: put.policy };
+  return { world, entry, token, policy: put.policy, federation: federation.relationship };
 }
 
 describe('dryRun', () => {
   it('is there on every write', async () => {
     const world = await createWorld();
-    const document = (await world.request({ url: '/v1/openapi.json' })).json();
-    const writes = new Contract(document).operations.filter(
-      ({ method, path }) => method !== 'GET' && path !== '/v1/policies:check',
-    );
-    expect(writes.length).toBeGreaterThanOrEqual(7);
+    const writes = await writesOf(world);
+    expect(writes.length).toBeGreaterThanOrEqual(19);
     for (const { method, path, operation } of writes) {
       const { parameters = [] } = operation as { parameters?: { name: string; in: string }[] };
       expect(parameters, `${method} ${path}`).toContainEqual(expect.objectContaining({ name: 'dryRun', in: 'query' }));
@@ -38,9 +57,11 @@ describe('dryRun', () => {
   });
 
   it('answers with what would be, and changes nothing', async () => {
-    const { world, entry, token, policy } = await setUp();
+    const { world, entry, token, policy, federation } = await setUp();
+    const rehearsed: string[] = [];
     const before = await stateOf(world);
     const ask = async (method: 'POST' | 'PUT' | 'DELETE', path: string, payload?: object | string, headers = {}) => {
+      rehearsed.push(`${method} ${path}`);
       const response = await world.request({
         ...{ method, url: `${path}?dryRun=true` },
         ...(payload !== undefined && { payload }),
@@ -108,6 +129,58 @@ describe('dryRun', () => {
     expect(await ask('DELETE', one, undefined, any)).toMatchObject({
       ...{ status: 200, metadata: { name: 'web', revision: policy.revision }, warnings: [{ code: 'access-ends' }] },
     });
+
+    const spire = {
+      spiffe_id: { trust_domain: 'example.org', path: '/ns/shop/sa/imported' },
+      parent_id: { trust_domain: 'example.org', path: '/spire/agent/x509pop/a1' },
+      selectors: [{ type: 'unix', value: 'uid:1000' }],
+    };
+    expect(await ask('POST', '/v1/entries:import', { entries: [spire] })).toMatchObject({
+      created: [{ id: nobody, spiffeId: 'spiffe://example.org/ns/shop/sa/imported' }],
+      unchanged: [],
+    });
+
+    expect(await ask('POST', '/v1/nodes/web-1:ban')).toMatchObject({ status: 200, banned: true, warnings: [] });
+    expect(await ask('POST', '/v1/nodes/web-1:unban')).toMatchObject({ status: 200, banned: false, warnings: [] });
+    expect(await ask('DELETE', '/v1/nodes/web-1')).toMatchObject({
+      ...{ status: 200, instanceId: 'web-1', warnings: [{ code: 'comes-back' }] },
+    });
+
+    const trust = '/v1/federation/partner.example';
+    expect(await ask('PUT', trust, { bundleEndpoint: { ...endpoint, url: 'https://other.example/' } })).toMatchObject({
+      ...{ status: 200, revision: 0, warnings: [] },
+    });
+    expect(await ask('PUT', trust, { bundleEndpoint: endpoint })).toMatchObject({
+      ...{ revision: federation.revision, warnings: [{ code: 'unchanged' }] },
+    });
+    expect(await ask('POST', `${trust}:refresh`)).toMatchObject({
+      ...{ status: 200, bundle: { sequence: '4', lastError: null }, warnings: [] },
+    });
+    expect(await ask('DELETE', trust, undefined, any)).toMatchObject({
+      status: 200,
+      warnings: [{ code: 'calls-end' }],
+    });
+
+    for (const verb of ['prepare', 'rotate'])
+      expect(await ask('POST', `/v1/authorities:${verb}`, { kind: 'jwt' })).toMatchObject({
+        ...{ status: 200, id: nobody, kind: 'jwt', state: 'prepared', warnings: [] },
+      });
+
+    const unsaid = (await writesOf(world))
+      .map(({ method, path }) => ({
+        name: `${method} ${path}`,
+        pattern: new RegExp(`^${path.replace(/\{\w+\}/g, '[^/]+')}$`),
+      }))
+      .filter(({ name, pattern }) => {
+        const method = name.split(' ', 1)[0];
+        return !rehearsed.some((each) => each.split(' ')[0] === method && pattern.test(each.split(' ')[1] ?? ''));
+      });
+    // Of an authority that is there: test/edge/rest/authorities.test.ts.
+    expect(unsaid.map(({ name }) => name).sort()).toEqual([
+      'POST /v1/authorities/{id}:activate',
+      'POST /v1/authorities/{id}:revoke',
+      'POST /v1/authorities/{id}:taint',
+    ]);
   });
 
   it('refuses what the write would refuse, in the same words', async () => {
@@ -157,9 +230,10 @@ describe('dryRun', () => {
   });
 
   it('takes no revision: the next write has the one that follows', async () => {
-    const { world, policy } = await setUp();
+    const { world } = await setUp();
+    const before = await world.entries.create({ spiffeId: `${web}1` });
     await world.request({ method: 'DELETE', url: '/v1/policies/shop/web?dryRun=true', headers: { 'if-match': '*' } });
     const made = await world.entries.create({ spiffeId: `${web}2` });
-    expect(made.revision).toBe(policy.revision + 1);
+    expect(made.revision).toBe(before.revision + 1);
   });
 });

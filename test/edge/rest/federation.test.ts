@@ -142,6 +142,23 @@ describe('/v1/federation', () => {
     );
   });
 
+  it('a refresh can be tried first: asked and checked, and nothing is stored, not even that it failed', async () => {
+    const world = await createWorld();
+    await world.request({ method: 'PUT', url, payload: body });
+    const before = (await world.request({ url })).json();
+    const dry = () => world.request({ method: 'POST', url: `${url}:refresh?dryRun=true` });
+    expectProblem(await dry(), 503, 'unavailable');
+    world.partner.answer = async () => Buffer.from('{"keys":[],"keys":[]}');
+    expect((await dry()).statusCode).toBeGreaterThanOrEqual(400);
+    world.partner.answer = async () => Buffer.from(bundle);
+    expect((await dry()).json()).toMatchObject({ bundle: { sequence: '4', jwtKeys: [partner.jwt.kid] }, warnings: [] });
+    expect((await world.request({ url })).json()).toEqual(before);
+    await world.request({ method: 'POST', url: `${url}:refresh` });
+    expect((await dry()).json().warnings).toMatchObject([{ code: 'unchanged' }]);
+    world.partner.answer = async () => Buffer.from(JSON.stringify(spiffeBundle({ ...partner.bundle, sequence: 3 })));
+    expectProblem(await dry(), 409, 'conflict');
+  });
+
   it('nothing is changed that cannot be recorded', async () => {
     const world = await createWorld();
     world.recorder.fail();

@@ -112,6 +112,7 @@ export async function createWorld(
     poller,
     idempotency,
     proxies: { list: () => proxies },
+    cursors: store.cursors,
     audit,
     log: (await openTestLog()).log,
     bundle,

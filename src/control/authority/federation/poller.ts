@@ -88,11 +88,31 @@ export class BundlePoller {
 
   /** Polls one now, on behalf of an operator. Resolves when it is stored; throws `not-found` and why it failed. */
   async refresh(trustDomain: string): Promise<void> {
-    await this.#o.federated.settled();
-    const relationship = this.#o.federated.relationships.current.get(trustDomain);
-    if (relationship === undefined) throw new AppError('not-found', `There is no federation with ${trustDomain}.`);
+    const relationship = await this.#relationshipWith(trustDomain);
     await this.#poll(relationship, this.#signal ?? new AbortController().signal);
     await this.#o.federated.settled();
+  }
+
+  /** What `refresh` would make of it: asks and checks as that does, stores nothing, and throws what that would throw. */
+  async rehearse(
+    trustDomain: string,
+  ): Promise<{ readonly relationship: RelationshipWithBundle; readonly changes: boolean }> {
+    const before = await this.#relationshipWith(trustDomain);
+    const bytes = await this.#fetch(before, this.#signal ?? new AbortController().signal);
+    const document = parseSpiffeBundle(bytes, trustDomain);
+    refuseOlder(before.bundle, document.sequence);
+    const changes = before.bundle.document === undefined || !trustsTheSame(before.bundle.document, document);
+    const now = this.#o.clock.now();
+    const fetchedAt = changes ? now : before.bundle.fetchedAt;
+    const bundle = { ...before.bundle, document, fetchedAt, checkedAt: now, lastError: null };
+    return { relationship: { ...before, bundle }, changes };
+  }
+
+  async #relationshipWith(trustDomain: string): Promise<RelationshipWithBundle> {
+    await this.#o.federated.settled();
+    const found = this.#o.federated.relationships.current.get(trustDomain);
+    if (found === undefined) throw new AppError('not-found', `There is no federation with ${trustDomain}.`);
+    return found;
   }
 
   #plan(): void {
@@ -133,13 +153,16 @@ export class BundlePoller {
   async #poll(relationship: RelationshipWithBundle, signal: AbortSignal): Promise<void> {
     const { trustDomain } = relationship;
     try {
-      const document = await this.#o.fetch(relationship.bundleEndpoint.url, this.#trustFor(relationship), signal);
-      await this.#store(relationship, document);
+      await this.#store(relationship, await this.#fetch(relationship, signal));
       await this.#o.federated.settled();
     } catch (error) {
       if (!signal.aborted) await this.#storeFailure(trustDomain, error);
       throw error;
     }
+  }
+
+  async #fetch(relationship: RelationshipWithBundle, signal: AbortSignal): Promise<Buffer> {
+    return await this.#o.fetch(relationship.bundleEndpoint.url, this.#trustFor(relationship), signal);
   }
 
   /** §5.2: what verifies the endpoint is the latest bundle that was fetched, or the one to begin with. */

@@ -109,7 +109,7 @@ async function refresh(signal) {
   while (!signal.aborted) {
     try {
       const [info, proxies] = await Promise.all(
-        ['/v1/info', '/v1/proxies'].map(async (path) => (await get(path, signal)).json()),
+        ['/v1/info', '/v1/proxies?limit=500'].map(async (path) => (await get(path, signal)).json()),
       );
       policies = (await changedPolicies(policies?.revision, signal)) ?? policies;
       byId('summary').textContent =
