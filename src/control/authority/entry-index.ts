@@ -24,6 +24,8 @@ export interface EntrySnapshot {
   bySpiffeId(spiffeId: string): readonly Entry[];
   /** What speaks for an identity: its first entry, else the first template that can make it. Its labels are the identity's. */
   ofIdentity(spiffeId: string): Entry | undefined;
+  /** All that can make this identity: those of exactly it, then templates. */
+  allOfIdentity(spiffeId: string): readonly Entry[];
   /** Since the value of `sequence`; 'all' when that is too long ago. */
   changesSince(sequence: number): EntryChanges;
 }
@@ -90,6 +92,10 @@ export class EntryIndex {
       byParent: (parentId: string) => this.#byParent.get(parentId),
       bySpiffeId: (spiffeId: string) => this.#bySpiffeId.get(spiffeId),
       ofIdentity: (spiffeId: string) => this.#ofIdentity(spiffeId),
+      allOfIdentity: (spiffeId: string) => [
+        ...this.#bySpiffeId.get(spiffeId),
+        ...this.#templates.get(templateKey(spiffeId)).filter((entry) => matchTemplate(entry, spiffeId) !== undefined),
+      ],
       changesSince: (since: number) => this.#changesSince(since),
     });
   }

@@ -8,8 +8,9 @@ import { isAgentId } from '../../core/identity/agent-id.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
 import { parseCsr } from '../../core/identity/csr.ts';
 import { resolveClaims } from '../../core/identity/jwt-claims.ts';
+import { holdsAll } from '../../core/identity/selectors.ts';
 import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
-import { parseSpiffeId } from '../../core/identity/spiffe-id.ts';
+import { controlPlaneId, parseSpiffeId } from '../../core/identity/spiffe-id.ts';
 import { isTemplate, matchTemplate, resolveTemplate } from '../../core/identity/template.ts';
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
 import type { Recorder } from '../ledger/recorder.ts';
@@ -83,6 +84,10 @@ export interface IdentitiesOptions {
   readonly views: { of(agent: KnownAgent): { readonly entries: ReadonlyMap<string, Entry> } };
   readonly nodes: {
     agentSelectors(instanceId: string): readonly string[];
+    /** Undefined for who is welcome. */
+    refusal(caller: PeerIdentity): { readonly error: AppError } | undefined;
+    /** Undefined for who got its identity through an agent. */
+    current(caller: PeerIdentity): Node | undefined;
     renewable(caller: PeerIdentity): Promise<Node>;
     renewed(instanceId: string, newSerial: string, expiresAt: number, usedSerial?: string): Promise<void>;
   };
@@ -117,7 +122,7 @@ export class Identities {
       const { nodes, authority } = this.#o;
       const node = await nodes.renewable(caller);
       note({ method: node.method, selectors: node.selectors });
-      const entry = isAgentId(caller.id) ? undefined : await this.#entryOf(caller, node.entryId);
+      const entry = isAgentId(caller.id) ? undefined : await this.#entryOfNode(caller, node);
       note({ entry: entry?.id ?? '' });
       const svid = authority.issue({
         id: caller.id,
@@ -228,28 +233,62 @@ export class Identities {
     if (isAgentId(caller.id)) {
       throw new AppError('forbidden', 'An agent has no token of its own. Name the entry that the token is for.');
     }
-    const entry = await this.#entryOf(caller, null);
-    const variables = isTemplate(entry.spiffeId) ? (matchTemplate(entry, caller.id.uri) ?? {}) : {};
-    return { id: caller.id, entry, variables };
+    const { nodes } = this.#o;
+    // Since its call was let in, it may have been sent away: then it is not one that nobody knows.
+    const refusal = nodes.refusal(caller);
+    if (refusal !== undefined) throw refusal.error;
+    const node = nodes.current(caller);
+    const entry = node === undefined ? await this.#entryOfServed(caller) : await this.#entryOfNode(caller, node);
+    return { id: caller.id, entry, variables: variablesOf(entry, caller.id) };
   }
 
-  async #entryOf(caller: PeerIdentity, entryId: string | null): Promise<Entry> {
-    const { uri } = caller.id;
-    const find = (): Entry | undefined => {
-      const snapshot = this.#o.entries.current.current;
-      const own = entryId === null ? undefined : snapshot.byId(entryId);
-      // An entry that was made anew for the same identity does as well.
-      return own ?? snapshot.ofIdentity(uri);
-    };
-    let entry = find();
-    if (entry === undefined) {
-      await this.#o.entries.settled();
-      entry = find();
-    }
-    if (entry === undefined) {
-      throw new AppError('forbidden', `${uri} is not registered any more. Ask an operator for an entry.`);
-    }
+  /**
+   * Of who attested itself: the entry that it got its identity by, or one that was made anew for who attests like that. What
+   * others have the same SPIFFE ID by is not its own.
+   */
+  async #entryOfNode(caller: PeerIdentity, node: Node): Promise<Entry> {
+    const [entry] = await this.#entriesOf(caller, (snapshot) => {
+      const own = node.entryId === null ? undefined : snapshot.byId(node.entryId);
+      if (own !== undefined) return [own];
+      const controlPlane = controlPlaneId(caller.id.trustDomain).uri;
+      const held = new Set(node.selectors);
+      return snapshot
+        .allOfIdentity(caller.id.uri)
+        .filter(({ parentId, selectors }) =>
+          node.canReattest ? parentId === controlPlane && holdsAll(held, selectors) : parentId === null,
+        );
+    });
     return entry;
+  }
+
+  /**
+   * Of who got its identity through an agent: its certificate does not say by which entry. Where several could be it, they must
+   * all give it the same claims, or it would choose those of another workload.
+   */
+  async #entryOfServed(caller: PeerIdentity): Promise<Entry> {
+    const candidates = await this.#entriesOf(caller, (snapshot) => snapshot.allOfIdentity(caller.id.uri));
+    const [entry, ...others] = candidates;
+    const claims = claimsFor(entry, caller.id);
+    if (others.every((other) => claimsFor(other, caller.id) === claims)) return entry;
+    throw new AppError(
+      'forbidden',
+      `Several entries of ${caller.id.uri} have other claims each. Ask the agent for the token: it knows which entry is meant.`,
+    );
+  }
+
+  async #entriesOf(
+    caller: PeerIdentity,
+    find: (snapshot: EntrySnapshot) => readonly Entry[],
+  ): Promise<readonly [Entry, ...Entry[]]> {
+    const { entries } = this.#o;
+    let found = find(entries.current.current);
+    if (found.length === 0) {
+      await entries.settled();
+      found = find(entries.current.current);
+    }
+    const [first, ...others] = found;
+    if (first !== undefined) return [first, ...others];
+    throw new AppError('forbidden', `${caller.id.uri} is not registered any more. Ask an operator for an entry.`);
   }
 
   #recorded<T>(caller: PeerIdentity, source: string, facts: Facts, work: (note: Note) => Promise<T>): Promise<T> {
@@ -290,6 +329,16 @@ interface Workload {
 export function instanceOf(agentId: string, order: Pick<Order, 'entryId' | 'variables'>): string {
   const variables = Object.entries(order.variables).sort(([a], [b]) => (a < b ? -1 : 1));
   return hash('sha256', JSON.stringify([agentId, order.entryId, variables])).slice(0, 32);
+}
+
+/** Those that a template of the caller's identity was filled in with. */
+function variablesOf(entry: Entry, { uri }: SpiffeId): Readonly<Record<string, string>> {
+  return isTemplate(entry.spiffeId) ? (matchTemplate(entry, uri) ?? {}) : {};
+}
+
+/** To be compared. */
+function claimsFor(entry: Entry, id: SpiffeId): string {
+  return entry.jwtClaims === null ? '' : JSON.stringify(resolveClaims(entry.jwtClaims, variablesOf(entry, id)));
 }
 
 /** Of a token that was just signed here. */

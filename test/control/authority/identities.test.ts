@@ -33,6 +33,9 @@ const order = (entryId: string, csr = newCsr(), variables: Record<string, string
   variables,
 });
 
+const claimsOf = (token: string): unknown =>
+  JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'));
+
 /** The only outcome, as what it stands for. */
 async function only<T>(outcomes: Promise<readonly ({ readonly value: T } | { readonly error: Error })[]>): Promise<T> {
   const [outcome] = await outcomes;
@@ -437,6 +440,55 @@ describe('one’s own identity', () => {
     const { identities, agent } = await start();
     const order = { audience: ['x'], entryId: undefined, variables: {} };
     await expectAppError(identities.signJwt(agent, order), 'forbidden', /Name the entry/);
+  });
+
+  it('is what its own entry says, whatever others have the same SPIFFE ID by', async () => {
+    const { identities, entries, entrySet, nodes, admitAs, callerOf, agent } = await start();
+    const others = 'spiffe://example.org/writ/agent/test/other';
+    const claims = { role: 'admin' };
+    const first = { spiffeId: WEB, parentId: others, selectors: ['unix:uid:0'], dnsNames: ['bank.example'] };
+    await entries.create({ ...first, jwtClaims: claims });
+    const own = await entries.create({ spiffeId: WEB });
+    const workload = callerOf(await admitAs('workload', WEB, ['join_token:id:1'], { entryId: own.id }));
+    await entrySet.settled();
+    const order = { audience: ['x'], entryId: undefined, variables: {} };
+    expect(claimsOf((await identities.signJwt(workload, order)).token)).not.toHaveProperty('role');
+
+    // Its entry is gone: that others have the same SPIFFE ID gives it nothing.
+    await entries.delete(own.id, '*');
+    await entrySet.settled();
+    await expectAppError(identities.renew(workload, newCsr()), 'forbidden', /not registered any more/);
+    await expectAppError(identities.signJwt(workload, order), 'forbidden', /not registered any more/);
+    // One that was made anew for the same kind of node does.
+    const anew = await entries.create({ spiffeId: WEB, hint: 'anew' });
+    expect(anew.id).not.toBe(own.id);
+    expect((await identities.renew(workload, newCsr())).id.uri).toBe(WEB);
+
+    // Who proves itself each time has another entry only where its selectors give it that.
+    const direct = await entries.create({ spiffeId: WEB, parentId: CONTROL_PLANE, selectors: ['oidc:ci:ref:main'] });
+    const job = (selectors: string[]) =>
+      admitAs('workload', WEB, selectors, { entryId: own.id, canReattest: true }).then(callerOf);
+    expect((await identities.signJwt(await job(['oidc:ci:ref:main']), order)).spiffeId).toBe(WEB);
+    await expectAppError(identities.signJwt(await job(['oidc:ci:ref:dev']), order), 'forbidden', /not registered/);
+
+    // Through an agent: its certificate does not say by which entry.
+    for (const { id } of [anew, direct]) await entries.delete(id, '*');
+    const served = await entries.create({ spiffeId: WEB, parentId: agent.id.uri, selectors: ['unix:uid:1'] });
+    const key = generateKeyPair();
+    const svid = await only(
+      identities.signX509(agent, [{ entryId: served.id, csr: createCsr(key.privateKey), variables: {} }]),
+    );
+    const behind = callerOf({ ...svid, privateKey: key.privateKey });
+    await expectAppError(identities.signJwt(behind, order), 'forbidden', /Ask the agent for the token/);
+    const { spiffeId, parentId, selectors } = served;
+    await entries.update(served.id, { spiffeId, parentId, selectors, jwtClaims: claims }, '*');
+    await entrySet.settled();
+    expect(claimsOf((await identities.signJwt(behind, order)).token)).toMatchObject(claims);
+
+    // Sent away since the call was let in.
+    const late = await job(['oidc:ci:ref:main']);
+    await nodes.ban(late.instanceId, { actor: 'ops' });
+    await expectAppError(identities.signJwt(late, order), 'forbidden', /is banned/);
   });
 
   it('ends with its entry', async () => {

@@ -72,12 +72,14 @@ async function setUp() {
       signWit: token,
     },
     entries: {
-      current: new WatchSource({ byId: (id: string) => entries.get(id), ofIdentity: () => entries.get('a') }),
+      current: new WatchSource({ byId: (id: string) => entries.get(id) }),
       settled: async () => undefined,
     },
     views: { of: () => ({ entries }) },
     nodes: {
       agentSelectors: () => [],
+      refusal: () => undefined,
+      current: () => ({ entryId: 'a' }),
       renewable: async () => ({ method: 'x509pop', selectors: [], entryId: 'a' }),
       renewed: async () => undefined,
     },
