@@ -1,16 +1,22 @@
+import { parseAllDocuments } from 'yaml';
 import { AppError } from '../../base/errors.ts';
 import type { Policy } from '../../core/policy/model.ts';
 import type { PolicyDocument } from '../../core/policy/parse.ts';
 import { parsePolicies } from '../../core/policy/parse.ts';
 
-/** What a source text means. `policy.revision` is 0: which revision it is stands beside the text. */
+/** What a source text means. `policy.revision` is 0: which revision it is stands beside the text. `source` is what is kept. */
 export type ParsedSource = Pick<PolicyDocument, 'policy' | 'source' | 'ruleLines'>;
 
-/** Parses the text of exactly one policy. Throws `invalid-document` with all findings. */
+/**
+ * Parses the text of exactly one policy. It is kept byte for byte; only of a List of one, the policy alone. Throws
+ * `invalid-document` with all findings.
+ */
 export function parseOne(source: string): ParsedSource {
   const documents = parsePolicies(source);
   const [document, second] = documents;
-  if (document !== undefined && second === undefined) return document;
+  if (document !== undefined && second === undefined) {
+    return isList(source) ? document : inWhole(document, source);
+  }
   throw new AppError(
     'invalid-document',
     `One policy is expected, and the text holds ${documents.length}. Put each policy by itself.`,
@@ -24,6 +30,18 @@ export function parseOne(source: string): ParsedSource {
       ],
     },
   );
+}
+
+/** Its lines are those of the text, which may have some before the document. */
+function inWhole(document: PolicyDocument, source: string): ParsedSource {
+  const ruleLines = document.ruleLines.map((line) => line + document.line - 1);
+  return Object.freeze({ policy: document.policy, source, ruleLines: Object.freeze(ruleLines) });
+}
+
+/** Whether the text, which the parser has accepted as one policy, holds it as an item. Reading it again is spared to all that cannot be. */
+function isList(source: string): boolean {
+  if (!source.includes('List')) return false;
+  return parseAllDocuments(source).some((document) => /List$/.test(String('get' in document && document.get('kind'))));
 }
 
 export interface StoredSource {

@@ -27,7 +27,7 @@ export interface StoredPolicy {
   /** Store revision of its last change: its ETag, and part of the rule ids that it decides with. */
   readonly revision: number;
   readonly policy: Policy;
-  /** The document as its author wrote it. */
+  /** The document byte for byte as its author wrote it. */
   readonly source: string;
   /** Its own labels (`metadata.labels`): for lists, not for decisions. */
   readonly labels: Readonly<Record<string, string>>;
@@ -47,6 +47,8 @@ export interface PutPolicy extends WriteOptions {
   readonly ifMatch?: number | '*' | undefined;
   /** Only if it does not exist yet. */
   readonly ifNoneMatch?: boolean | undefined;
+  /** Why, for the history. Default: the `reason` of its spec. */
+  readonly reason?: string | undefined;
   /** Where given, the document must say the same. */
   readonly namespace?: string | undefined;
   readonly name?: string | undefined;
@@ -58,6 +60,18 @@ export interface DeletePolicy extends WriteOptions {
   readonly author: string;
   /** Where given, the revision that is deleted; otherwise whichever is there. */
   readonly ifMatch?: number | '*' | undefined;
+  readonly reason?: string | undefined;
+}
+
+export interface RollBackPolicy extends WriteOptions {
+  readonly namespace: string;
+  readonly name: string;
+  /** The revision of this policy whose content it gets again. */
+  readonly to: number;
+  readonly author: string;
+  readonly reason: string;
+  /** The newest revision of this policy, that of its deletion where it is deleted; or `*` for whichever that is. */
+  readonly ifMatch: number | '*';
 }
 
 export interface PolicyFilter extends PageRequest {
@@ -73,6 +87,7 @@ export interface PolicyStoreOptions {
 }
 
 const MAX_AUTHOR_CHARACTERS = 256;
+const MAX_REASON_CHARACTERS = 1024;
 
 /** The policies and their history. The only writer of both. */
 export class PolicyStore {
@@ -105,15 +120,31 @@ export class PolicyStore {
     const parsed = parseOne(input.source);
     checkNames(input, parsed.policy);
     const author = checkAuthor(input.author);
+    const reason = checkReason(input.reason) ?? parsed.policy.reason ?? null;
     const store = writer(this.#store, input);
     return await store.transaction(async (trx) => {
       const before = await readRow(trx, parsed.policy);
       checkPut(input, parsed, before);
-      if (before !== undefined && before.source === parsed.source) {
-        return { policy: toStored(before, parsed), created: false };
-      }
-      const row = await this.#write(store, trx, { parsed, author, before });
-      return { policy: toStored(row, parsed), created: before === undefined };
+      return await this.#replace(store, trx, { parsed, author, reason, before });
+    });
+  }
+
+  /**
+   * Gives a policy the content that it had at an earlier revision, as a new revision; also one that has been deleted. Content
+   * that it has already is no new revision. Throws `not-found`, `invalid` for a revision that was a deletion,
+   * `precondition-failed`, and `invalid-document` for content that has become wrong since.
+   */
+  async rollBack(input: RollBackPolicy): Promise<{ readonly policy: StoredPolicy; readonly created: boolean }> {
+    const author = checkAuthor(input.author);
+    const reason = checkReason(input.reason) ?? null;
+    const store = writer(this.#store, input);
+    return await store.transaction(async (trx) => {
+      const { latest, target } = await readRevisions(trx, input);
+      checkLatest(input, latest.revision);
+      if (target.source === null) throw wasDeletion(input, target.revision);
+      const parsed = parseOne(target.source);
+      const before = await readRow(trx, input);
+      return await this.#replace(store, trx, { parsed, author, reason, before, restores: target.revision });
     });
   }
 
@@ -156,6 +187,7 @@ export class PolicyStore {
   /** Returns the revision as of which it is gone. Throws `not-found`, `precondition-failed`. */
   async delete(input: DeletePolicy): Promise<{ readonly revision: number }> {
     const author = checkAuthor(input.author);
+    const reason = checkReason(input.reason) ?? null;
     const store = writer(this.#store, input);
     return await store.transaction(async (trx) => {
       const before = await readRow(trx, input);
@@ -166,7 +198,16 @@ export class PolicyStore {
       const revision = await store.nextRevision(trx);
       await trx
         .insertInto('policy_revisions')
-        .values({ revision, namespace, name, operation: 'delete', source: null, author, time: this.#clock.now() })
+        .values({
+          revision,
+          namespace,
+          name,
+          operation: 'delete',
+          source: null,
+          author,
+          time: this.#clock.now(),
+          reason,
+        })
         .execute();
       return { revision };
     });
@@ -176,30 +217,37 @@ export class PolicyStore {
     await this.#current.close();
   }
 
-  async #write(
+  /** The same text again is no new revision. */
+  async #replace(
     store: Writer,
     trx: Transaction<Tables>,
-    {
-      parsed,
-      author,
-      before,
-    }: { readonly parsed: ParsedSource; readonly author: string; readonly before: PolicyRow | undefined },
-  ): Promise<PolicyRow> {
+    change: Change,
+  ): Promise<{ readonly policy: StoredPolicy; readonly created: boolean }> {
+    const { parsed, before } = change;
+    if (before !== undefined && before.source === parsed.source) {
+      return { policy: toStored(before, parsed), created: false };
+    }
+    const row = await this.#write(store, trx, change);
+    return { policy: toStored(row, parsed), created: before === undefined };
+  }
+
+  async #write(store: Writer, trx: Transaction<Tables>, change: Change): Promise<PolicyRow> {
+    const { parsed, author, reason, before, restores = null } = change;
     const { namespace, name } = parsed.policy;
     const { source } = parsed;
     const time = this.#clock.now();
     const revision = await store.nextRevision(trx);
     const labels = JSON.stringify(labelsOf(source));
-    const change = { revision, source, labels, updated_at: time, updated_by: author };
-    const row = { namespace, name, created_at: before?.created_at ?? time, ...change };
+    const changed = { revision, source, labels, updated_at: time, updated_by: author };
+    const row = { namespace, name, created_at: before?.created_at ?? time, ...changed };
     await trx
       .insertInto('policies')
       .values(row)
-      .onConflict((conflict) => conflict.columns(['namespace', 'name']).doUpdateSet(change))
+      .onConflict((conflict) => conflict.columns(['namespace', 'name']).doUpdateSet(changed))
       .execute();
     await trx
       .insertInto('policy_revisions')
-      .values({ revision, namespace, name, operation: 'put', source, author, time })
+      .values({ revision, namespace, name, operation: 'put', source, author, time, reason, restores })
       .execute();
     return row;
   }
@@ -207,6 +255,15 @@ export class PolicyStore {
   #parseRow(row: PolicyRow): StoredPolicy {
     return toStored(row, this.#current.parsed(row) ?? parseStored(row));
   }
+}
+
+interface Change {
+  readonly parsed: ParsedSource;
+  readonly author: string;
+  readonly reason: string | null;
+  readonly before: PolicyRow | undefined;
+  /** The revision that is rolled back to. */
+  readonly restores?: number;
 }
 
 type PolicyRow = Selectable<PoliciesTable>;
@@ -219,6 +276,36 @@ async function readRow(db: Pick<Store['db'], 'selectFrom'>, key: PolicyName): Pr
     .where('namespace', '=', key.namespace)
     .where('name', '=', key.name)
     .executeTakeFirst();
+}
+
+/** The newest revision of a policy, and the one that is rolled back to. Throws `not-found`. */
+async function readRevisions(db: Pick<Store['db'], 'selectFrom'>, input: RollBackPolicy) {
+  const revisions = await db
+    .selectFrom('policy_revisions')
+    .select(['revision', 'source'])
+    .where('namespace', '=', input.namespace)
+    .where('name', '=', input.name)
+    .where((eb) =>
+      eb.or([
+        eb('revision', '=', input.to),
+        eb(
+          'revision',
+          '=',
+          eb
+            .selectFrom('policy_revisions as r')
+            .select((r) => r.fn.max('r.revision').as('max'))
+            .where('r.namespace', '=', input.namespace)
+            .where('r.name', '=', input.name),
+        ),
+      ]),
+    )
+    .orderBy('revision')
+    .execute();
+  const latest = revisions.at(-1);
+  if (latest === undefined) throw notFound(input);
+  const target = revisions.find(({ revision }) => revision === input.to);
+  if (target === undefined) throw noRevision(input, input.to);
+  return { latest, target };
 }
 
 function toStored(row: PolicyRow, parsed: ParsedSource): StoredPolicy {
@@ -248,6 +335,16 @@ function checkNames(input: PutPolicy, policy: Policy): void {
 function checkAuthor(author: string): string {
   if (author !== '' && author.length <= MAX_AUTHOR_CHARACTERS) return author;
   throw new AppError('invalid', `The author must have 1 to ${MAX_AUTHOR_CHARACTERS} characters.`);
+}
+
+/** Throws `invalid` for what is too long, or could rewrite what a terminal or a log shows. */
+function checkReason(reason: string | undefined): string | undefined {
+  if (reason === undefined) return undefined;
+  if (reason.trim() !== '' && reason.length <= MAX_REASON_CHARACTERS && !/\p{Cc}/u.test(reason)) return reason;
+  throw new AppError(
+    'invalid',
+    `The reason must have 1 to ${MAX_REASON_CHARACTERS} characters, on one line and without control characters.`,
+  );
 }
 
 /** An explicit condition is always checked; the duty to state one does not apply to a put that would change nothing. */
@@ -282,6 +379,30 @@ function changed(row: PolicyRow, ifMatch: number | '*' | undefined): AppError {
     'precondition-failed',
     `The policy ${nameOf(row)} is at revision ${row.revision}, not ${ifMatch}: somebody changed it. ` +
       'Read it again and repeat your change.',
+  );
+}
+
+function checkLatest({ namespace, name, ifMatch }: RollBackPolicy, latest: number): void {
+  if (ifMatch === '*' || ifMatch === latest) return;
+  throw new AppError(
+    'precondition-failed',
+    `The newest revision of the policy ${nameOf({ namespace, name })} is ${latest}, not ${ifMatch}: somebody changed it. ` +
+      'Look at its history again and repeat your change.',
+  );
+}
+
+function wasDeletion(key: PolicyName, revision: number): AppError {
+  return new AppError(
+    'invalid',
+    `Revision ${revision} is the deletion of the policy ${nameOf(key)}, so it has no content to go back to. Delete the ` +
+      'policy instead, or choose an earlier revision.',
+  );
+}
+
+export function noRevision(key: PolicyName, revision: number): AppError {
+  return new AppError(
+    'not-found',
+    `The policy ${nameOf(key)} has no revision ${revision}. Its revisions: writ policy history ${nameOf(key)}`,
   );
 }
 

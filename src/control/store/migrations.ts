@@ -8,6 +8,7 @@ import { authorities } from './migrations/0006-authorities.ts';
 import { federation } from './migrations/0007-federation.ts';
 import { identityEvents } from './migrations/0008-identity-events.ts';
 import { log } from './migrations/0009-log.ts';
+import { policyReasons } from './migrations/0010-policy-reasons.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
 export const migrations: readonly Migration[] = [
@@ -20,4 +21,5 @@ export const migrations: readonly Migration[] = [
   federation,
   identityEvents,
   log,
+  policyReasons,
 ];

@@ -63,6 +63,10 @@ export interface PolicyRevisionsTable {
   source: string | null;
   author: string;
   time: number;
+  /** null: none was given. */
+  reason: ColumnType<string | null, string | null | undefined, string | null>;
+  /** The revision whose content it has again; null where it is no rollback. */
+  restores: ColumnType<number | null, number | null | undefined, number | null>;
 }
 
 export interface EntriesTable {
