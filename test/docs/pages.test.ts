@@ -17,6 +17,31 @@ describe('the documents', () => {
     expect(missing).toEqual([]);
   });
 
+  it('begin with what it is in three sentences, then the two commands, what you see, a picture, the next steps', () => {
+    const [intro = '', ...sections] = readFileSync(join(root, 'README.md'), 'utf8').split(/^## /m);
+    const sentences = intro.replace(/^# .*$/m, '').split(/\.(?=\s)/);
+    expect(sentences.filter((sentence) => /\w/.test(sentence))).toHaveLength(3);
+    const heads = sections.map((section) => section.split('\n', 1)[0]);
+    expect(heads).toEqual(['Start', 'What you see', 'How it works', 'Next steps', 'Work on it']);
+    const picture = /```text\n([\s\S]*?)```/.exec(sections[2] ?? '')?.[1] ?? '';
+    for (const part of ['control plane', 'sidecar', 'agent', '(a)', '(b)', '(c)', 'REST /v1', 'Workload API'])
+      expect(picture).toContain(part);
+  });
+
+  it('name every path of the REST API, and every warning of a dry run', () => {
+    const page = readFileSync(join(root, 'docs/api.md'), 'utf8');
+    const { paths } = JSON.parse(readFileSync(join(root, 'docs/openapi.json'), 'utf8')) as { paths: object };
+    expect(Object.keys(paths).filter((path) => !page.includes(`\`${path}\``))).toEqual([]);
+    const sources = globSync(['src/edge/rest/*.ts', 'src/control/authority/entry-import.ts'], { cwd: root });
+    const warnings = sources.flatMap((file) =>
+      [...readFileSync(join(root, file), 'utf8').matchAll(/code: '([a-z-]+)'(?: as const)?,\s+detail:/g)].map(
+        (match) => match[1],
+      ),
+    );
+    expect(warnings.length).toBeGreaterThan(5);
+    expect(warnings.filter((code) => !page.includes(`\`${code}\``))).toEqual([]);
+  });
+
   it('name only rooms and files of src that are there', () => {
     const rooms = 'base|core|wire|control|edge|node|cli|main';
     const missing = pages.flatMap((page) =>
