@@ -25,6 +25,9 @@ export interface AgentViewsOptions {
   readonly entries: Watch<EntrySnapshot>;
 }
 
+/** Views of agents that do not follow theirs: those that ask often have the work done once for each change. */
+const MAX_ASKED = 16;
+
 /** Agents that see the same, and what they see. */
 interface Shared {
   readonly key: string;
@@ -55,6 +58,8 @@ export class AgentViews {
   readonly #followers = new Map<string, Set<Follower>>();
   /** Every entry as it was when we last looked: where a changed one has been is told as well. */
   readonly #known = new Map<string, Entry>();
+  /** By key, until the next change. */
+  readonly #asked = new Map<string, EntryView>();
   #sequence: number;
 
   constructor(o: AgentViewsOptions) {
@@ -69,7 +74,8 @@ export class AgentViews {
   of(agent: KnownAgent): EntryView {
     this.#catchUp();
     const roots = this.#rootsOf(agent);
-    return this.#shared.get(keyOf(roots))?.view ?? makeView(this.#entries.current, roots);
+    const key = keyOf(roots);
+    return this.#shared.get(key)?.view ?? this.#viewOnce(key, roots);
   }
 
   /** Calls `onChange` with every change to what this agent may hand out, until it is closed. */
@@ -102,11 +108,19 @@ export class AgentViews {
     this.#unsubscribe();
   }
 
+  #viewOnce(key: string, roots: readonly string[]): EntryView {
+    const view = this.#asked.get(key) ?? makeView(this.#entries.current, roots);
+    if (this.#asked.size >= MAX_ASKED) this.#asked.clear();
+    this.#asked.set(key, view);
+    return view;
+  }
+
   #catchUp(): void {
     const snapshot = this.#entries.current;
     if (snapshot.sequence === this.#sequence) return;
     const changes = snapshot.changesSince(this.#sequence);
     this.#sequence = snapshot.sequence;
+    this.#asked.clear();
     if (changes === 'all') {
       this.#known.clear();
       for (const entry of snapshot.all()) this.#known.set(entry.id, entry);

@@ -130,6 +130,25 @@ describe('the views of agents', () => {
     expect([...(a.told[0]?.federatesWith ?? [])]).toEqual(['partner.example']);
   });
 
+  it('of an agent that only asks, the view is worked out once for each change', () => {
+    const { change, views } = start();
+    change([makeEntry('1', agentA.spiffeId, 'web')]);
+    const view = views.of(agentA);
+    expect(views.of({ ...agentA })).toBe(view);
+    expect([...views.of(agentB).entries.keys()]).toEqual([]);
+    change([makeEntry('2', agentA.spiffeId, 'orders')], ['1']);
+    expect([...views.of(agentA).entries.keys()]).toEqual(['2']);
+    // However many ask: what is kept is bounded, and what is given is right.
+    const many = Array.from({ length: 40 }, (_, i) => makeEntry(`m${i}`, `${agentA.spiffeId}${i}`, `m${i}`));
+    change(many);
+    for (const round of [0, 1]) {
+      for (const [i, { id }] of many.entries()) {
+        const { entries } = views.of({ spiffeId: `${agentA.spiffeId}${i}`, selectors: [] });
+        expect([round, ...entries.keys()]).toEqual([round, id]);
+      }
+    }
+  });
+
   it('whoever has closed is told nothing more', () => {
     const { change, follow, views } = start();
     const a = follow(agentA);
