@@ -22,6 +22,7 @@ import { Rotation } from '../control/authority/rotation.ts';
 import { DiskUpstream } from '../control/authority/upstream-disk.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
+import { LogFeed } from '../control/ledger/log/log-feed.ts';
 import { leafIn, openAuditLog } from '../control/ledger/log/open.ts';
 import type { Sequencer } from '../control/ledger/log/sequencer.ts';
 import { EventProducer } from '../control/ledger/producer.ts';
@@ -65,7 +66,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
     const state = await openState(config, deps, life);
     await serve(config, deps, life, state);
     deps.onReady();
-    const { authority, rotation, nodes, proxies, poller, index, sequencer } = state;
+    const { authority, rotation, nodes, agents, proxies, poller, index, sequencer } = state;
     await runTasks(
       [
         { name: 'authority', run: (signal) => authority.run(signal) },
@@ -76,6 +77,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
             keepBundleFile(bundleFile(config), { bundle: authority.bundle, logger: deps.logger }, signal),
         },
         { name: 'nodes', run: (signal) => nodes.run(signal) },
+        { name: 'agents', run: (signal) => agents.run(signal) },
         { name: 'proxies', run: (signal) => proxies.run(signal) },
         { name: 'federation', run: (signal) => poller.run(signal) },
         { name: 'audit index', run: (signal) => index.run(signal) },
@@ -154,7 +156,12 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('the agents', () => agents.close());
   const idempotency = new IdempotencyKeys({ store, clock });
 
-  const policies = await PolicyStore.open({ store, clock, logger });
+  const policies = await PolicyStore.open({
+    store,
+    clock,
+    logger,
+    trustDomains: { own: trustDomain, aliases: config.trustDomainAliases },
+  });
   life.defer('the policies', () => policies.close());
   const proxies = await Proxies.open({ store, clock, logger, published: policies.current });
   life.defer('the sidecars', () => proxies.close());
@@ -261,7 +268,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
         entries: state.entrySet,
         changes: state.entrySet.current,
       },
-      audit: ledger,
+      audit: { connect: (caller, hello) => ledger.connect(caller, hello), log: new LogFeed({ log: state.log, clock }) },
     },
     clock,
     logger,

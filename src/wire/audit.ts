@@ -2,16 +2,20 @@ import { unreachable } from '../base/errors.ts';
 import type {
   Batch,
   BatchEncoding,
+  LogPin,
   ShipAck,
   ShipHello,
+  ShipLogged,
   ShipNack,
   ShipNackCode,
   ShipWelcome,
 } from '../core/audit/ship.ts';
 import * as field from './fields.ts';
 import type { Batch__Output as ProtoBatchOutput } from './gen/writ/v1/Batch.ts';
+import type { LogPin__Output } from './gen/writ/v1/LogPin.ts';
 import type { ShipAck__Output } from './gen/writ/v1/ShipAck.ts';
 import type { ShipHello__Output } from './gen/writ/v1/ShipHello.ts';
+import type { ShipLogged__Output } from './gen/writ/v1/ShipLogged.ts';
 import type { ShipNack__Output } from './gen/writ/v1/ShipNack.ts';
 import type { ShipNackCode as ProtoNackCode } from './gen/writ/v1/ShipNackCode.ts';
 import type { ShipRequest, ShipRequest__Output } from './gen/writ/v1/ShipRequest.ts';
@@ -24,6 +28,11 @@ export const MAX_HEADER_BYTES = 64 * 1024 - 1;
 const MAX_SIGNATURE_BYTES = 512;
 const ED25519_BYTES = { key: 32, signature: 64 } as const;
 const MAX_MESSAGE_LENGTH = 4096;
+const MAX_PINS = 64;
+const MAX_CHECKPOINT_BYTES = 256 * 1024;
+/** Trees of 2^63 leaves need no more. */
+const MAX_CONSISTENCY = 63;
+const MAX_LOG_KEYS = 8;
 /** What fits into a gRPC message; the ledger has the finer limits, and answers them with a NACK. */
 const MAX_EVENTS_BYTES = 4 * 1024 * 1024;
 
@@ -31,7 +40,8 @@ export type ShipRequestMessage = { readonly hello: ShipHello } | { readonly batc
 export type ShipResponseMessage =
   | { readonly welcome: ShipWelcome }
   | { readonly ack: ShipAck }
-  | { readonly nack: ShipNack };
+  | { readonly nack: ShipNack }
+  | { readonly logged: ShipLogged };
 
 export const batchEncodings = field.enumMap<BatchEncoding, 'BATCH_ENCODING_IDENTITY' | 'BATCH_ENCODING_ZSTD'>({
   identity: 'BATCH_ENCODING_IDENTITY',
@@ -61,6 +71,9 @@ export function toShipRequest(message: ShipRequestMessage): ShipRequest {
         batchKey: hello.batchKey,
         batchKeySignature: hello.batchKeySignature,
         time: field.toTime(hello.time),
+        ...(hello.log !== undefined && {
+          log: { pins: hello.log.map(({ origin, size }) => ({ origin, size: field.toU64(size) })) },
+        }),
       },
     };
   }
@@ -100,6 +113,14 @@ function fromHello(hello: ShipHello__Output): ShipHello {
       max: MAX_SIGNATURE_BYTES,
     }),
     time: field.time(hello.time, 'hello.time'),
+    ...(hello.log !== null && { log: field.list(hello.log.pins, 'hello.log.pins', fromPin, { max: MAX_PINS }) }),
+  });
+}
+
+function fromPin(pin: LogPin__Output, path: string): LogPin {
+  return Object.freeze({
+    origin: field.text(pin.origin, `${path}.origin`, 255),
+    size: field.u64(pin.size, `${path}.size`),
   });
 }
 
@@ -122,6 +143,7 @@ export function toShipResponse(message: ShipResponseMessage): ShipResponse {
         expectedSeq: field.toU64(welcome.expectedSeq),
         expectedPrevHash: welcome.expectedPrevHash,
         creditBatches: welcome.creditBatches,
+        sendsLog: welcome.sendsLog ?? false,
       },
     };
   }
@@ -132,6 +154,18 @@ export function toShipResponse(message: ShipResponseMessage): ShipResponse {
         epoch: field.toU64(ack.epoch),
         durableThroughSeq: field.toU64(ack.durableThroughSeq),
         batchHash: ack.batchHash,
+      },
+    };
+  }
+  if ('logged' in message) {
+    const { logged } = message;
+    return {
+      logged: {
+        checkpoint: logged.checkpoint,
+        consistency: [...logged.consistency],
+        keys: [...logged.keys],
+        epoch: field.toU64(logged.epoch),
+        loggedThroughSeq: field.toU64(logged.loggedThroughSeq),
       },
     };
   }
@@ -155,6 +189,8 @@ export function fromShipResponse(message: ShipResponse__Output): ShipResponseMes
       return { ack: fromAck(field.required(message.ack, 'ack')) };
     case 'nack':
       return { nack: fromNack(field.required(message.nack, 'nack')) };
+    case 'logged':
+      return { logged: fromLogged(field.required(message.logged, 'logged')) };
     case undefined:
       throw field.invalid('message', 'is missing');
     default:
@@ -170,6 +206,7 @@ function fromWelcome(welcome: ShipWelcome__Output): ShipWelcome {
     expectedSeq: field.u64(welcome.expectedSeq, 'welcome.expected_seq'),
     expectedPrevHash: field.hashOrEmpty(welcome.expectedPrevHash, 'welcome.expected_prev_hash'),
     creditBatches: welcome.creditBatches,
+    ...(welcome.sendsLog && { sendsLog: true }),
   });
 }
 
@@ -178,6 +215,16 @@ function fromAck(ack: ShipAck__Output): ShipAck {
     epoch: field.u64(ack.epoch, 'ack.epoch'),
     durableThroughSeq: field.u64(ack.durableThroughSeq, 'ack.durable_through_seq'),
     batchHash: field.hash(ack.batchHash, 'ack.batch_hash'),
+  });
+}
+
+function fromLogged(logged: ShipLogged__Output): ShipLogged {
+  return Object.freeze({
+    checkpoint: field.bytes(logged.checkpoint, 'logged.checkpoint', { min: 1, max: MAX_CHECKPOINT_BYTES }),
+    consistency: field.list(logged.consistency, 'logged.consistency', field.hash, { max: MAX_CONSISTENCY }),
+    keys: field.list(logged.keys, 'logged.keys', (key, path) => field.text(key, path, 4096), { max: MAX_LOG_KEYS }),
+    epoch: field.u64(logged.epoch, 'logged.epoch'),
+    loggedThroughSeq: field.u64(logged.loggedThroughSeq, 'logged.logged_through_seq'),
   });
 }
 

@@ -225,13 +225,19 @@ describe('a message survives the wire:', () => {
       batchKeySignature: any.buffer(1, 80),
       time: any.time,
     });
+    const pins = fc.array(fc.record({ origin: any.text(), size: any.count }), { maxLength: 3 });
+    const following = hello.chain((plain) => pins.map((log) => ({ ...plain, log })));
     const batch = fc.record({
       header: any.buffer(1, 80),
       signature: any.buffer(64),
       events: any.buffer(1, 80),
       encoding: fc.constantFrom('identity', 'zstd'),
     });
-    const message: fc.Arbitrary<audit.ShipRequestMessage> = fc.oneof(fc.record({ hello }), fc.record({ batch }));
+    const message: fc.Arbitrary<audit.ShipRequestMessage> = fc.oneof(
+      fc.record({ hello }),
+      fc.record({ hello: following }),
+      fc.record({ batch }),
+    );
     same(message, request(auditService.Ship, audit.toShipRequest, audit.fromShipRequest));
   });
 
@@ -244,6 +250,13 @@ describe('a message survives the wire:', () => {
       creditBatches: fc.integer({ min: 1, max: 2 ** 32 - 1 }),
     });
     const ack = fc.record({ epoch: any.count, durableThroughSeq: any.count, batchHash: any.hash });
+    const logged = fc.record({
+      checkpoint: any.buffer(1, 80),
+      consistency: fc.array(any.hash, { maxLength: 4 }),
+      keys: fc.array(any.text(), { maxLength: 2 }),
+      epoch: any.count,
+      loggedThroughSeq: any.count,
+    });
     const nack = fc.record({
       code: fc.constantFrom(...shipNackCodes),
       expectedEpoch: any.count,
@@ -255,6 +268,8 @@ describe('a message survives the wire:', () => {
       fc.record({ welcome }),
       fc.record({ ack }),
       fc.record({ nack }),
+      fc.record({ logged }),
+      fc.record({ welcome: welcome.map((plain) => ({ ...plain, sendsLog: true })) }),
     );
     same(message, response(auditService.Ship, audit.toShipResponse, audit.fromShipResponse));
   });

@@ -273,6 +273,7 @@ export class Ledger {
     sidecar.accepted = { ...sidecar.accepted, chain };
     const stored = this.#journal.append(encodeRecord({ kind: 'batch', meta, batch })).then((record) => {
       this.#sidecars.applyBatch(record, meta, header, hash);
+      session.stored(meta.leaf, header);
       this.#size.set(this.#sidecars.leaves);
     });
     sidecar.settled = stored;

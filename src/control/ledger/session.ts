@@ -17,6 +17,8 @@ export interface LedgerSession {
    * refusal ends the session. Batches may be handed in without waiting for the answers; they count in the order of the calls.
    */
   append(batch: Batch): Promise<ShipReply>;
+  /** The last event of this stream that is below a checkpoint of `size` batches. Sizes only grow from call to call. */
+  loggedThrough(size: number): { readonly epoch: number; readonly seq: number } | undefined;
   /** The stream has ended. Idempotent. */
   close(): void;
 }
@@ -39,6 +41,9 @@ export interface SessionOptions {
   readonly streamId: number;
 }
 
+/** Of the batches that nobody has asked about: those of some minutes. */
+const MAX_PLACES = 4096;
+
 export class Session implements LedgerSession {
   readonly caller: ShipCaller;
   readonly hello: ShipHello;
@@ -48,6 +53,9 @@ export class Session implements LedgerSession {
   lastHeardAt: number;
   readonly #host: SessionHost;
   readonly #batchKey: KeyObject;
+  /** Batches that no checkpoint was asked for yet, in order. */
+  #places: { readonly leaf: number; readonly epoch: number; readonly seq: number }[] = [];
+  #loggedThrough: { readonly epoch: number; readonly seq: number } | undefined;
   #ended: { readonly code: ShipNackCode; readonly message: string } | undefined;
 
   constructor(host: SessionHost, options: SessionOptions) {
@@ -84,6 +92,22 @@ export class Session implements LedgerSession {
       default:
         return unreachable(verdict);
     }
+  }
+
+  /** A batch of this stream is durable. */
+  stored(leaf: number, header: BatchHeader): void {
+    if (this.hello.log === undefined) return;
+    this.#places.push({ leaf, epoch: header.epoch, seq: lastSeqOf(header) });
+    if (this.#places.length > MAX_PLACES) this.#places.shift();
+  }
+
+  loggedThrough(size: number): { readonly epoch: number; readonly seq: number } | undefined {
+    const last = this.#places.findLast(({ leaf }) => leaf < size);
+    if (last !== undefined) {
+      this.#loggedThrough = { epoch: last.epoch, seq: last.seq };
+      this.#places = this.#places.filter(({ leaf }) => leaf >= size);
+    }
+    return this.#loggedThrough;
   }
 
   close(): void {

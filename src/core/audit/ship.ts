@@ -15,6 +15,13 @@ export interface ShipHello {
   readonly batchKey: Buffer;
   readonly batchKeySignature: Buffer;
   readonly time: number;
+  /** How far the sidecar knows which logs; absent: it does not follow logs. */
+  readonly log?: readonly LogPin[];
+}
+
+export interface LogPin {
+  readonly origin: string;
+  readonly size: number;
 }
 
 export interface ShipWelcome {
@@ -23,6 +30,8 @@ export interface ShipWelcome {
   readonly expectedSeq: number;
   readonly expectedPrevHash: Buffer;
   readonly creditBatches: number;
+  /** A `ShipLogged` follows at once, and whenever the log has grown. */
+  readonly sendsLog?: boolean;
 }
 
 export type BatchEncoding = 'identity' | 'zstd';
@@ -39,6 +48,19 @@ export interface ShipAck {
   readonly epoch: number;
   readonly durableThroughSeq: number;
   readonly batchHash: Buffer;
+}
+
+/** How far the log has come. */
+export interface ShipLogged {
+  /** Signed note. */
+  readonly checkpoint: Buffer;
+  /** From the size that the sidecar knew: its pin, or that of the message before. */
+  readonly consistency: readonly Buffer[];
+  /** Verifier keys; in the first of a stream only. */
+  readonly keys: readonly string[];
+  /** The events of this stream up to here are below the checkpoint; both 0 for none. */
+  readonly epoch: number;
+  readonly loggedThroughSeq: number;
 }
 
 export const shipNackCodes = [

@@ -30,8 +30,13 @@ export function auditHandlers(
         return;
       }
       try {
-        await stream.send(toShipResponse({ welcome: start.welcome }));
-        await new ShipSession(stream, start.session, start.welcome.creditBatches).run();
+        const logged =
+          hello.log === undefined
+            ? undefined
+            : audit.log?.follow(hello.log, (size) => start.session.loggedThrough(size), stream.signal);
+        const welcome = { ...start.welcome, ...(logged !== undefined && { sendsLog: true }) };
+        await stream.send(toShipResponse({ welcome }));
+        await new ShipSession(stream, start.session, welcome.creditBatches, logged).run();
       } finally {
         start.session.close();
       }

@@ -1,7 +1,16 @@
 import type { KeyObject } from 'node:crypto';
 import type { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
-import type { Batch, ShipAck, ShipCaller, ShipHello, ShipNack, ShipWelcome } from '../../core/audit/ship.ts';
+import type {
+  Batch,
+  LogPin,
+  ShipAck,
+  ShipCaller,
+  ShipHello,
+  ShipLogged,
+  ShipNack,
+  ShipWelcome,
+} from '../../core/audit/ship.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
 import type { WorkloadEntry } from '../../core/identity/workload-entry.ts';
@@ -146,6 +155,7 @@ export interface PolicyPort {
 export interface AuditSession {
   /** May be called again before it has resolved; batches count in the order of the calls. A refusal ends the session. */
   append(batch: Batch): Promise<{ readonly ack: ShipAck } | { readonly nack: ShipNack }>;
+  loggedThrough(size: number): { readonly epoch: number; readonly seq: number } | undefined;
   close(): void;
 }
 
@@ -153,4 +163,14 @@ type ShipStart = { readonly session: AuditSession; readonly welcome: ShipWelcome
 
 export interface AuditPort {
   connect(caller: ShipCaller, hello: ShipHello): ShipStart | Promise<ShipStart>;
+  /** How the log grows; without it, sidecars are shown no log. */
+  readonly log?: LogFeedPort;
+}
+
+export interface LogFeedPort {
+  follow(
+    pins: readonly LogPin[],
+    loggedThrough: AuditSession['loggedThrough'],
+    signal: AbortSignal,
+  ): AsyncIterable<ShipLogged>;
 }

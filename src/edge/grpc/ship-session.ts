@@ -1,4 +1,6 @@
 import { AppError } from '../../base/errors.ts';
+import type { ShipLogged } from '../../core/audit/ship.ts';
+import type { ShipResponseMessage } from '../../wire/audit.ts';
 import { fromShipRequest, toShipResponse } from '../../wire/audit.ts';
 import type { ShipRequest__Output } from '../../wire/gen/writ/v1/ShipRequest.ts';
 import type { ShipResponse } from '../../wire/gen/writ/v1/ShipResponse.ts';
@@ -20,18 +22,28 @@ export class ShipSession {
   readonly #unanswered: Promise<Reply>[] = [];
   readonly #taken = new Alarm();
   readonly #answered = new Alarm();
+  readonly #logged: AsyncIterable<ShipLogged> | undefined;
+  #sending: Promise<void> = Promise.resolve();
   #complete = false;
 
-  constructor(stream: ServerStream<ShipRequest__Output, ShipResponse>, session: AuditSession, credit: number) {
+  constructor(
+    stream: ServerStream<ShipRequest__Output, ShipResponse>,
+    session: AuditSession,
+    credit: number,
+    logged?: AsyncIterable<ShipLogged>,
+  ) {
     this.#stream = stream;
     this.#session = session;
     this.#credit = credit;
+    this.#logged = logged;
   }
 
   /** Until the sidecar has sent its last batch and it is answered, or one is refused. Rejects when either side fails. */
   async run(): Promise<void> {
     const answering = this.#answer();
-    await Promise.race([answering, this.#take().then(() => answering)]);
+    // It never ends by itself: whatever ends it ends the stream.
+    const showing = this.#show();
+    await Promise.race([answering, this.#take().then(() => answering), showing.then(() => answering)]);
   }
 
   async #take(): Promise<void> {
@@ -51,6 +63,18 @@ export class ShipSession {
     this.#taken.ring();
   }
 
+  /** How the log grows, between the answers. */
+  async #show(): Promise<void> {
+    for await (const logged of this.#logged ?? []) await this.#send({ logged });
+  }
+
+  /** One message after the other: the stream has one writer. */
+  #send(message: ShipResponseMessage): Promise<void> {
+    const sent = this.#sending.then(() => this.#stream.send(toShipResponse(message)));
+    this.#sending = sent.catch(() => undefined);
+    return sent;
+  }
+
   async #answer(): Promise<void> {
     for (;;) {
       const next = this.#unanswered[0];
@@ -60,7 +84,7 @@ export class ShipSession {
         continue;
       }
       const reply = await next;
-      await this.#stream.send(toShipResponse(reply));
+      await this.#send(reply);
       if ('nack' in reply) return;
       void this.#unanswered.shift();
       this.#answered.ring();

@@ -1,4 +1,6 @@
-import type { Batch, ShipAck, ShipHello, ShipNack, ShipWelcome } from '../../core/audit/ship.ts';
+import type { Batch, ShipAck, ShipHello, ShipLogged, ShipNack, ShipWelcome } from '../../core/audit/ship.ts';
+
+export type ShipReply = { readonly ack: ShipAck } | { readonly nack: ShipNack } | { readonly logged: ShipLogged };
 
 /** How the shipper reaches the ledger. */
 export interface ShipTransport {
@@ -14,7 +16,7 @@ export interface ShipStream {
   /** Resolves when the batch is on its way and another may follow; rejects when the stream has ended. */
   send(batch: Batch): Promise<void>;
   /** In order. Ends or throws when the stream does. */
-  readonly replies: AsyncIterable<{ readonly ack: ShipAck } | { readonly nack: ShipNack }>;
+  readonly replies: AsyncIterable<ShipReply>;
   /** Ends the stream, and with it `replies` and pending sends. Idempotent. */
   close(): void;
 }

@@ -8,9 +8,10 @@ import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../base/random.ts';
 import { batchKeyStatement, rawBatchKey, sealBatch } from '../../core/audit/batch.ts';
-import type { ShipHello, ShipNack } from '../../core/audit/ship.ts';
+import type { ShipHello, ShipLogged, ShipNack } from '../../core/audit/ship.ts';
 import { MAX_BATCH_EVENTS } from '../../core/audit/ship.ts';
-import type { ShipStream, ShipTransport } from './ship-transport.ts';
+import type { LogPins, LogPinsStatus } from './log-pins.ts';
+import type { ShipReply, ShipStream, ShipTransport } from './ship-transport.ts';
 import { Wakeup } from './ship-wakeup.ts';
 import { MAX_UNACKED_CUTS } from './spool/outbox.ts';
 import { reconcile } from './spool/reconcile.ts';
@@ -26,6 +27,8 @@ export interface ShipperOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly random?: RandomBytes;
+  /** What was seen of the audit log; without it, the log is not followed. */
+  readonly pins?: LogPins;
   /** How long events wait for others to share their batch, in milliseconds. Default 250. */
   readonly batchMs?: number;
   /** Silence after which a heartbeat is recorded, in milliseconds. Default 10,000. */
@@ -40,8 +43,15 @@ export interface ShipperStatus {
   readonly pending: number;
   /** Milliseconds since the epoch. */
   readonly lastAckAt: number | undefined;
+  /** The audit log, as far as it was verified; undefined before the control plane has shown it. */
+  readonly log: ShipperLog | undefined;
   /** Why nothing is shipped, for people. */
   readonly problem: string | undefined;
+}
+
+export interface ShipperLog extends LogPinsStatus {
+  /** Of the events that were shipped since the last connection, the last that a checkpoint covers; 0 for none. */
+  readonly loggedThrough: number;
 }
 
 const BATCH_MS = 250;
@@ -58,6 +68,7 @@ export class Shipper {
   readonly #wakeup = new Wakeup();
   #connected = false;
   #lastAckAt: number | undefined;
+  #loggedThrough = 0;
   #problem: string | undefined;
   #refusals = 0;
   #giveUpBehind: { readonly epoch: number; readonly nextSeq: number } | undefined;
@@ -77,8 +88,14 @@ export class Shipper {
       shippedThrough: outbox.acked.seq,
       pending: outbox.pendingRecords,
       lastAckAt: this.#lastAckAt,
+      log: this.#logStatus(),
       problem: this.#problem,
     });
+  }
+
+  #logStatus(): ShipperLog | undefined {
+    const seen = this.#options.pins?.status;
+    return seen === undefined ? undefined : { ...seen, loggedThrough: this.#loggedThrough };
   }
 
   /** Ships until `signal` aborts. What is not shipped by then stays in the spool. Never rejects. */
@@ -125,10 +142,12 @@ export class Shipper {
           'the ledger has events that this spool does not know; shipping goes on in a new epoch',
         );
       }
+      const replies = stream.replies[Symbol.asyncIterator]();
+      await this.#checkLog(stream, replies);
       this.#connected = true;
       this.#settle();
       sending = this.#send(stream, stop.signal);
-      await Promise.race([sending, this.#receive(stream)]);
+      await Promise.race([sending, this.#receive(replies)]);
     } finally {
       signal.removeEventListener('abort', onAbort);
       stop.abort();
@@ -139,7 +158,7 @@ export class Shipper {
   }
 
   async #hello(): Promise<ShipHello> {
-    const { spool, identity, clock } = this.#options;
+    const { spool, identity, clock, pins } = this.#options;
     const { instanceId, privateKey } = identity();
     await spool.outbox.bind(instanceId);
     const next = spool.outbox.nextToShip;
@@ -151,7 +170,32 @@ export class Shipper {
       batchKey: this.#batchKey,
       batchKeySignature: sign('sha256', batchKeyStatement(instanceId, this.#batchKey), privateKey),
       time: clock.now(),
+      ...(pins !== undefined && { log: pins.known }),
     };
+  }
+
+  /**
+   * Nothing is sent, so that nothing can be acknowledged and then freed here, before the log is found to continue what was
+   * seen of it. A control plane that shows none any more is only reported: it may be of the version before.
+   */
+  async #checkLog(stream: ShipStream, replies: AsyncIterator<ShipReply>): Promise<void> {
+    const { pins, logger } = this.#options;
+    if (pins === undefined) return;
+    if (stream.welcome.sendsLog !== true) {
+      if (pins.known.length > 0) logger.error('the control plane does not show the audit log any more');
+      return;
+    }
+    const { value, done } = await replies.next();
+    if (done === true) throw new AppError('unavailable', 'The ledger has ended the stream.');
+    if ('nack' in value) throw nackError(value.nack);
+    if (!('logged' in value)) throw new AppError('audit-fork', 'The ledger acknowledges what was not sent.');
+    this.#loggedThrough = 0;
+    await this.#acceptLog(value.logged);
+  }
+
+  async #acceptLog(logged: ShipLogged): Promise<void> {
+    await this.#options.pins?.accept(logged);
+    this.#loggedThrough = logged.loggedThroughSeq;
   }
 
   /** Until `signal` aborts, which it throws. */
@@ -196,9 +240,15 @@ export class Shipper {
   }
 
   /** Until the stream ends, which it throws. */
-  async #receive(stream: ShipStream): Promise<void> {
+  async #receive(replies: AsyncIterator<ShipReply>): Promise<void> {
     const { spool, clock } = this.#options;
-    for await (const reply of stream.replies) {
+    for (;;) {
+      const { value: reply, done } = await replies.next();
+      if (done === true) break;
+      if ('logged' in reply) {
+        await this.#acceptLog(reply.logged);
+        continue;
+      }
       if ('nack' in reply) {
         this.#noteRefusal(reply.nack);
         throw nackError(reply.nack);

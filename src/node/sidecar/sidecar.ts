@@ -23,6 +23,7 @@ import { JwtClient } from './jwt-client.ts';
 import type { Limits } from './limits.ts';
 import { defaultLimits } from './limits.ts';
 import type { Listener } from './listener.ts';
+import { LogPins } from './log-pins.ts';
 import { meshTrust } from './mesh-trust.ts';
 import { startOutbound } from './outbound.ts';
 import { PolicyCache } from './policy-cache.ts';
@@ -123,6 +124,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   const transport = new GrpcShipTransport(controlPlane.clients);
   const shipper = new Shipper({
     spool,
+    pins: await LogPins.open(stateDirectory, logger),
     transport,
     identity: () => ({ instanceId: identity.current.instanceId, privateKey: identity.current.privateKey }),
     clock,

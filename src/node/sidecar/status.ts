@@ -22,7 +22,15 @@ export interface SidecarStatus {
     /** Seconds since the control plane last confirmed it; 0 while it is connected. */
     readonly ageSeconds: number;
   } | null;
-  readonly audit: { readonly shippedThrough: number; readonly pending: number; readonly lastAckAt: string | null };
+  readonly audit: {
+    readonly shippedThrough: number;
+    readonly pending: number;
+    readonly lastAckAt: string | null;
+    /** The audit log as it was verified last; null before the control plane has shown it. */
+    readonly log: { readonly origin: string; readonly size: number; readonly loggedThrough: number } | null;
+    /** Why nothing is shipped: null while it is. */
+    readonly problem: string | null;
+  };
   readonly inbound: readonly InboundEndpoint[];
   readonly outbound: string;
 }
@@ -36,6 +44,8 @@ export function describeStatus(
       readonly shippedThrough: number;
       readonly pending: number;
       readonly lastAckAt: number | undefined;
+      readonly log: NonNullable<SidecarStatus['audit']['log']> | undefined;
+      readonly problem: string | undefined;
     };
     readonly endpoints: readonly InboundEndpoint[];
     readonly outbound: Pick<Listener, 'host' | 'port'>;
@@ -65,6 +75,8 @@ export function describeStatus(
       shippedThrough: audit.shippedThrough,
       pending: audit.pending,
       lastAckAt: audit.lastAckAt === undefined ? null : rfc3339(audit.lastAckAt),
+      log: audit.log ?? null,
+      problem: audit.problem ?? null,
     },
     inbound: o.endpoints,
     outbound: joinAddress(o.outbound.host, o.outbound.port),

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
-import type { Batch, ShipAck, ShipCaller, ShipHello, ShipNack } from '../../../src/core/audit/ship.ts';
-import type { AuditPort } from '../../../src/edge/grpc/services.ts';
+import type { Batch, LogPin, ShipAck, ShipCaller, ShipHello, ShipNack } from '../../../src/core/audit/ship.ts';
+import type { AuditPort, LogFeedPort } from '../../../src/edge/grpc/services.ts';
 import type { ShipRequestMessage } from '../../../src/wire/audit.ts';
 import { fromShipResponse, toShipRequest } from '../../../src/wire/audit.ts';
 import type { ShipRequest } from '../../../src/wire/gen/writ/v1/ShipRequest.ts';
@@ -42,6 +42,7 @@ class FakeLedger implements AuditPort {
   automatic = true;
   answer: (each: Batch) => { ack: ShipAck } | { nack: ShipNack } = (each) => ({ ack: ackOf(seqOf(each)) });
   refuse: ShipNack | undefined;
+  log?: LogFeedPort;
 
   connect(caller: ShipCaller, said: ShipHello) {
     this.connected.push({ caller, hello: said });
@@ -52,6 +53,7 @@ class FakeLedger implements AuditPort {
         if (!this.automatic) await new Promise<void>((resolve) => this.#durable.set(seqOf(each), resolve));
         return this.answer(each);
       },
+      loggedThrough: () => ({ epoch: 1, seq: this.appended.length }),
       close: () => {
         this.closed += 1;
       },
@@ -90,7 +92,84 @@ async function quiet(bench: Bench): Promise<void> {
   for (let i = 0; i < 2; i++) await new Promise((resolve) => client.Check({}, resolve));
 }
 
+/** Shows one checkpoint for each time that the test says so. */
+class FakeFeed implements LogFeedPort {
+  readonly followed: unknown[] = [];
+  readonly #sizes: number[] = [];
+  #wake: () => void = () => undefined;
+  stopped = false;
+
+  show(size: number): void {
+    this.#sizes.push(size);
+    this.#wake();
+  }
+
+  async *follow(
+    pins: readonly LogPin[],
+    loggedThrough: (size: number) => { epoch: number; seq: number } | undefined,
+    signal: AbortSignal,
+  ) {
+    this.followed.push(pins);
+    signal.addEventListener('abort', () => this.#wake());
+    while (!signal.aborted) {
+      const size = this.#sizes.shift();
+      if (size === undefined) {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+        continue;
+      }
+      const through = loggedThrough(size);
+      yield {
+        checkpoint: Buffer.from(`size ${size}`),
+        consistency: [],
+        keys: [],
+        epoch: through?.epoch ?? 0,
+        loggedThroughSeq: through?.seq ?? 0,
+      };
+    }
+    this.stopped = true;
+  }
+}
+
 describe('Audit.Ship', () => {
+  it('audit 27: shows how the log grows between the acknowledgements, to whoever follows it', async () => {
+    const { bench, ledger } = await start();
+    const feed = new FakeFeed();
+    ledger.log = feed;
+    const { stream, say, receive } = ship(bench);
+    const log = [{ origin: 'example.org/log', size: 7 }];
+    say({ hello: { ...hello, log } });
+    expect(await receive()).toEqual({ welcome: { ...welcome, sendsLog: true } });
+    feed.show(8);
+    expect(await receive()).toMatchObject({
+      logged: { checkpoint: Buffer.from('size 8'), epoch: 1, loggedThroughSeq: 0 },
+    });
+    say({ batch: batch(1) });
+    expect(await receive()).toEqual({ ack: ackOf(1) });
+    feed.show(9);
+    expect(await receive()).toMatchObject({ logged: { checkpoint: Buffer.from('size 9'), loggedThroughSeq: 1 } });
+    expect(feed.followed).toEqual([log]);
+    stream.call.end();
+    await stream.end();
+    await until(() => feed.stopped);
+  });
+
+  it('shows a sidecar of the version before no log, which it would not understand', async () => {
+    const { bench, ledger } = await start();
+    const feed = new FakeFeed();
+    ledger.log = feed;
+    const { stream, say, receive } = ship(bench);
+    say({ hello });
+    expect(await receive()).toEqual({ welcome });
+    feed.show(1);
+    say({ batch: batch(1) });
+    expect(await receive()).toEqual({ ack: ackOf(1) });
+    expect(feed.followed).toEqual([]);
+    stream.call.end();
+    await stream.end();
+  });
+
   it('welcomes a sidecar by its certificate, takes batches and acknowledges each', async () => {
     const { bench, ledger } = await start();
     const svid = bench.svid(ORDERS, { instanceId: 'orders-3' });

@@ -127,6 +127,7 @@ describe('a shipper', () => {
       shippedThrough: 5,
       pending: 0,
       lastAckAt: expect.any(Number),
+      log: undefined,
       problem: undefined,
     });
   });

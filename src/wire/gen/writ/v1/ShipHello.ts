@@ -1,6 +1,7 @@
 // Generated from audit.proto by `npm run gen`. Do not edit.
 
 import type { Timestamp as _google_protobuf_Timestamp, Timestamp__Output as _google_protobuf_Timestamp__Output } from '../../google/protobuf/Timestamp.ts';
+import type { LogPins as _writ_v1_LogPins, LogPins__Output as _writ_v1_LogPins__Output } from '../../writ/v1/LogPins.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface ShipHello {
@@ -11,6 +12,7 @@ export interface ShipHello {
   'batchKey'?: (Buffer | Uint8Array | string);
   'batchKeySignature'?: (Buffer | Uint8Array | string);
   'time'?: (_google_protobuf_Timestamp | null);
+  'log'?: (_writ_v1_LogPins | null);
 }
 
 export interface ShipHello__Output {
@@ -21,4 +23,5 @@ export interface ShipHello__Output {
   'batchKey': (Buffer);
   'batchKeySignature': (Buffer);
   'time': (_google_protobuf_Timestamp__Output | null);
+  'log': (_writ_v1_LogPins__Output | null);
 }

@@ -8,6 +8,7 @@ export interface ShipWelcome {
   'expectedSeq'?: (number | string | Long);
   'expectedPrevHash'?: (Buffer | Uint8Array | string);
   'creditBatches'?: (number);
+  'sendsLog'?: (boolean);
 }
 
 export interface ShipWelcome__Output {
@@ -16,4 +17,5 @@ export interface ShipWelcome__Output {
   'expectedSeq': (string);
   'expectedPrevHash': (Buffer);
   'creditBatches': (number);
+  'sendsLog': (boolean);
 }
