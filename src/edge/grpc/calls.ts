@@ -5,6 +5,7 @@ import type { PeerIdentity } from '../../core/identity/chain.ts';
 import { toServiceError } from '../../wire/status.ts';
 import type { NodeGate } from './node-gate.ts';
 import type { Peers } from './peer.ts';
+import type { RateLimit } from './rate-limit.ts';
 import { readable } from './receive.ts';
 import { sourceOf } from './source.ts';
 import { ServerStream } from './stream.ts';
@@ -13,6 +14,8 @@ import { ServerStream } from './stream.ts';
 export interface CallContext {
   readonly peers: Peers;
   readonly gate: NodeGate;
+  /** Of streams that callers with an identity open. */
+  readonly streams: RateLimit;
   readonly logger: Logger;
   /** Aborts when the server stops: streams then end with `unavailable`. */
   readonly stopping: AbortSignal;
@@ -48,6 +51,8 @@ export function streamForPeers<In, Out>(
     const { peers, gate } = context;
     const peer = peers.identify(call);
     await gate.check(call.getPath(), peer);
+    // After the gate: who copied a key that was replaced must not use up what its owner has.
+    context.streams.take(peer.instanceId);
     stream.beforeMessage(() => peers.checkLifetime(peer));
     const cancel = peers.onExpiry(peer, () =>
       stream.abort(new AppError('unauthenticated', 'The client certificate has expired. Renew it.')),

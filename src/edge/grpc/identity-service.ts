@@ -41,7 +41,6 @@ export function identityHandlers(
   const watch = streamForPeers(context, async (stream: IdentityStream, peer: PeerIdentity) => {
     const hello = await receiveHello(stream, limits.firstMessageTimeoutMs, clock);
     const { version, time } = hello;
-    spend(peer, 1);
     const connection = agents.connect({ instanceId: peer.instanceId, spiffeId: peer.id.uri, version, time });
     try {
       await new IdentitySession({ stream, connection, hello, differences, clock, limits }).run();

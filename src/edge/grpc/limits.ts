@@ -31,6 +31,12 @@ export interface GrpcLimits {
    */
   readonly signaturesPerSecond: number;
   readonly signatureBurst: number;
+  /**
+   * Streams that are opened, per second and caller, in the long run and at once. Default 10 and 100: each is sent the whole
+   * state of its caller, and writes down that it is there.
+   */
+  readonly streamsPerSecond: number;
+  readonly streamBurst: number;
 }
 
 export const defaultLimits: GrpcLimits = {
@@ -47,6 +53,8 @@ export const defaultLimits: GrpcLimits = {
   attestationBurst: 20,
   signaturesPerSecond: 500,
   signatureBurst: 2_000,
+  streamsPerSecond: 10,
+  streamBurst: 100,
 };
 
 /**

@@ -18,6 +18,7 @@ import { listen } from './listener.ts';
 import { NodeGate } from './node-gate.ts';
 import { Peers } from './peer.ts';
 import { policyHandlers } from './policy-service.ts';
+import { RateLimit } from './rate-limit.ts';
 import { tolerant } from './receive.ts';
 import type { ServerIdentity, Services } from './services.ts';
 
@@ -48,7 +49,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const stopping = new AbortController();
   const peers = new Peers({ bundle: options.bundle, clock });
   const gate = new NodeGate({ nodes: services.nodes, clock });
-  const context: CallContext = { peers, gate, logger, stopping: stopping.signal };
+  const streams = new RateLimit({ perSecond: limits.streamsPerSecond, burst: limits.streamBurst, clock });
+  const context: CallContext = { peers, gate, streams, logger, stopping: stopping.signal };
   const health = new Health(serviceNames);
 
   const server = hardenedServer(serverOptions(limits));

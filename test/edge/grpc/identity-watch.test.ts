@@ -244,7 +244,7 @@ describe('Identity.Watch', () => {
   });
 
   it('S4: who opens one stream after the other is slowed down', async () => {
-    const { watch } = await start(contentOf([]), { signaturesPerSecond: 1, signatureBurst: 2 });
+    const { watch } = await start(contentOf([]), { streamsPerSecond: 1, streamBurst: 2 });
     await watch().hello().receive();
     await watch().hello().receive();
     await expectAppError(watch().hello().stream.end(), 'exhausted', /Try again in 1 s/);

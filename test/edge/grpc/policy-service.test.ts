@@ -387,6 +387,21 @@ describe('Policy.Watch', () => {
     await expectAppError(sidecar.stream.end(), 'invalid', /not waiting for an answer/);
   });
 
+  it('S4: who opens one stream after the other is slowed down, and nobody else', async () => {
+    const mesh = new FakeMesh();
+    const bench = await startBench({ policy: mesh }, { limits: { streamsPerSecond: 1, streamBurst: 2 } });
+    for (const sidecar of [new Sidecar(bench), new Sidecar(bench)]) {
+      sidecar.say(hello);
+      await sidecar.snapshot();
+    }
+    const third = new Sidecar(bench);
+    await expectAppError(third.stream.end(), 'exhausted', /Try again in 1 s/);
+    expect(mesh.hellos).toHaveLength(2);
+    const other = new Sidecar(bench, WEB, 'web-2');
+    other.say(hello);
+    expect(await other.applied()).toBe('1: one for web');
+  });
+
   it('reaches every one of many streams', async () => {
     const { bench, mesh } = await start();
     const sidecars = Array.from({ length: 30 }, (_, i) => new Sidecar(bench, i % 2 ? WEB : ORDERS, `i-${i}`));
