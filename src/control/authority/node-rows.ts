@@ -25,6 +25,9 @@ export interface Admission {
   readonly expiresAt: number;
 }
 
+/** Who was last seen when, and has which bundle. */
+export type Sighting = Pick<Node, 'instanceId' | 'spiffeId' | 'lastSeen' | 'bundleSequence'>;
+
 const MAX_IDS_PER_STATEMENT = 500;
 
 /** Nodes as they are stored. */
@@ -226,6 +229,23 @@ export class NodeRows {
         trx.updateTable('nodes').set({ last_seen: now }).where('instance_id', 'in', ids).execute(),
       );
     }
+  }
+
+  /** The agents that are not banned and whose last certificate did not expire before `expiredBefore`. */
+  async agentSightings(expiredBefore: number): Promise<readonly Sighting[]> {
+    const rows = await this.#store.db
+      .selectFrom('nodes')
+      .select(['instance_id', 'spiffe_id', 'last_seen', 'bundle_sequence'])
+      .where('kind', '=', 'agent')
+      .where('banned', '=', 0)
+      .where('expires_at', '>=', expiredBefore)
+      .execute();
+    return rows.map((row) => ({
+      instanceId: row.instance_id,
+      spiffeId: row.spiffe_id,
+      lastSeen: row.last_seen,
+      bundleSequence: row.bundle_sequence,
+    }));
   }
 
   /** Forgets evictions whose certificates have expired, and nodes whose certificates had by then. Bans stay. */

@@ -12,7 +12,7 @@ import type { Store } from '../store/store.ts';
 import type { Caller, Node, Verdict } from './node.ts';
 import { judge, toNode } from './node.ts';
 import { NodeCache } from './node-cache.ts';
-import type { Admission, Claim } from './node-rows.ts';
+import type { Admission, Claim, Sighting } from './node-rows.ts';
 import { bannedSubject, NodeRows } from './node-rows.ts';
 
 export type { Caller, Node } from './node.ts';
@@ -178,6 +178,22 @@ export class Nodes {
     if (known !== undefined && !('evicted' in known) && known.bundleSequence === bundleSequence) return;
     const node = await this.#rows.acknowledge(instanceId, bundleSequence);
     if (node !== undefined) this.#cache.put(node);
+  }
+
+  /** When each agent was last seen by whichever replica, and which bundle it has acknowledged; without banned ones. */
+  async agentSightings(): Promise<readonly Sighting[]> {
+    return await this.#rows.agentSightings(this.#clock.now() - EVICTION_MARGIN_MS);
+  }
+
+  /** Stores that these are there now: for whoever holds a stream open and says nothing. */
+  async seen(instanceIds: readonly string[]): Promise<void> {
+    await this.#rows.seen(instanceIds, this.#clock.now());
+  }
+
+  /** Whether it is known here to be banned or evicted. */
+  isBarred(instanceId: string): boolean {
+    const known = this.#cache.get(instanceId);
+    return known !== undefined && ('evicted' in known || known.banned);
   }
 
   /** Throws `forbidden` when what would attest is banned: for early refusals, `admit` looks again. */

@@ -35,6 +35,8 @@ import type { UpstreamAuthority } from './upstream.ts';
 export interface Followers {
   /** Names, for people, of those that do not have a bundle of this sequence, or a later one, in force. */
   missing(bundleSequence: number): readonly string[];
+  /** Makes `missing` answer by what other replicas know now. Default: it does so by itself. */
+  refresh?(): Promise<void>;
 }
 
 /** Who wants a change. */
@@ -110,6 +112,7 @@ export class Rotation {
   /** Those that are in the bundle, oldest first. */
   async list(): Promise<{ readonly sequence: number; readonly items: readonly AuthorityStatus[] }> {
     const set = await this.#o.store.read();
+    await this.#hear(set);
     return { sequence: set.sequence, items: set.records.filter(isTrusted).map((record) => this.#statusOf(record)) };
   }
 
@@ -136,6 +139,7 @@ export class Rotation {
    *   that holds it, naming who has not; `unavailable` when the change cannot be recorded
    */
   async activate(id: string, actor: Actor): Promise<AuthorityStatus> {
+    await this.#hear(await this.#o.store.read());
     return await this.#change('activate', id, actor, (set, now) => {
       const after = this.#activated(set, id, now);
       this.#checkAcknowledged(find(set, id));
@@ -209,6 +213,7 @@ export class Rotation {
     const { clock, store, authority } = this.#o;
     await this.#followUpstream();
     const set = await store.read();
+    await this.#hear(set);
     for (const due of whatIsDue(set, { now: clock.now(), missing: this.#missing, lifetimes: authority.lifetimes })) {
       await this.#carryOut(due);
     }
@@ -423,6 +428,12 @@ export class Rotation {
     // What was said before comes up again after others have: that is news.
     this.#said = new Set([...this.#said, what].slice(-authorityKinds.length));
     this.#o.logger.warn(fields, message);
+  }
+
+  /** While something is prepared it matters who is there, whichever replica knows. */
+  async #hear(set: AuthoritySet): Promise<void> {
+    if (!set.records.some((record) => record.state === 'prepared')) return;
+    await Promise.all(this.#o.followers.map((followers) => followers.refresh?.()));
   }
 
   readonly #missing = (sequence: number): readonly string[] =>

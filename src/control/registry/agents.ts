@@ -6,6 +6,8 @@ import { WatchSource } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { WorkloadEntry } from '../../core/identity/workload-entry.ts';
 import { compareText } from '../store/compare.ts';
+import type { PresenceNodes } from './agent-presence.ts';
+import { AgentPresence } from './agent-presence.ts';
 import type { AgentViews, EntryView } from './agent-views.ts';
 
 /** What an agent should have. Frozen; agents that should have the same share one value. */
@@ -54,7 +56,7 @@ export interface AgentsOptions {
   readonly bundle: Watch<TrustBundle>;
   /** By trust domain. Default none. */
   readonly federated?: Watch<ReadonlyMap<string, TrustBundle>>;
-  readonly nodes: {
+  readonly nodes: PresenceNodes & {
     /** Throws `forbidden`. */
     agentSelectors(instanceId: string): readonly string[];
     watch(instanceId: string, fn: () => void): () => void;
@@ -80,6 +82,7 @@ export class Agents {
   readonly #o: AgentsOptions;
   readonly #federated: Watch<ReadonlyMap<string, TrustBundle>>;
   readonly #connected = new Map<string, Connected>();
+  readonly #presence: AgentPresence;
   readonly #refreshers = new Set<() => void>();
   readonly #unsubscribe: readonly (() => void)[];
   /** What the current bundles make of each view. */
@@ -91,6 +94,8 @@ export class Agents {
   constructor(o: AgentsOptions) {
     this.#o = o;
     this.#federated = o.federated ?? noBundles;
+    const { nodes, clock, logger } = o;
+    this.#presence = new AgentPresence({ nodes, connected: () => [...this.#connected.keys()], clock, logger });
     const refresh = () => {
       this.#contents = new WeakMap();
       for (const each of [...this.#refreshers]) each();
@@ -113,6 +118,7 @@ export class Agents {
       ?.replace.abort(new AppError('conflict', 'A newer stream of the same agent took over.'));
     const connected: Connected = { hello, since: clock.now(), replace: new AbortController(), bundleSequence: null };
     this.#connected.set(instanceId, connected);
+    this.#presence.arrived(instanceId);
 
     let view: EntryView;
     const followed = views.follow({ spiffeId, selectors }, (changed) => {
@@ -135,7 +141,7 @@ export class Agents {
         unwatch();
         followed.close();
         this.#refreshers.delete(refresh);
-        if (this.#connected.get(instanceId) === connected) this.#connected.delete(instanceId);
+        this.#disconnected(connected);
       },
     };
   }
@@ -147,11 +153,32 @@ export class Agents {
     return [...this.#connected.values()].map(statusOf).sort(byIdentity);
   }
 
-  /** Names of those that are connected and do not have a bundle of this sequence, or a later one, in force. */
+  /**
+   * Names of those that do not have a bundle of this sequence, or a later one, in force: of those that are connected, here or
+   * to another replica, or were within two minutes. What is banned or evicted does not count.
+   */
   missing(bundleSequence: number): readonly string[] {
-    return this.list()
+    const here = this.list().filter(({ instanceId }) => !this.#o.nodes.isBarred(instanceId));
+    const elsewhere = this.#presence.around().filter(({ instanceId }) => !this.#connected.has(instanceId));
+    return [...here, ...elsewhere]
       .filter((agent) => agent.bundleSequence === null || agent.bundleSequence < bundleSequence)
-      .map((agent) => `${agent.spiffeId} (instance ${agent.instanceId})`);
+      .map((agent) => `${agent.spiffeId} (instance ${agent.instanceId})`)
+      .sort(compareText);
+  }
+
+  /** Hears now of what other replicas have stored, which is otherwise ten seconds old. Rejects when that cannot be read. */
+  async refresh(): Promise<void> {
+    await this.#presence.refresh();
+  }
+
+  /** Keeps record of who is there, until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#presence.run(signal);
+  }
+
+  /** One step of `run`. Never rejects. */
+  async tick(): Promise<void> {
+    await this.#presence.tick();
   }
 
   close(): void {
@@ -172,6 +199,14 @@ export class Agents {
       this.#contents.set(view, content);
     }
     return content;
+  }
+
+  #disconnected(connected: Connected): void {
+    const { hello, bundleSequence } = connected;
+    const { instanceId, spiffeId } = hello;
+    if (this.#connected.get(instanceId) !== connected) return;
+    this.#connected.delete(instanceId);
+    this.#presence.left({ instanceId, spiffeId, bundleSequence });
   }
 
   /** What attestation found out may be something else now. */

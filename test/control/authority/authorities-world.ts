@@ -1,4 +1,5 @@
 import { onTestFinished } from 'vitest';
+import { AppError } from '../../../src/base/errors.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import type { AuthorityKind, AuthorityRecord, AuthorityState } from '../../../src/control/authority/authorities.ts';
 import type { AuthorityOptions } from '../../../src/control/authority/authority.ts';
@@ -25,6 +26,13 @@ export const csr = createCsr(generateKeyPair().privateKey);
 export class TestFollowers {
   behind: readonly string[] = [];
   readonly asked: number[] = [];
+  /** Behind according to other replicas, which are heard of by asking. */
+  elsewhere: readonly string[] | AppError = [];
+
+  async refresh(): Promise<void> {
+    if (this.elsewhere instanceof AppError) throw this.elsewhere;
+    this.behind = [...new Set([...this.behind, ...this.elsewhere])];
+  }
 
   missing(sequence: number): readonly string[] {
     this.asked.push(sequence);

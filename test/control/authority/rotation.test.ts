@@ -141,6 +141,27 @@ describe.each(authorityKinds)('an authority of kind %s', (kind) => {
     await rotation.activate(id, admin);
   });
 
+  it('is not activated while another replica knows of somebody who could not, nor while nobody can be asked', async () => {
+    const world = authorityWorld();
+    const { rotation } = await world.replica();
+    const { id } = await rotation.prepare(kind, admin);
+    world.followers.elsewhere = ['an agent elsewhere'];
+    await expectAppError(rotation.activate(id, admin), 'conflict', /an agent elsewhere/);
+    expect((await rotation.list()).items.at(-1)?.missing).toEqual(['an agent elsewhere']);
+    world.followers.elsewhere = new AppError('unavailable', 'The database is away.');
+    await expectAppError(rotation.activate(id, admin), 'unavailable');
+    world.followers.elsewhere = [];
+    world.followers.behind = [];
+    await rotation.rotate(kind, admin);
+    world.followers.elsewhere = ['an agent elsewhere'];
+    await rotation.tick();
+    expect(await world.states(kind)).toEqual(['active', 'prepared']);
+    world.followers.elsewhere = [];
+    world.followers.behind = [];
+    await rotation.tick();
+    expect(await world.states(kind)).toEqual(['old', 'active']);
+  });
+
   it('is rotated on schedule: another is prepared with a sixth of the life left, shown for a while, then used', async () => {
     const world = authorityWorld();
     const replica = await world.replica({ lifetimes: { rootSeconds: 20 * 86_400 } });

@@ -5,6 +5,7 @@ import { WatchSource } from '../../../src/base/watch.ts';
 import { toEntry } from '../../../src/control/authority/entry.ts';
 import type { EntrySnapshot } from '../../../src/control/authority/entry-index.ts';
 import { EntryIndex } from '../../../src/control/authority/entry-index.ts';
+import type { AgentSighting } from '../../../src/control/registry/agent-presence.ts';
 import { AgentViews } from '../../../src/control/registry/agent-views.ts';
 import type { AgentsOptions } from '../../../src/control/registry/agents.ts';
 import { Agents } from '../../../src/control/registry/agents.ts';
@@ -28,6 +29,9 @@ function start(options: Partial<AgentsOptions> = {}) {
     ['2', []],
   ]);
   const stored: string[] = [];
+  const sightings: AgentSighting[] = [];
+  const seen: string[][] = [];
+  const barred = new Set<string>();
   const watchers = new Map<string, () => void>();
   const warnings: unknown[] = [];
   const agents = new Agents({
@@ -47,6 +51,11 @@ function start(options: Partial<AgentsOptions> = {}) {
       acknowledged: async (instanceId, sequence) => {
         stored.push(`${instanceId} ${sequence}`);
       },
+      agentSightings: async () => sightings,
+      seen: async (instanceIds) => {
+        seen.push([...instanceIds]);
+      },
+      isBarred: (instanceId) => barred.has(instanceId),
     },
     clock,
     logger: { ...silentLogger, warn: (fields: unknown) => warnings.push(fields) } as unknown as typeof silentLogger,
@@ -80,7 +89,8 @@ function start(options: Partial<AgentsOptions> = {}) {
     );
     entries.set(index.snapshot(1, { upserted: [id], removed: [] }));
   };
-  return { clock, agents, connect, put, bundle, federated, selectors, stored, watchers, warnings };
+  const known = { sightings, seen, barred };
+  return { clock, agents, connect, put, bundle, federated, selectors, stored, watchers, warnings, ...known };
 }
 
 const next = (sequence: number): TrustBundle => ({ ...own, sequence });
@@ -163,7 +173,36 @@ describe('which bundle agents have', () => {
     await turn();
     expect(stored.toSorted()).toEqual(['1 1', '1 7', '2 1']);
     b.close();
-    expect(agents.missing(7)).toEqual([]);
+    // It may be on its way to another replica.
+    expect(agents.missing(7)).toEqual([`${A}2 (instance 2)`]);
+  });
+
+  it('those that are banned or evicted do not count, although their streams may still be ending', () => {
+    const { agents, connect, barred } = start();
+    connect('1');
+    connect('2', `${A}2`);
+    barred.add('1');
+    expect(agents.missing(1)).toEqual([`${A}2 (instance 2)`]);
+  });
+
+  it('those that connect are stored as seen at once, and with all others every minute', async () => {
+    const { agents, connect, clock, seen } = start();
+    const ending = new AbortController();
+    connect('1');
+    connect('2', `${A}2`);
+    await turn();
+    expect(seen).toEqual([['1'], ['2']]);
+    const done = agents.run(ending.signal);
+    await turn();
+    await clock.advance(59_000);
+    expect(seen.splice(0)).toEqual([['1'], ['2'], ['1', '2']]);
+    await clock.advance(61_000);
+    expect(seen).toEqual([
+      ['1', '2'],
+      ['1', '2'],
+    ]);
+    ending.abort();
+    await done;
   });
 
   it('a newer stream of an instance takes over, and ends without the older one', () => {
