@@ -10,6 +10,7 @@ import {
   hexField,
   measuredField,
   oneOfField,
+  optionalField,
   textListField,
   traceField,
 } from './field.ts';
@@ -47,6 +48,10 @@ const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, {
     traceId: traceField(),
     tokenSubject: callerTextField(MAX_RECORDED_TEXT),
     certificateSerial: hexField(64),
+    // Absent from events of the first release and from nearly all others, whose bytes are as they were.
+    shadowDecision: optionalField(oneOfField(['allow', 'deny'])),
+    shadowRule: optionalField(asciiField(1, 1024)),
+    auditRule: optionalField(asciiField(1, 1024)),
   },
   completion: {
     call: asciiField(1, 64),
@@ -98,7 +103,7 @@ export function encodeEvent(event: AuditEvent): Buffer {
   for (const [name, field] of tableOf(event.kind)) {
     const value = field.record(record[name]);
     if (!field.accepts(value)) throw invalid(`the field ${name} of the ${event.kind} is out of range`);
-    canonical[name] = value;
+    if (value !== undefined) canonical[name] = value;
   }
   return Buffer.from(JSON.stringify(canonical), 'utf8');
 }
@@ -114,7 +119,7 @@ export function decodeEvent(bytes: Uint8Array): AuditEvent {
   for (const [name, field] of tableOf(kind)) {
     const value = Object.hasOwn(parsed, name) ? parsed[name] : undefined;
     if (!field.accepts(value)) throw invalid(`the field ${name} is missing or out of range`);
-    canonical[name] = Array.isArray(value) ? Object.freeze(value) : value;
+    if (value !== undefined) canonical[name] = Array.isArray(value) ? Object.freeze(value) : value;
   }
   // One spelling per event: no other order, spacing, escapes, unknown or repeated keys, or broken UTF-8.
   if (!Buffer.from(JSON.stringify(canonical), 'utf8').equals(buffer)) throw invalid('it is not in canonical form');

@@ -37,6 +37,11 @@ export interface DecisionEvent {
   readonly tokenSubject: string;
   /** Serial number of the caller's certificate, lower hex. */
   readonly certificateSerial: string;
+  /** What the decision would have been with policies in shadow mode enforced, where that or the rule is another. */
+  readonly shadowDecision?: 'allow' | 'deny';
+  readonly shadowRule?: string;
+  /** Rule of an AUDIT policy that matched. */
+  readonly auditRule?: string;
 }
 
 export interface CompletionEvent {

@@ -7,6 +7,14 @@ export interface Field<T> {
 
 const asIs = (value: unknown) => value;
 
+/** A field that need not be there; what is not there leaves no bytes. */
+export function optionalField<T>(field: Field<T>): Field<T | undefined> {
+  return {
+    record: (value) => (value === undefined ? undefined : field.record(value)),
+    accepts: (value): value is T | undefined => value === undefined || field.accepts(value),
+  };
+}
+
 /** A whole number from 0 to `max` (default 2^53 − 1). */
 export function countField(max: number = Number.MAX_SAFE_INTEGER): Field<number> {
   return {
