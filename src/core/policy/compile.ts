@@ -1,24 +1,45 @@
 import { compileRule } from './compiled-rule.ts';
-import type { Action, Decision, Policy, Workload } from './model.ts';
+import type { Decision, Policy, Workload } from './model.ts';
 import { ruleId } from './model.ts';
 import type { IndexNode } from './rule-index.ts';
 import { buildIndex } from './rule-index.ts';
+import type { Uses } from './uses.ts';
+import { usesOf } from './uses.ts';
 
 /** The policies of one workload, made ready for `decide`. Immutable. */
 export interface CompiledPolicies {
   /** Revision of the snapshot that they came with. */
   readonly revision: number;
-  readonly deny: CompiledRules;
-  readonly allow: CompiledRules;
-  /** Whether any rule asks for the caller's namespace. */
-  readonly usesNamespaces: boolean;
+  readonly base: RuleTables;
+  /** Policies that have come since the base was compiled; undefined for none. */
+  readonly recent: RuleTables | undefined;
+  /** Of the base, those that are no longer there. */
+  readonly gone: Gone;
+  /** What of a call any of them looks at. */
+  readonly uses: Uses;
 }
 
-interface CompiledRules {
+/** Which rules are weighed together. */
+export const tables = ['deny', 'allow', 'audit', 'shadowDeny', 'shadowAllow'] as const;
+export type Table = (typeof tables)[number];
+
+export interface RuleTables extends Readonly<Record<Table, CompiledRules>> {
+  readonly policies: ReadonlySet<Policy>;
+}
+
+export interface CompiledRules {
   readonly index: IndexNode | undefined;
   /** By rule order: what a match of that rule decides. */
   readonly decisions: readonly Decision[];
+  /** By rule order: whose rule it is. */
+  readonly owners: readonly Policy[];
 }
+
+/** Orders of rules. */
+export type Gone = Readonly<Partial<Record<Table, ReadonlySet<number>>>>;
+
+/** So many changes are kept beside the base before it is made anew: they cost a second lookup, and time at every change. */
+const MAX_RECENT = 128;
 
 /**
  * Compiles policies that all apply to one workload; whether they do is `selects`, and is not asked again here.
@@ -27,15 +48,21 @@ interface CompiledRules {
  * the order of `policies`. Takes time and memory in proportion to the number of values in the rules.
  *
  * @param policies Parsed or received and checked: patterns are not empty.
+ * @param previous What was compiled before. Policies that are the same values as then are not compiled again, so that a small
+ *   change of a large set is quick. It decides the same with and without.
+ * @throws AppError `invalid` for a condition that is not understood
  */
-export function compile(policies: readonly Policy[], revision: number): CompiledPolicies {
-  const ordered = inDecidingOrder(policies);
-  return Object.freeze({
-    revision,
-    deny: compileAction(ordered, 'DENY'),
-    allow: compileAction(ordered, 'ALLOW'),
-    usesNamespaces: policies.some((p) => p.rules.some((r) => r.from.some((s) => s.namespaces.length > 0))),
-  });
+export function compile(
+  policies: readonly Policy[],
+  revision: number,
+  previous?: CompiledPolicies | undefined,
+): CompiledPolicies {
+  const { base, recent, gone } = (previous && changed(policies, previous.base)) ?? {
+    base: compileTables(policies),
+    recent: undefined,
+    gone: {},
+  };
+  return Object.freeze({ revision, base, recent, gone, uses: usesOf(policies) });
 }
 
 /**
@@ -51,32 +78,82 @@ export function selects(
   return Object.entries(policy.selector).every(([key, value]) => workload.labels[key] === value);
 }
 
-/** DENY first, then by namespace and name, compared by code unit: the same on every machine. */
+/** DENY first, then ALLOW, then AUDIT; then by namespace and name, compared by code unit: the same on every machine. */
 export function inDecidingOrder(policies: readonly Policy[]): readonly Policy[] {
-  const rank = (policy: Policy) => (policy.action === 'DENY' ? 0 : 1);
-  return policies.toSorted(
-    (a, b) => rank(a) - rank(b) || compareText(a.namespace, b.namespace) || compareText(a.name, b.name),
-  );
+  return policies.toSorted((a, b) => rank[a.action] - rank[b.action] || comparePlace(a, b));
+}
+
+const rank = { DENY: 0, ALLOW: 1, AUDIT: 2 } as const;
+
+/** Which of two policies of one action is weighed first. */
+export function comparePlace(a: Policy, b: Policy): number {
+  return compareText(a.namespace, b.namespace) || compareText(a.name, b.name);
 }
 
 function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function compileAction(policies: readonly Policy[], action: Action): CompiledRules {
-  const decisions: Decision[] = [];
-  const entries = policies
-    .filter((policy) => policy.action === action)
-    .flatMap((policy) =>
-      policy.rules.flatMap((rule, index) => {
-        const decision = decisionOf(action, ruleId(policy, index));
-        return compileRule(rule, decisions.push(decision) - 1, decision);
-      }),
-    );
-  return Object.freeze({ index: buildIndex(entries), decisions: Object.freeze(decisions) });
+export function tableOf(policy: Policy): Table {
+  if (policy.action === 'AUDIT') return 'audit';
+  if (policy.action === 'DENY') return policy.shadow === true ? 'shadowDeny' : 'deny';
+  return policy.shadow === true ? 'shadowAllow' : 'allow';
 }
 
-function decisionOf(action: Action, rule: string): Decision {
+/** The difference to a base; undefined when it is too large to be worth it. */
+function changed(
+  policies: readonly Policy[],
+  base: RuleTables,
+): Pick<CompiledPolicies, 'base' | 'recent' | 'gone'> | undefined {
+  const recent = policies.filter((policy) => !base.policies.has(policy));
+  const kept = policies.length - recent.length;
+  const removed = base.policies.size - kept;
+  if (recent.length + removed > MAX_RECENT || recent.length + removed > kept) return undefined;
+  return {
+    base,
+    recent: recent.length === 0 ? undefined : compileTables(recent),
+    gone: removed === 0 ? {} : goneFrom(base, new Set(policies)),
+  };
+}
+
+function goneFrom(base: RuleTables, present: ReadonlySet<Policy>): Gone {
+  const gone: Partial<Record<Table, ReadonlySet<number>>> = {};
+  for (const table of tables) {
+    const orders = new Set<number>();
+    for (const [order, owner] of base[table].owners.entries()) if (!present.has(owner)) orders.add(order);
+    if (orders.size > 0) gone[table] = orders;
+  }
+  return Object.freeze(gone);
+}
+
+function compileTables(policies: readonly Policy[]): RuleTables {
+  const ordered = policies.toSorted(comparePlace);
+  const of = (table: Table) => compileTable(ordered.filter((policy) => tableOf(policy) === table));
+  return Object.freeze({
+    policies: new Set(policies),
+    deny: of('deny'),
+    allow: of('allow'),
+    audit: of('audit'),
+    shadowDeny: of('shadowDeny'),
+    shadowAllow: of('shadowAllow'),
+  });
+}
+
+function compileTable(policies: readonly Policy[]): CompiledRules {
+  const decisions: Decision[] = [];
+  const owners: Policy[] = [];
+  const entries = policies.flatMap((policy) =>
+    policy.rules.flatMap((rule, index) => {
+      const decision = decisionOf(policy, ruleId(policy, index));
+      owners.push(policy);
+      const order = decisions.push(decision) - 1;
+      return compileRule(rule, { order, decision, action: policy.action, validity: policy.validity });
+    }),
+  );
+  return Object.freeze({ index: buildIndex(entries), decisions: Object.freeze(decisions), owners });
+}
+
+function decisionOf({ action }: Policy, rule: string): Decision {
   return Object.freeze(
     action === 'DENY'
       ? { decision: 'deny', reason: 'deny-rule', rule }

@@ -1,20 +1,38 @@
-import { inDecidingOrder } from './compile.ts';
+import type { Attribute } from './attributes.ts';
+import { textsOf } from './attributes.ts';
+import { compile, inDecidingOrder } from './compile.ts';
+import { isWithin } from './compiled-rule.ts';
+import { compileCondition, holds } from './conditions.ts';
+import { decide } from './decide.ts';
 import { formatMatch, matches } from './match.ts';
-import type { Action, Decision, Operation, Policy, Request, Rule, Source, StringMatch } from './model.ts';
-import { DEFAULT_DENY, ruleId } from './model.ts';
+import type {
+  Action,
+  Condition,
+  Decision,
+  Operation,
+  Policy,
+  Request,
+  Rule,
+  Source,
+  StringMatch,
+  Validity,
+} from './model.ts';
+import { ruleId } from './model.ts';
 import { namespaceOf, principalOf } from './principal.ts';
 
 /** One rule that was weighed. */
 export interface ConsideredRule {
   readonly rule: string;
   readonly action: Action;
+  /** True: its policy is in shadow mode, and only what would be changes with it. */
+  readonly shadow: boolean;
   readonly matched: boolean;
   /** In words, what kept it from matching; empty when it matched. */
   readonly failed: readonly string[];
 }
 
 export interface Explanation extends Decision {
-  /** Every rule, in the order in which they are weighed: the first that matched decided. */
+  /** Every rule, in the order in which they are weighed: the first DENY or ALLOW that matched and is not in shadow mode decided. */
   readonly considered: readonly ConsideredRule[];
 }
 
@@ -31,7 +49,7 @@ export function explain(policies: readonly Policy[], request: Request): Explanat
   const considered = inDecidingOrder(policies).flatMap((policy) =>
     policy.rules.map((rule, index) => weigh(policy, rule, index, request)),
   );
-  return Object.freeze({ ...verdict(considered), considered: Object.freeze(considered) });
+  return Object.freeze({ ...decide(compile(policies, 0), request), considered: Object.freeze(considered) });
 }
 
 function weigh(policy: Policy, rule: Rule, index: number, request: Request): ConsideredRule {
@@ -39,23 +57,32 @@ function weigh(policy: Policy, rule: Rule, index: number, request: Request): Con
     principalOf(request.source) === ''
       ? [`the caller ${quote(request.source)} has no SPIFFE ID of a workload`]
       : [
-          ...whyNone('from', rule.from, (source) => whySource(source, request)),
-          ...whyNone('to', rule.to, (operation) => whyOperation(operation, request)),
+          ...whyNot(policy, request),
+          ...whyNone('from', rule.from, (source) => whySource(source, policy.action, request)),
+          ...whyNone('to', rule.to, (operation) => whyOperation(operation, policy.action, request)),
+          ...(rule.when ?? []).flatMap((condition) => whyCondition(condition, policy.action, request)),
         ];
   return Object.freeze({
     rule: ruleId(policy, index),
     action: policy.action,
+    shadow: policy.shadow === true,
     matched: failed.length === 0,
     failed: Object.freeze(failed),
   });
 }
 
-function verdict(considered: readonly ConsideredRule[]): Decision {
-  const deciding = considered.find((c) => c.matched);
-  if (deciding === undefined) return { decision: 'deny', reason: 'default-deny', rule: DEFAULT_DENY };
-  return deciding.action === 'DENY'
-    ? { decision: 'deny', reason: 'deny-rule', rule: deciding.rule }
-    : { decision: 'allow', reason: 'allow-rule', rule: deciding.rule };
+function whyNot({ validity, action }: Policy, { time }: Request): readonly string[] {
+  if (validity === undefined || (time === undefined ? action !== 'ALLOW' : isWithin(validity, time))) return [];
+  if (time === undefined) return ['the policy holds only for a time, and the time of the call is unknown'];
+  return [`the policy holds ${when(validity)}, and the call is at ${new Date(time).toISOString()}`];
+}
+
+function when({ notBefore, notAfter }: Validity): string {
+  const words = [
+    ...(notBefore === undefined ? [] : [`from ${new Date(notBefore).toISOString()}`]),
+    ...(notAfter === undefined ? [] : [`until ${new Date(notAfter).toISOString()}`]),
+  ];
+  return words.join(' ');
 }
 
 /** Empty when there are no alternatives or one of them has nothing against the request; else what each has against it. */
@@ -66,7 +93,7 @@ function whyNone<T>(name: string, alternatives: readonly T[], why: (alternative:
   return reasons.map((r, index) => `${name}[${index}]: ${r.join(' and ')}`);
 }
 
-function whySource(source: Source, request: Request): readonly string[] {
+function whySource(source: Source, action: Action, request: Request): readonly string[] {
   const principal = principalOf(request.source);
   const namespace = namespaceOf(principal);
   return [
@@ -74,11 +101,13 @@ function whySource(source: Source, request: Request): readonly string[] {
     ...(source.namespaces.length > 0 && namespace === ''
       ? [`principal ${quote(principal)} is in no namespace`]
       : whyField('namespace', source.namespaces, namespace)),
+    ...(source.where ?? []).flatMap((condition) => whyCondition(condition, action, request)),
   ];
 }
 
-function whyOperation(operation: Operation, request: Request): readonly string[] {
+function whyOperation(operation: Operation, action: Action, request: Request): readonly string[] {
   const { http } = request;
+  const where = (operation.where ?? []).flatMap((condition) => whyCondition(condition, action, request));
   const failed = [
     ...(operation.ports.length === 0 || operation.ports.includes(request.port)
       ? []
@@ -89,6 +118,7 @@ function whyOperation(operation: Operation, request: Request): readonly string[]
       ...failed,
       ...whyField('method', operation.methods, http.method),
       ...whyField('path', operation.paths, http.path),
+      ...where,
     ];
   }
   const named = [
@@ -96,7 +126,43 @@ function whyOperation(operation: Operation, request: Request): readonly string[]
     ...(operation.paths.length > 0 ? ['paths'] : []),
   ];
   if (named.length > 0) failed.push(`the rule names ${named.join(' and ')}, and a TCP connection has none`);
-  return failed;
+  return [...failed, ...where];
+}
+
+function whyCondition(condition: Condition, action: Action, request: Request): readonly string[] {
+  const compiled = compileCondition(condition, action);
+  if (holds(compiled, request)) return [];
+  const { attribute } = compiled;
+  const name = attribute.key.replace(/^operation\./, '');
+  if (attribute.httpOnly && request.http === undefined) {
+    return [`the rule asks for ${name}, and a TCP connection has none`];
+  }
+  if (textsOf(attribute, request) === undefined) return [`the call has no ${name}`];
+  return [
+    ...(condition.values.length === 0
+      ? []
+      : [`${name} ${shown(attribute, request)} must be one of ${list(condition.values)}`]),
+    ...(condition.notValues.length === 0
+      ? []
+      : [`${name} ${shown(attribute, request)} must be none of ${list(condition.notValues)}`]),
+  ];
+}
+
+/** What the call has, in words. Addresses are compared as bits, and pairs with a sign that nobody writes. */
+function shown(attribute: Attribute, request: Request): string {
+  switch (attribute.key) {
+    case 'source.ip':
+    case 'remote.ip':
+      return quote(request.connection?.peerIp ?? '');
+    case 'destination.ip':
+      return quote(request.connection?.ownIp ?? '');
+    default: {
+      const texts = textsOf(attribute, request) ?? [];
+      return typeof texts === 'string'
+        ? quote(texts.replace('\0', '/'))
+        : `[${texts.slice(0, LISTED_VALUES).map(quote).join(', ')}]`;
+    }
+  }
 }
 
 function whyField(name: string, values: readonly StringMatch[], actual: string): readonly string[] {

@@ -8,7 +8,7 @@ export interface Shape {
   readonly fields: readonly string[];
   /** Accepted and without a meaning for authorization. */
   readonly ignored?: readonly string[];
-  /** Known to Istio or planned for `writ.dev/v1`, with a meaning that is not enforced yet. */
+  /** Known to Istio, with a meaning that is not enforced here. */
   readonly unsupported?: readonly string[];
 }
 
@@ -36,24 +36,26 @@ export const shapes = {
   },
   spec: {
     name: 'spec',
-    fields: ['selector', 'action', 'rules'],
-    unsupported: ['targetRef', 'targetRefs', 'provider', 'mode', 'validity', 'reason'],
+    fields: ['selector', 'action', 'rules', 'mode', 'validity', 'reason'],
+    unsupported: ['targetRef', 'targetRefs', 'provider'],
   },
+  validity: { name: 'validity', fields: ['notBefore', 'notAfter'] },
   selector: { name: 'selector', fields: ['matchLabels'], unsupported: ['matchExpressions'] },
-  rule: { name: 'rule', fields: ['from', 'to'], unsupported: ['when'] },
+  rule: { name: 'rule', fields: ['from', 'to', 'when'] },
   from: { name: 'from', fields: ['source'] },
   source: {
     name: 'source',
-    fields: ['principals', 'namespaces'],
-    unsupported: [
+    fields: [
+      'principals',
       'notPrincipals',
+      'namespaces',
       'notNamespaces',
-      'requestPrincipals',
-      'notRequestPrincipals',
       'serviceAccounts',
       'notServiceAccounts',
       'trustDomains',
       'notTrustDomains',
+      'requestPrincipals',
+      'notRequestPrincipals',
       'ipBlocks',
       'notIpBlocks',
       'remoteIpBlocks',
@@ -63,9 +65,9 @@ export const shapes = {
   to: { name: 'to', fields: ['operation'] },
   operation: {
     name: 'operation',
-    fields: ['methods', 'paths', 'ports'],
-    unsupported: ['hosts', 'notHosts', 'notMethods', 'notPaths', 'notPorts'],
+    fields: ['methods', 'notMethods', 'paths', 'notPaths', 'hosts', 'notHosts', 'ports', 'notPorts'],
   },
+  when: { name: 'when', fields: ['key', 'values', 'notValues'] },
 } as const satisfies Record<string, Shape>;
 
 /** What to do about a field that `shape` does not know: the end of a message, with a space before it. */

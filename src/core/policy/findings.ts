@@ -25,7 +25,11 @@ export const policyFindings = {
   'too-many-items': 'A list is longer than its limit.',
   'invalid-name': 'The name or namespace of the policy is not a DNS name.',
   'invalid-label': 'A label of the selector cannot be carried by any workload.',
-  'invalid-action': 'The action is neither ALLOW nor DENY.',
+  'invalid-action': 'The action is none of ALLOW, DENY and AUDIT.',
+  'invalid-mode': 'The mode is neither Enforce nor Shadow, or an AUDIT has one.',
+  'invalid-validity': 'A validity is not a time, or ends before it begins.',
+  'invalid-dry-run': 'The dry-run annotation is not a boolean, or stands where it means nothing.',
+  'conflicting-fields': 'Two fields say what only one of them may say.',
   'deny-without-rules': 'A DENY without rules denies nothing.',
   'wildcard-in-middle': 'A * stands neither alone, nor first, nor last, or there are two.',
   'spiffe-scheme': 'A principal is written with spiffe://.',
@@ -35,9 +39,43 @@ export const policyFindings = {
   'invalid-path': 'A path is not the path of a URL.',
   'path-not-normalized': 'A path is spelled as no normalised path is.',
   'invalid-port': 'A port is not a number from 1 to 65535.',
+  'invalid-template': 'A path template is written wrongly.',
+  'invalid-host': 'A host can match no request.',
+  'invalid-service-account': 'A service account is neither a name nor namespace/name.',
+  'invalid-trust-domain': 'A trust domain can match none.',
+  'invalid-request-principal': 'A request principal is not issuer/subject.',
+  'invalid-ip-block': 'An IP address or block is none.',
+  'invalid-server-name': 'A server name can match none.',
+  'unknown-condition-key': 'The key of a condition is none.',
+  'invalid-condition-key': 'The key of a condition names something that rules cannot look at.',
 } as const;
 
+/** What `analyze` and the parser say about policies that are accepted all the same. */
+export const policyWarnings = {
+  'selects-everything': 'A selector without labels selects every workload.',
+  'matches-absent': 'An ALLOW excludes values, and lets in who has none.',
+  'host-without-port': 'A host is matched without the ports that callers may add.',
+  'never-matches': 'A rule can match no call.',
+  'shadowed-rule': 'A wider rule matches whatever this one does.',
+  'allow-behind-deny': 'A DENY matches whatever this ALLOW does.',
+  'unknown-identity': 'No workload has this identity.',
+  'unknown-namespace': 'No workload is in this namespace.',
+  'http-rule-on-tcp': 'A rule names what only HTTP has, for ports that speak TCP.',
+  'selects-nothing': 'No workload carries these labels.',
+  'validity-over': 'The policy no longer holds.',
+  'too-many-rules': 'There are more rules than are compared with one another.',
+} as const;
+
+export type Severity = 'error' | 'warning';
+
+/** What is said about a policy. With an error it is not accepted, with a warning it is. */
+export interface PolicyFinding extends Finding {
+  readonly code: PolicyFindingCode | PolicyWarningCode;
+  readonly severity: Severity;
+}
+
 export type PolicyFindingCode = keyof typeof policyFindings;
+export type PolicyWarningCode = keyof typeof policyWarnings;
 
 /** Where something stands in the text. */
 export interface Place {
@@ -51,7 +89,8 @@ export const MAX_FINDINGS = 200;
 
 /** Collects the findings of one text. */
 export class Findings {
-  readonly #found: Finding[] = [];
+  readonly #errors: PolicyFinding[] = [];
+  readonly #warnings: PolicyFinding[] = [];
   readonly #file: string | undefined;
   readonly #position: (offset: number) => { readonly line: number; readonly col: number };
   #leftOut = 0;
@@ -62,29 +101,51 @@ export class Findings {
   }
 
   add(code: PolicyFindingCode, place: Place, message: string): void {
-    if (this.#found.length >= MAX_FINDINGS) {
-      this.#leftOut += 1;
-      return;
-    }
-    const { line, col } = this.#position(place.offset);
-    this.#found.push(this.#finding(code, place.pointer, message, line, col));
+    this.#put(this.#errors, code, 'error', place, message);
   }
 
-  /** In the order of the text; empty when nothing was found. */
-  list(): readonly Finding[] {
-    const sorted = this.#found.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
+  warn(code: PolicyWarningCode, place: Place, message: string): void {
+    this.#put(this.#warnings, code, 'warning', place, message);
+  }
+
+  /** What keeps the text from being accepted, in its order; empty when nothing does. */
+  list(): readonly PolicyFinding[] {
+    const sorted = this.#errors.toSorted(byPlace);
     if (this.#leftOut === 0) return Object.freeze(sorted);
     const last = sorted.at(-1);
     const message = `${this.#leftOut} more findings are not listed. Mend these first.`;
     return Object.freeze([
       ...sorted,
-      this.#finding('too-many-findings', '', message, last?.line ?? 1, last?.column ?? 1),
+      this.#finding('too-many-findings', 'error', '', message, last?.line ?? 1, last?.column ?? 1),
     ]);
   }
 
-  #finding(code: PolicyFindingCode, pointer: string, message: string, line: number, column: number): Finding {
+  /** In the order of the text. */
+  warnings(): readonly PolicyFinding[] {
+    return Object.freeze(this.#warnings.toSorted(byPlace));
+  }
+
+  #put(list: PolicyFinding[], code: PolicyFinding['code'], severity: Severity, place: Place, message: string): void {
+    if (list.length >= MAX_FINDINGS) {
+      // A warning is less than what is wrong.
+      if (severity === 'error') this.#leftOut += 1;
+      return;
+    }
+    const { line, col } = this.#position(place.offset);
+    list.push(this.#finding(code, severity, place.pointer, message, line, col));
+  }
+
+  #finding(
+    code: PolicyFinding['code'],
+    severity: Severity,
+    pointer: string,
+    message: string,
+    line: number,
+    column: number,
+  ): PolicyFinding {
     return Object.freeze({
       code,
+      severity,
       message,
       pointer,
       ...(this.#file !== undefined && { file: this.#file }),
@@ -92,6 +153,11 @@ export class Findings {
       column,
     });
   }
+}
+
+/** By line and column. */
+export function byPlace(a: PolicyFinding, b: PolicyFinding): number {
+  return (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0);
 }
 
 /** A text from the document for a message: in quotes, and not longer than a line. */

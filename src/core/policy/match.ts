@@ -1,5 +1,6 @@
 import { unreachable } from '../../base/errors.ts';
 import type { StringMatch } from './model.ts';
+import { matchesTemplate } from './path-template.ts';
 
 const present: StringMatch = Object.freeze({ kind: 'present' });
 
@@ -24,6 +25,7 @@ export function parseMatch(text: string): StringMatch | undefined {
 export function formatMatch(match: StringMatch): string {
   switch (match.kind) {
     case 'exact':
+    case 'template':
       return match.value;
     case 'prefix':
       return `${match.value}*`;
@@ -45,6 +47,8 @@ export function matches(match: StringMatch, value: string): boolean {
       return value.startsWith(match.value);
     case 'suffix':
       return value.endsWith(match.value);
+    case 'template':
+      return matchesTemplate(match.value, value);
     case 'present':
       return value !== '';
     default:

@@ -1,11 +1,12 @@
 /**
  * The policy model: what is left of a policy document once it has been parsed and checked. Frozen values only.
  *
- * The language is Istio's AuthorizationPolicy with default deny. This is the subset that Writ enforces today; the parser
- * refuses whatever is not in it, by name, with line and column.
+ * The language is Istio's AuthorizationPolicy with default deny, without CUSTOM and targetRefs. The parser refuses whatever
+ * is not in it, by name, with line and column.
  */
 
-export type Action = 'ALLOW' | 'DENY';
+/** AUDIT marks the calls that it matches on the record and decides nothing. */
+export type Action = 'ALLOW' | 'DENY' | 'AUDIT';
 
 export interface Policy {
   readonly namespace: string;
@@ -17,12 +18,41 @@ export interface Policy {
   readonly action: Action;
   /** Matches when any rule does. None: an ALLOW that allows nothing. */
   readonly rules: readonly Rule[];
+  /** True: what it would decide is said beside the decision and changes nothing. Never on an AUDIT. */
+  readonly shadow?: boolean;
+  /** When it holds; always without it. Outside of it the policy is as good as not there. */
+  readonly validity?: Validity;
+  /** Why it exists, in the author's words. Stays in the control plane. */
+  readonly reason?: string;
 }
 
-/** Matches when any `from` does (or there is none) and any `to` does (or there is none). */
+/** Milliseconds since the epoch; at least one of the two. */
+export interface Validity {
+  /** From this moment on. */
+  readonly notBefore?: number;
+  /** Until just before this moment. */
+  readonly notAfter?: number;
+}
+
+/** Matches when any `from` does (or there is none), any `to` does (or there is none), and all of `when` do. */
 export interface Rule {
   readonly from: readonly Source[];
   readonly to: readonly Operation[];
+  /** Absent for none. */
+  readonly when?: readonly Condition[];
+}
+
+/**
+ * One attribute of a call: any of `values` matches (or there are none) and none of `notValues` does. At least one of the two
+ * has a value. An attribute that the call does not have matches no value, and so satisfies every `notValues` (reference: rule
+ * 6). On TCP, a condition on something that only HTTP has never holds.
+ */
+export interface Condition {
+  /** As in `when`, for example `request.headers[x-tenant]`; the whole list is in `attributes.ts`. */
+  readonly key: string;
+  /** As people write them, wildcards included. */
+  readonly values: readonly string[];
+  readonly notValues: readonly string[];
 }
 
 /** Fields are ANDed, values inside a field are ORed, an empty field does not constrain. */
@@ -31,6 +61,8 @@ export interface Source {
   readonly principals: readonly StringMatch[];
   /** Compared with the namespace in the peer's SPIFFE ID. */
   readonly namespaces: readonly StringMatch[];
+  /** All the other fields, ANDed. Absent for none. */
+  readonly where?: readonly Condition[];
 }
 
 export interface Operation {
@@ -40,12 +72,16 @@ export interface Operation {
   readonly paths: readonly StringMatch[];
   /** Port of the application at the destination. */
   readonly ports: readonly number[];
+  /** All the other fields, ANDed. Absent for none. */
+  readonly where?: readonly Condition[];
 }
 
 export type StringMatch =
   | { readonly kind: 'exact'; readonly value: string }
   | { readonly kind: 'prefix'; readonly value: string }
   | { readonly kind: 'suffix'; readonly value: string }
+  /** A path with `{*}` or `{**}` segments; only in paths. */
+  | { readonly kind: 'template'; readonly value: string }
   /** Any non-empty value. */
   | { readonly kind: 'present' };
 
@@ -61,12 +97,40 @@ export interface Request {
   readonly source: string;
   /** Port of the application at the destination. */
   readonly port: number;
-  /** Absent on TCP: then a rule that names methods or paths cannot match (and a DENY with them cannot widen). */
-  readonly http?: {
-    readonly method: string;
-    /** Normalised, without query and fragment. */
-    readonly path: string;
-  };
+  /** Milliseconds since the epoch. Without it, of the policies with a validity only a DENY counts. */
+  readonly time?: number;
+  /** The connection that the call came on; what is unknown is absent. */
+  readonly connection?: Connection;
+  /** Absent on TCP: then a rule that names what only HTTP has cannot match (and a DENY with it cannot widen). */
+  readonly http?: HttpRequest;
+}
+
+export interface Connection {
+  /** IP address of the peer of the packets. */
+  readonly peerIp?: string;
+  /** IP address at which the call arrived. */
+  readonly ownIp?: string;
+  /** Server name that the caller asked for in its TLS handshake. */
+  readonly sni?: string;
+}
+
+export interface HttpRequest {
+  readonly method: string;
+  /** Normalised, without query and fragment. */
+  readonly path: string;
+  /** Authority as sent, with its port where it has one. */
+  readonly host?: string;
+  /** By name in lower case, one text for each time that the field stands there. Only those that rules ask for need to be in it. */
+  readonly headers?: ReadonlyMap<string, readonly string[]>;
+  /** Of a token that verified. */
+  readonly token?: Token;
+}
+
+export interface Token {
+  /** Whose keys verified it. */
+  readonly trustDomain: string;
+  /** As they stand in the token. */
+  readonly claims: Readonly<Record<string, unknown>>;
 }
 
 /** Why a call was decided as it was. Closed list. */
@@ -92,6 +156,15 @@ export interface Decision {
   readonly decision: 'allow' | 'deny';
   readonly reason: DecisionReason;
   /** `<namespace>/<policy>@<revision>#<rule index>`, or `default-deny`. */
+  readonly rule: string;
+  /** What it would have been if policies in shadow mode were enforced, where that, or the rule, is another. */
+  readonly shadow?: ShadowDecision;
+  /** The first rule of an AUDIT policy that matches. Absent for none. */
+  readonly audited?: string;
+}
+
+export interface ShadowDecision {
+  readonly decision: 'allow' | 'deny';
   readonly rule: string;
 }
 

@@ -1,6 +1,6 @@
 import { AppError } from '../../base/errors.ts';
 import { shapes } from './fields.ts';
-import type { Findings } from './findings.ts';
+import type { Findings, PolicyFinding } from './findings.ts';
 import type { Policy } from './model.ts';
 import type { SourceText } from './source-text.ts';
 import { documentSource, itemSource } from './source-text.ts';
@@ -19,6 +19,10 @@ export interface PolicyDocument {
   readonly ruleLines: readonly number[];
   /** Line of the first line of `source` in the whole text, from 1. */
   readonly line: number;
+  /** Column of each rule in the whole text, from 1. */
+  readonly ruleColumns: readonly number[];
+  /** RFC 6901 pointer to the policy in its YAML document: '' or `/items/<index>`. */
+  readonly pointer: string;
 }
 
 /** Items of one `List`. */
@@ -36,6 +40,27 @@ const MAX_LIST_ITEMS = 10_000;
  * @throws AppError `invalid-document`
  */
 export function parsePolicies(text: string, o: { readonly file?: string } = {}): readonly PolicyDocument[] {
+  const { documents, errors } = readPolicies(text, o);
+  const [first] = errors;
+  if (first === undefined) return documents;
+  const where = `${first.file === undefined ? '' : `${first.file}:`}${first.line}:${first.column}`;
+  const others = errors.length === 1 ? '' : ` (the first of ${errors.length} findings)`;
+  throw new AppError('invalid-document', `${where}: ${first.message}${others}`, {
+    // Only what is wrong keeps a text from being accepted.
+    details: errors.map(({ severity: _, ...finding }) => finding),
+  });
+}
+
+/** What a text holds, and everything that is to be said about it. */
+export interface PolicyText {
+  /** Only to be used when there are no errors: those in which there are some are left out. */
+  readonly documents: readonly PolicyDocument[];
+  readonly errors: readonly PolicyFinding[];
+  readonly warnings: readonly PolicyFinding[];
+}
+
+/** As `parsePolicies`, and does not throw. */
+export function readPolicies(text: string, o: { readonly file?: string } = {}): PolicyText {
   // A byte order mark is not part of the first line.
   const yaml = readYaml(text.startsWith('\uFEFF') ? text.slice(1) : text, o.file);
   const { findings } = yaml;
@@ -44,12 +69,11 @@ export function parsePolicies(text: string, o: { readonly file?: string } = {}):
   if (read.length === 0 && findings.list().length === 0) {
     findings.add('no-policy', { offset: 0, pointer: '' }, 'The text holds no policy.');
   }
-  const list = findings.list();
-  const [first] = list;
-  if (first === undefined) return Object.freeze(read.map((one) => one.document));
-  const where = `${first.file === undefined ? '' : `${first.file}:`}${first.line}:${first.column}`;
-  const others = list.length === 1 ? '' : ` (the first of ${list.length} findings)`;
-  throw new AppError('invalid-document', `${where}: ${first.message}${others}`, { details: list });
+  return Object.freeze({
+    documents: Object.freeze(read.map((one) => one.document)),
+    errors: findings.list(),
+    warnings: findings.warnings(),
+  });
 }
 
 interface Read {
@@ -78,7 +102,14 @@ function readOne(at: Value, source: SourceText, yaml: YamlText): Read[] {
   const read = readPolicy(at, yaml.findings);
   if (read === undefined) return [];
   const ruleLines = read.ruleOffsets.map((offset) => yaml.position(offset).line - source.line + 1);
-  const document = { policy: read.policy, source: source.text, ruleLines: Object.freeze(ruleLines), line: source.line };
+  const document = {
+    policy: read.policy,
+    source: source.text,
+    ruleLines: Object.freeze(ruleLines),
+    line: source.line,
+    ruleColumns: Object.freeze(read.ruleOffsets.map((offset) => yaml.position(offset).col)),
+    pointer: at.pointer,
+  };
   return [{ document: Object.freeze(document), at }];
 }
 

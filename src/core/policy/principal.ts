@@ -27,3 +27,14 @@ export function namespaceOf(principal: string): string {
   if (service === principal.length || principal.indexOf('/', service) !== -1) return '';
   return principal.slice(start, end);
 }
+
+/** `<namespace>/<service>` of a principal that `namespaceOf` finds a namespace in; '' for any other. */
+export function accountOf(principal: string): string {
+  const namespace = namespaceOf(principal);
+  return namespace === '' ? '' : `${namespace}/${principal.slice(principal.lastIndexOf('/') + 1)}`;
+}
+
+/** What a principal begins with, before its first `/`; '' for ''. */
+export function trustDomainOf(principal: string): string {
+  return principal.slice(0, Math.max(0, principal.indexOf('/')));
+}

@@ -1,15 +1,17 @@
-import { unreachable } from '../../base/errors.ts';
 import type { AffixNode } from './affix-tree.ts';
 import { buildAffixTree } from './affix-tree.ts';
+import type { Attribute } from './attributes.ts';
+import { textsOf } from './attributes.ts';
 import type { Question, RuleEntry } from './compiled-rule.ts';
 import { entryMatches } from './compiled-rule.ts';
 import type { StringMatch } from './model.ts';
+import { templatePrefix } from './path-template.ts';
 
 /**
  * Finds the first rule that matches without looking at those that cannot.
  *
- * A tree: each branch parts its entries by one dimension of the request (who calls, path, port, method) into those that
- * name a value of it and those that do not; a leaf holds a few entries, which are then tested whole. The index may
+ * A tree: each branch parts its entries by one dimension of the request (who calls, path, port, method, an attribute that
+ * conditions ask for) into those that name a value of it and those that do not; a leaf holds a few entries, which are then tested whole. The index may
  * therefore offer too many entries but must never leave out one that matches. A branch takes the dimension that parts its
  * entries best, so ten thousand policies for one caller are parted by path, and ten thousand for one path by caller.
  *
@@ -30,7 +32,7 @@ interface Branch {
   readonly kind: 'branch';
   readonly first: number;
   readonly by: Dimension;
-  /** By principal, path or method. */
+  /** By principal, path, method or the text of the attribute. */
   readonly texts: TextSlots | undefined;
   readonly namespaces: TextSlots | undefined;
   readonly ports: ReadonlyMap<number, IndexNode> | undefined;
@@ -44,8 +46,11 @@ interface TextSlots {
   readonly suffixes: AffixNode<IndexNode> | undefined;
 }
 
-type Dimension = 'source' | 'path' | 'port' | 'method';
+type Dimension = 'source' | 'path' | 'port' | 'method' | Attribute;
 const dimensions: readonly Dimension[] = ['source', 'path', 'port', 'method'];
+
+/** Of conditions, those asked for most often; each one costs time to build the index. */
+const MAX_ATTRIBUTES = 8;
 
 /** What `findFirst` returns when nothing matches. A small integer, so that V8 compares without allocating. */
 export const NOT_FOUND = 0x3fff_ffff;
@@ -57,65 +62,111 @@ const LEAF_SIZE = 6;
 export function buildIndex(entries: readonly RuleEntry[]): IndexNode | undefined {
   return build(
     entries.map((entry) => ({ entry, copies: 1 })),
-    dimensions,
+    [...dimensions, ...attributesOf(entries)],
   );
 }
 
-/** Order of the first entry that matches if that is smaller than `best`, else `best`. */
-export function findFirst(node: IndexNode, question: Question, best: number): number {
+function attributesOf(entries: readonly RuleEntry[]): readonly Attribute[] {
+  const counts = new Map<string, { readonly attribute: Attribute; count: number }>();
+  for (const { more } of entries) {
+    for (const { attribute, matches } of more?.necessary ?? []) {
+      if (matches.length === 0) continue;
+      const known = counts.get(attribute.key);
+      if (known === undefined) counts.set(attribute.key, { attribute, count: 1 });
+      else known.count += 1;
+    }
+  }
+  return [...counts.values()]
+    .sort((a, b) => b.count - a.count)
+    .slice(0, MAX_ATTRIBUTES)
+    .map((one) => one.attribute);
+}
+
+/**
+ * Order of the first entry that matches if that is smaller than `best`, else `best`.
+ *
+ * @param dead Orders that no longer count.
+ */
+export function findFirst(
+  node: IndexNode,
+  question: Question,
+  best: number,
+  dead: ReadonlySet<number> | undefined,
+): number {
   if (node.first >= best) return best;
   if (node.kind === 'leaf') {
     for (const entry of node.entries) {
       if (entry.order >= best) return best;
-      if (entryMatches(entry, question)) return entry.order;
+      if (entryMatches(entry, question) && dead?.has(entry.order) !== true) return entry.order;
     }
     return best;
   }
   let found = best;
   switch (node.by) {
     case 'source':
-      if (node.texts !== undefined) found = findText(node.texts, question.principal, question, found);
-      if (node.namespaces !== undefined) found = findText(node.namespaces, question.namespace, question, found);
+      if (node.texts !== undefined) found = findText(node.texts, question.principal, question, found, dead);
+      if (node.namespaces !== undefined) found = findText(node.namespaces, question.namespace, question, found, dead);
       break;
     case 'path':
       if (question.path !== undefined && node.texts !== undefined) {
-        found = findText(node.texts, question.path, question, found);
+        found = findText(node.texts, question.path, question, found, dead);
       }
       break;
     case 'method':
       if (question.method !== undefined && node.texts !== undefined) {
-        found = findText(node.texts, question.method, question, found);
+        found = findText(node.texts, question.method, question, found, dead);
       }
       break;
     case 'port': {
       const child = node.ports?.get(question.port);
-      if (child !== undefined) found = findFirst(child, question, found);
+      if (child !== undefined) found = findFirst(child, question, found, dead);
       break;
     }
     default:
-      return unreachable(node.by);
+      if (node.texts !== undefined) found = findAttribute(node.by, node.texts, question, found, dead);
   }
-  return node.rest === undefined ? found : findFirst(node.rest, question, found);
+  return node.rest === undefined ? found : findFirst(node.rest, question, found, dead);
 }
 
-function findText(slots: TextSlots, text: string, question: Question, best: number): number {
+function findText(
+  slots: TextSlots,
+  text: string,
+  question: Question,
+  best: number,
+  dead: ReadonlySet<number> | undefined,
+): number {
   let found = best;
   const child = slots.exact.get(text);
-  if (child !== undefined) found = findFirst(child, question, found);
+  if (child !== undefined) found = findFirst(child, question, found, dead);
   let node = slots.prefixes;
   for (let position = 0; node !== undefined; ) {
-    if (node.value !== undefined) found = findFirst(node.value, question, found);
+    if (node.value !== undefined) found = findFirst(node.value, question, found, dead);
     node = node.children?.get(text.charCodeAt(position));
     if (node === undefined || !text.startsWith(node.label, position)) break;
     position += node.label.length;
   }
   node = slots.suffixes;
   for (let end = text.length; node !== undefined; ) {
-    if (node.value !== undefined) found = findFirst(node.value, question, found);
+    if (node.value !== undefined) found = findFirst(node.value, question, found, dead);
     node = node.children?.get(text.charCodeAt(end - 1));
     if (node === undefined || !text.endsWith(node.label, end)) break;
     end -= node.label.length;
   }
+  return found;
+}
+
+function findAttribute(
+  attribute: Attribute,
+  slots: TextSlots,
+  question: Question,
+  best: number,
+  dead: ReadonlySet<number> | undefined,
+): number {
+  const texts = textsOf(attribute, question.request);
+  if (texts === undefined) return best;
+  if (typeof texts === 'string') return findText(slots, texts, question, best, dead);
+  let found = best;
+  for (const text of texts) found = findText(slots, text, question, found, dead);
   return found;
 }
 
@@ -206,8 +257,17 @@ function keysOf(entry: RuleEntry, by: Dimension): readonly Key[] {
     case 'port':
       return entry.operation.ports.map((port) => ({ space: 'port', kind: 'exact', value: String(port) }));
     default:
-      return unreachable(by);
+      return conditionKeys(entry, by);
   }
+}
+
+function conditionKeys(entry: RuleEntry, attribute: Attribute): readonly Key[] {
+  for (const condition of entry.more?.necessary ?? []) {
+    if (condition.attribute.key !== attribute.key) continue;
+    const keys = textKeys(condition.matches, 'text');
+    if (keys !== undefined) return keys;
+  }
+  return [];
 }
 
 /** Each source by its principals, or by its namespaces when it names no principal. */
@@ -227,7 +287,8 @@ function textKeys(matches: readonly StringMatch[], space: 'text' | 'namespace'):
   const keys: Key[] = [];
   for (const match of matches) {
     if (match.kind === 'present') return undefined;
-    keys.push({ space, kind: match.kind, value: match.value });
+    if (match.kind === 'template') keys.push({ space, kind: 'prefix', value: templatePrefix(match.value) });
+    else keys.push({ space, kind: match.kind, value: match.value });
   }
   return keys;
 }

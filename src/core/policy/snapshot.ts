@@ -1,5 +1,5 @@
 import type { TrustBundle } from '../identity/bundle.ts';
-import type { Policy } from './model.ts';
+import type { Condition, Policy, Rule } from './model.ts';
 
 /** What the control plane pushes to one sidecar: only what concerns its workload. */
 export interface SnapshotContent {
@@ -12,14 +12,36 @@ export interface SnapshotContent {
 }
 
 /** What a sidecar must understand of a snapshot beyond the first release, or it would not do what the snapshot says. */
-export type SnapshotFeature = 'federation';
+export type SnapshotFeature = 'federation' | 'policy-v2';
 
 /** All that this version understands: what its sidecars say when they connect. */
-export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation']);
+export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation', 'policy-v2']);
 
 /** What a sidecar must understand to be given this content. */
 export function featuresOf(content: SnapshotContent): readonly SnapshotFeature[] {
-  return content.federated === undefined || content.federated.length === 0 ? [] : ['federation'];
+  const features: SnapshotFeature[] = [];
+  if (content.federated !== undefined && content.federated.length > 0) features.push('federation');
+  if (content.policies.some(isSecondVersion)) features.push('policy-v2');
+  return features;
+}
+
+/** Whether a sidecar of the first release would leave out part of a policy without a word. */
+function isSecondVersion(policy: Policy): boolean {
+  return (
+    policy.action === 'AUDIT' || policy.shadow === true || policy.validity !== undefined || policy.rules.some(hasMore)
+  );
+}
+
+function hasMore(rule: Rule): boolean {
+  return (
+    isSome(rule.when) ||
+    rule.from.some((source) => isSome(source.where)) ||
+    rule.to.some((operation) => isSome(operation.where) || operation.paths.some((path) => path.kind === 'template'))
+  );
+}
+
+function isSome(conditions: readonly Condition[] | undefined): boolean {
+  return conditions !== undefined && conditions.length > 0;
 }
 
 export interface Service {

@@ -1,10 +1,9 @@
-import type { Shape } from './fields.ts';
 import { nearest, shapes } from './fields.ts';
 import type { Findings } from './findings.ts';
 import { quoted } from './findings.ts';
-import type { Action, Operation, Policy, Rule, Source } from './model.ts';
-import type { ValueReader } from './values.ts';
-import { readMethod, readNamespace, readPath, readPort, readPrincipal } from './values.ts';
+import type { Action, Policy } from './model.ts';
+import { MAX_ALTERNATIVES, readRule } from './read-rule.ts';
+import { readDryRun, readMode, readValidity } from './read-terms.ts';
 import type { Field, Value } from './yaml-reader.ts';
 import { readFields, readItems, readMap, readText, requireField, unsupported } from './yaml-reader.ts';
 
@@ -16,10 +15,8 @@ export const policyApiVersions: readonly string[] = [
   'writ.dev/v1',
 ];
 
-/** Rules in a policy, sources in a rule, operations in a rule (Istio's limit for the first two). */
-const MAX_ALTERNATIVES = 512;
-/** Values in one field. */
-const MAX_VALUES = 10_000;
+/** Of `spec.reason`, in UTF-16 units. */
+const MAX_REASON = 1024;
 
 export interface ReadPolicy {
   readonly policy: Policy;
@@ -43,9 +40,10 @@ export function readPolicy(value: Value, findings: Findings): ReadPolicy | undef
   const metadata = requireField(fields, 'metadata', value, findings);
   const name = metadata === undefined ? undefined : readMetadata(metadata, findings);
   const spec = requireField(fields, 'spec', value, findings);
-  const rest = spec === undefined ? undefined : readSpec(spec, findings);
+  const rest = spec === undefined ? undefined : readSpec(spec, name, findings);
   if (name === undefined || rest === undefined) return undefined;
-  return { policy: Object.freeze({ ...name, revision: 0, ...rest.spec }), ruleOffsets: rest.ruleOffsets };
+  const policy = { namespace: name.namespace, name: name.name, revision: 0, ...rest.spec };
+  return { policy: Object.freeze(policy), ruleOffsets: rest.ruleOffsets };
 }
 
 export function readApiVersion(
@@ -60,7 +58,7 @@ export function readApiVersion(
   findings.add('unknown-api-version', found.at, message);
 }
 
-function readMetadata(value: Value, findings: Findings): Pick<Policy, 'name' | 'namespace'> | undefined {
+function readMetadata(value: Value, findings: Findings): Name | undefined {
   const fields = readFields(value, shapes.metadata, findings);
   if (fields === undefined) return undefined;
   const name = requireText(fields, 'name', value, findings);
@@ -73,22 +71,26 @@ function readMetadata(value: Value, findings: Findings): Pick<Policy, 'name' | '
     const message = `The namespace ${quoted(namespace.text)} is not a DNS label: lower-case letters, digits and "-", at most 63, beginning and ending with a letter or digit.`;
     findings.add('invalid-name', namespace.at, message);
   }
-  refuseDryRun(fields.get('annotations'), findings);
   if (name === undefined || namespace === undefined) return undefined;
-  return { name: name.text, namespace: namespace.text };
+  const annotations = fields.get('annotations');
+  const dryRun = annotations === undefined ? undefined : readMap(annotations, findings)?.get('istio.io/dry-run');
+  return { name: name.text, namespace: namespace.text, ...(dryRun !== undefined && { dryRun }) };
 }
 
-/** Istio does not enforce a policy that carries it (reference: rule 42). To ignore it would enforce what was only to be tried. */
-function refuseDryRun(annotations: Field | undefined, findings: Findings): void {
-  if (annotations === undefined) return;
-  const dryRun = readMap(annotations, findings)?.get('istio.io/dry-run');
-  if (dryRun === undefined) return;
-  findings.add('unsupported-field', dryRun.key, unsupported('The annotation "istio.io/dry-run"'));
+interface Name {
+  readonly name: string;
+  readonly namespace: string;
+  /** The annotation, which means something only together with the action. */
+  readonly dryRun?: Field;
 }
 
-type Spec = Pick<Policy, 'selector' | 'action' | 'rules'>;
+type Spec = Omit<Policy, 'namespace' | 'name' | 'revision'>;
 
-function readSpec(value: Value, findings: Findings): { spec: Spec; ruleOffsets: readonly number[] } | undefined {
+function readSpec(
+  value: Value,
+  name: Name | undefined,
+  findings: Findings,
+): { spec: Spec; ruleOffsets: readonly number[] } | undefined {
   const fields = readFields(value, shapes.spec, findings);
   if (fields === undefined) return undefined;
   const selectorField = fields.get('selector');
@@ -98,35 +100,62 @@ function readSpec(value: Value, findings: Findings): { spec: Spec; ruleOffsets: 
   const rulesField = fields.get('rules');
   const items =
     rulesField === undefined ? [] : readItems(rulesField, findings, { max: MAX_ALTERNATIVES, mayBeEmpty: true });
-  if (action === 'DENY' && items?.length === 0) {
-    const message = 'A DENY without rules denies nothing. To deny every call, write "rules: [{}]".';
+  if ((action === 'DENY' || action === 'AUDIT') && items?.length === 0) {
+    const message =
+      action === 'DENY'
+        ? 'A DENY without rules denies nothing. To deny every call, write "rules: [{}]".'
+        : 'An AUDIT without rules marks nothing. To mark every call, write "rules: [{}]".';
     findings.add('deny-without-rules', rulesField?.key ?? actionField ?? value, message);
   }
-  const rules = items?.map((item) => readRule(item, findings));
+  const owner = { namespace: name?.namespace ?? '', action };
+  const rules = items?.map((item) => readRule(item, owner, findings));
+  const dryRun = name?.dryRun === undefined ? false : readDryRun(name.dryRun, action, findings);
+  const shadow = readMode(fields.get('mode'), action, dryRun, findings);
+  const validity = readValidity(fields.get('validity'), findings);
+  const reason = readReason(fields.get('reason'), findings);
   if (selector === undefined || action === undefined || items === undefined || !isComplete(rules)) return undefined;
-  return { spec: { selector, action, rules: Object.freeze(rules) }, ruleOffsets: items.map((item) => item.offset) };
+  const spec = {
+    selector,
+    action,
+    rules: Object.freeze(rules),
+    ...(shadow && { shadow }),
+    ...(validity !== undefined && { validity }),
+    ...(reason !== undefined && { reason }),
+  };
+  return { spec, ruleOffsets: items.map((item) => item.offset) };
+}
+
+function readReason(value: Field | undefined, findings: Findings): string | undefined {
+  const text = value === undefined ? undefined : readText(value, findings);
+  if (value === undefined || text === undefined || text.length <= MAX_REASON) return text;
+  findings.add('too-large', value, `The reason has ${text.length} characters, the limit is ${MAX_REASON}. Shorten it.`);
+  return undefined;
 }
 
 function readAction(value: Value, findings: Findings): Action | undefined {
   const text = readText(value, findings);
-  if (text === undefined || text === 'ALLOW' || text === 'DENY') return text;
-  if (text === 'AUDIT' || text === 'CUSTOM') {
+  if (text === undefined || text === 'ALLOW' || text === 'DENY' || text === 'AUDIT') return text;
+  if (text === 'CUSTOM') {
     findings.add('unsupported-field', value, unsupported(`The action ${quoted(text)}`));
     return undefined;
   }
-  const near = nearest(text, ['ALLOW', 'DENY']);
-  const advice = near === undefined ? ' Write "ALLOW" or "DENY".' : ` Did you mean ${quoted(near)}?`;
-  findings.add('invalid-action', value, `The action ${quoted(text)} is neither ALLOW nor DENY.${advice}`);
+  const near = nearest(text, ['ALLOW', 'DENY', 'AUDIT']);
+  const advice = near === undefined ? ' Write one of them.' : ` Did you mean ${quoted(near)}?`;
+  findings.add('invalid-action', value, `The action ${quoted(text)} is none of ALLOW, DENY and AUDIT.${advice}`);
   return undefined;
 }
 
 /** An empty selector selects every workload, as everywhere in Kubernetes. */
-function readSelector(value: Value, findings: Findings): Policy['selector'] | undefined {
+function readSelector(value: Field, findings: Findings): Policy['selector'] | undefined {
   const fields = readFields(value, shapes.selector, findings);
   if (fields === undefined) return undefined;
   const labelsField = fields.get('matchLabels');
   const labels = labelsField === undefined ? new Map<string, Field>() : readMap(labelsField, findings);
   if (labels === undefined) return undefined;
+  if (labels.size === 0) {
+    const message = 'A selector without labels selects every workload. Give it a label, or leave it out.';
+    findings.warn('selects-everything', value.key, message);
+  }
   const selector: [string, string][] = [];
   for (const [key, field] of labels) {
     const label = readLabel(key, field, findings);
@@ -149,65 +178,6 @@ function readLabel(key: string, field: Field, findings: Findings): string | unde
     findings.add('invalid-label', field, message);
   }
   return text;
-}
-
-function readRule(value: Value, findings: Findings): Rule | undefined {
-  const fields = readFields(value, shapes.rule, findings);
-  if (fields === undefined) return undefined;
-  const from = readAlternatives(fields.get('from'), shapes.from, 'source', readSource, findings);
-  const to = readAlternatives(fields.get('to'), shapes.to, 'operation', readOperation, findings);
-  return from === undefined || to === undefined ? undefined : Object.freeze({ from, to });
-}
-
-/** `from` and `to`: lists of mappings with the one field `inner`. None when the field is not there. */
-function readAlternatives<T>(
-  value: Value | undefined,
-  shape: Shape,
-  inner: string,
-  read: (value: Value, findings: Findings) => T | undefined,
-  findings: Findings,
-): readonly T[] | undefined {
-  if (value === undefined) return Object.freeze([]);
-  const items = readItems(value, findings, { max: MAX_ALTERNATIVES })?.map((item) => {
-    const fields = readFields(item, shape, findings);
-    const field = fields === undefined ? undefined : requireField(fields, inner, item, findings);
-    return field === undefined ? undefined : read(field, findings);
-  });
-  return isComplete(items) ? Object.freeze(items) : undefined;
-}
-
-function readSource(value: Value, findings: Findings): Source | undefined {
-  const fields = readConstraints(value, shapes.source, findings);
-  if (fields === undefined) return undefined;
-  const principals = readValues(fields.get('principals'), readPrincipal, findings);
-  const namespaces = readValues(fields.get('namespaces'), readNamespace, findings);
-  if (principals === undefined || namespaces === undefined) return undefined;
-  return Object.freeze({ principals, namespaces });
-}
-
-function readOperation(value: Value, findings: Findings): Operation | undefined {
-  const fields = readConstraints(value, shapes.operation, findings);
-  if (fields === undefined) return undefined;
-  const methods = readValues(fields.get('methods'), readMethod, findings);
-  const paths = readValues(fields.get('paths'), readPath, findings);
-  const ports = readValues(fields.get('ports'), readPort, findings);
-  if (methods === undefined || paths === undefined || ports === undefined) return undefined;
-  return Object.freeze({ methods, paths, ports });
-}
-
-/** The fields of a source or operation. One without any would match everything, which is never what its author meant. */
-function readConstraints(value: Value, shape: Shape, findings: Findings): ReadonlyMap<string, Field> | undefined {
-  const fields = readFields(value, shape, findings);
-  if (fields?.size !== 0) return fields;
-  const message = `The ${shape.name} names nothing. Give it ${shape.fields.map(quoted).join(' or ')}, or leave it out.`;
-  findings.add('empty-field', value, message);
-  return undefined;
-}
-
-function readValues<T>(value: Value | undefined, read: ValueReader<T>, findings: Findings): readonly T[] | undefined {
-  if (value === undefined) return Object.freeze([]);
-  const items = readItems(value, findings, { max: MAX_VALUES })?.map((item) => read(item, findings));
-  return isComplete(items) ? Object.freeze(items) : undefined;
 }
 
 function requireText(

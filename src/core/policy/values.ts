@@ -6,8 +6,9 @@ import { quoted } from './findings.ts';
 import { formatMatch, parseMatch } from './match.ts';
 import type { StringMatch } from './model.ts';
 import { normalizePath } from './path.ts';
+import { isTemplate, whyNoTemplate } from './path-template.ts';
 import type { Value } from './yaml-reader.ts';
-import { readText, unsupported } from './yaml-reader.ts';
+import { readText } from './yaml-reader.ts';
 
 /**
  * The values of a rule. Each reader returns what it read, or `undefined` after reporting why not. They refuse what could
@@ -64,12 +65,9 @@ export const readMethod: ValueReader<StringMatch> = (value, findings) => {
 export const readPath: ValueReader<StringMatch> = (value, findings) => {
   const text = readText(value, findings);
   if (text === undefined) return undefined;
-  if (text.includes('{*}') || text.includes('{**}')) {
-    findings.add('unsupported-field', value, unsupported(`The path template ${quoted(text)}`));
-    return undefined;
-  }
+  if (isTemplate(text)) return readTemplate(text, value, findings);
   const match = readMatch(text, value, findings);
-  if (match === undefined || match.kind === 'present') return match;
+  if (match === undefined || match.kind === 'present' || match.kind === 'template') return match;
   if (match.kind !== 'suffix' && !match.value.startsWith('/')) {
     const message = `The path ${quoted(text)} must begin with "/" or "*". Write ${quoted(`/${text}`)}.`;
     findings.add('invalid-path', value, message);
@@ -77,6 +75,19 @@ export const readPath: ValueReader<StringMatch> = (value, findings) => {
   }
   return isNormalized(match, value, findings) ? match : undefined;
 };
+
+/** A path with `{*}` and `{**}` segments (reference: rule 21). */
+function readTemplate(text: string, value: Value, findings: Findings): StringMatch | undefined {
+  const problem = whyNoTemplate(text);
+  if (problem !== undefined) {
+    findings.add('invalid-template', value, `The path template ${quoted(text)} is written wrongly: ${problem}.`);
+    return undefined;
+  }
+  const filled = text.replaceAll('{**}', 'x').replaceAll('{*}', 'x');
+  return isNormalized({ kind: 'exact', value: filled }, value, findings)
+    ? { kind: 'template', value: text }
+    : undefined;
+}
 
 /** 1 to 65535; a string, as Istio writes it, or a number. */
 export const readPort: ValueReader<number> = (value, findings) => {
@@ -94,7 +105,7 @@ export const readPort: ValueReader<number> = (value, findings) => {
   return undefined;
 };
 
-function readMatch(text: string, value: Value, findings: Findings): StringMatch | undefined {
+export function readMatch(text: string, value: Value, findings: Findings): StringMatch | undefined {
   const match = parseMatch(text);
   if (match === undefined) {
     const message = `In ${quoted(text)} the "*" does not stand alone, first or last, or there are two; Istio would take it literally. Write "*", "*suffix", "prefix*", or the exact value.`;
@@ -122,7 +133,11 @@ function whyNoPrincipal(match: StringMatch): string | undefined {
 }
 
 /** A part of a path is tried with something where its wildcard is. */
-function isNormalized(match: Exclude<StringMatch, { kind: 'present' }>, value: Value, findings: Findings): boolean {
+function isNormalized(
+  match: Exclude<StringMatch, { kind: 'present' | 'template' }>,
+  value: Value,
+  findings: Findings,
+): boolean {
   const written = formatMatch(match);
   const [before, after] = match.kind === 'exact' ? ['', ''] : match.kind === 'prefix' ? ['', 'x'] : ['/x', ''];
   const tried = before + match.value + after;

@@ -45,7 +45,7 @@ const Question = Type.Object(
   closed,
 );
 
-const action = oneOf(['ALLOW', 'DENY']);
+const action = oneOf(['ALLOW', 'DENY', 'AUDIT']);
 
 const Answer = Type.Object(
   {

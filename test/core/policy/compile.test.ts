@@ -94,7 +94,7 @@ describe('the index', () => {
     for (const i of [0, 1, 2, 999, count - 2, count - 1]) {
       expect(decide(compiled, toRequest(i)).rule).toBe(`shop/${name(i)}@7#0`);
     }
-    expect(compiled.allow.index && largestLeaf(compiled.allow.index)).toBeLessThanOrEqual(6);
+    expect(compiled.base.allow.index && largestLeaf(compiled.base.allow.index)).toBeLessThanOrEqual(6);
   });
 
   test('a rule that multiplies out to 250,000 combinations takes no more room than its values', () => {
@@ -108,7 +108,7 @@ describe('the index', () => {
     const compiled = compile([policy({}, many), ...others], 1);
     expect(decide(compiled, http('GET', '/p499', { source: `spiffe://${service(499)}` })).rule).toBe('shop/p@7#0');
     expect(decide(compiled, http('GET', '/p500', { source: `spiffe://${service(499)}` })).rule).toBe('default-deny');
-    expect(compiled.allow.index && placements(compiled.allow.index)).toBeLessThan(256 + 4 * 2000 + 20);
+    expect(compiled.base.allow.index && placements(compiled.base.allow.index)).toBeLessThan(256 + 4 * 2000 + 20);
   });
 
   test('rules that overlap in every dimension stay within their copies, and are found all the same', () => {
@@ -123,7 +123,7 @@ describe('the index', () => {
     const policies = rules.map((one, i) => policy({ name: `p${i}` }, one));
     const compiled = compile(policies, 1);
     const perRule = 256 + 4 * 96;
-    expect(compiled.allow.index && placements(compiled.allow.index)).toBeLessThan(48 * perRule);
+    expect(compiled.base.allow.index && placements(compiled.base.allow.index)).toBeLessThan(48 * perRule);
     for (let i = 0; i < 512; i++) {
       const caller = `spiffe://${service((i * 7) % 64)}`;
       const request = http('GET', `/p${(i * 11) % 64}`, { source: caller, port: ((i * 13) % 64) + 1 });

@@ -22,10 +22,22 @@ test('rules come in the order in which they are weighed, with what each said', (
     reason: 'allow-rule',
     rule: 'shop/a@7#1',
     considered: [
-      { rule: 'shop/z@7#0', action: 'DENY', matched: false, failed: ['path "/x" is none of [/admin/*]'] },
-      { rule: 'shop/a@7#0', action: 'ALLOW', matched: false, failed: ['method "GET" is none of [POST]'] },
-      { rule: 'shop/a@7#1', action: 'ALLOW', matched: true, failed: [] },
-      { rule: 'shop/b@7#0', action: 'ALLOW', matched: true, failed: [] },
+      {
+        rule: 'shop/z@7#0',
+        action: 'DENY',
+        shadow: false,
+        matched: false,
+        failed: ['path "/x" is none of [/admin/*]'],
+      },
+      {
+        rule: 'shop/a@7#0',
+        action: 'ALLOW',
+        shadow: false,
+        matched: false,
+        failed: ['method "GET" is none of [POST]'],
+      },
+      { rule: 'shop/a@7#1', action: 'ALLOW', shadow: false, matched: true, failed: [] },
+      { rule: 'shop/b@7#0', action: 'ALLOW', shadow: false, matched: true, failed: [] },
     ],
   });
 });

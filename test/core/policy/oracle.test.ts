@@ -3,13 +3,16 @@ import { expect, test } from 'vitest';
 import { compile } from '../../../src/core/policy/compile.ts';
 import { decide } from '../../../src/core/policy/decide.ts';
 import { explain } from '../../../src/core/policy/explain.ts';
+import type { Decision, Policy } from '../../../src/core/policy/model.ts';
 import { policySets, requests } from './arbitraries.ts';
 import { naiveDecide } from './naive.ts';
 
 const REQUESTS_PER_SET = 60;
+/** More on demand: WRIT_POLICY_CASES=10000000. */
+const SETS = Math.ceil(Number(process.env.WRIT_POLICY_CASES ?? 120_000) / REQUESTS_PER_SET);
 
-test('policy 2 to 13, 22, 24, 25: on 120,000 generated cases the compiled form decides as the naive one', () => {
-  const counts = { allow: 0, deny: 0, default: 0 };
+test('policy 2 to 7, 9 to 28, 42: on 120,000 generated cases the compiled form decides as the naive one', () => {
+  const counts = { allow: 0, deny: 0, default: 0, shadow: 0, audited: 0 };
   fc.assert(
     fc.property(
       policySets,
@@ -19,23 +22,74 @@ test('policy 2 to 13, 22, 24, 25: on 120,000 generated cases the compiled form d
         for (const call of calls) {
           const decision = decide(compiled, call);
           const expected = naiveDecide(policies, call);
-          if (decision.rule !== expected.rule || decision.decision !== expected.decision) {
-            expect({ call, ...decision }).toEqual({ call, ...expected });
-          }
-          expect(decision.reason === expected.reason).toBe(true);
+          if (!isSame(decision, expected)) expect({ call, ...decision }).toEqual({ call, ...expected });
+          if (decision.shadow !== undefined) counts.shadow += 1;
+          if (decision.audited !== undefined) counts.audited += 1;
           counts[decision.reason === 'default-deny' ? 'default' : decision.decision] += 1;
         }
       },
     ),
-    { seed: 20_260_101, numRuns: 2000 },
+    { seed: 20_260_101, numRuns: SETS },
   );
   const total = counts.allow + counts.deny + counts.default;
-  expect(total).toBe(120_000);
+  expect(total).toBe(SETS * REQUESTS_PER_SET);
   // Were most cases decided by no rule at all, the comparison would show little.
   expect(counts.allow).toBeGreaterThan(total / 6);
   expect(counts.deny).toBeGreaterThan(total / 6);
   expect(counts.default).toBeGreaterThan(total / 20);
+  expect(counts.shadow).toBeGreaterThan(total / 20);
+  expect(counts.audited).toBeGreaterThan(total / 20);
 });
+
+test('a change of a few policies decides as if all had been compiled anew', () => {
+  fc.assert(
+    fc.property(policySets, policySets, fc.array(requests, { minLength: 20, maxLength: 20 }), (all, others, calls) => {
+      // Enough that stay for the change to be a small one.
+      const kept = [...all, ...filler];
+      const taken = new Set(all.slice(0, 3));
+      const next = [
+        ...kept.filter((policy) => !taken.has(policy)),
+        ...others.slice(0, 3).filter((policy) => !kept.slice(3).some((p) => nameOf(p) === nameOf(policy))),
+      ].filter((policy, index, list) => list.findIndex((p) => nameOf(p) === nameOf(policy)) === index);
+      const first = compile(kept, 1);
+      const second = compile(next, 2, first);
+      expect(second.base).toBe(first.base);
+      // And back, which leaves nothing beside the base.
+      const third = compile(kept, 3, second);
+      for (const call of calls) {
+        const decision = decide(second, call);
+        const expected = naiveDecide(next, call);
+        if (!isSame(decision, expected)) expect({ call, ...decision }).toEqual({ call, ...expected });
+        expect(isSame(decide(third, call), naiveDecide(kept, call))).toBe(true);
+      }
+    }),
+    { seed: 11, numRuns: 300 },
+  );
+});
+
+const filler: readonly Policy[] = Array.from({ length: 40 }, (_, i) => ({
+  namespace: 'z',
+  name: `filler-${i}`,
+  revision: 1,
+  selector: {},
+  action: 'ALLOW',
+  rules: [],
+}));
+
+function nameOf(policy: Policy): string {
+  return `${policy.namespace}/${policy.name}`;
+}
+
+function isSame(a: Decision, b: Decision): boolean {
+  return (
+    a.decision === b.decision &&
+    a.rule === b.rule &&
+    a.reason === b.reason &&
+    a.audited === b.audited &&
+    a.shadow?.rule === b.shadow?.rule &&
+    a.shadow?.decision === b.shadow?.decision
+  );
+}
 
 test('an explanation reaches the verdict of decide, and its matching rules are those that match alone', () => {
   fc.assert(
@@ -50,7 +104,11 @@ test('an explanation reaches the verdict of decide, and its matching rules are t
             `${p.namespace}/${p.name}@${p.revision}#${index}` === one.rule ? [{ ...p, rules: [rule] }] : [],
           ),
         );
-        expect(naiveDecide(alone, call).reason !== 'default-deny').toBe(one.matched);
+        const verdict = naiveDecide(
+          alone.map(({ shadow: _, ...p }) => p),
+          call,
+        );
+        expect(verdict.reason !== 'default-deny' || verdict.audited !== undefined).toBe(one.matched);
       }
     }),
     { seed: 7, numRuns: 400 },

@@ -4,7 +4,7 @@ import type { CreateNodeOptions, DocumentOptions, ToStringOptions } from 'yaml';
 import { stringify } from 'yaml';
 import { AppError } from '../../../src/base/errors.ts';
 import { formatMatch } from '../../../src/core/policy/match.ts';
-import type { Policy } from '../../../src/core/policy/model.ts';
+import type { Condition, Policy } from '../../../src/core/policy/model.ts';
 import type { PolicyDocument } from '../../../src/core/policy/parse.ts';
 import { parsePolicies } from '../../../src/core/policy/parse.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -228,7 +228,9 @@ spec:
 function expectRoundTrip(one: PolicyDocument | undefined): void {
   expect(one).toBeDefined();
   if (one === undefined) return;
-  expect(parsePolicies(one.source)).toEqual([{ ...one, line: 1 }]);
+  const { policy, source, ruleLines } = one;
+  expect(parsePolicies(source)).toMatchObject([{ policy, source, ruleLines, line: 1, pointer: '' }]);
+  expect(parsePolicies(source)[0]?.policy).toStrictEqual(policy);
 }
 
 describe('where a policy and its rules stand', () => {
@@ -329,7 +331,7 @@ describe('any way to write YAML', () => {
     { indent: 4 },
     { indentSeq: false },
     { flow: true },
-    { collectionStyle: 'flow', lineWidth: 20 },
+    { collectionStyle: 'flow', lineWidth: 60 },
     { defaultStringType: 'QUOTE_DOUBLE', lineWidth: 30 },
     { defaultStringType: 'QUOTE_SINGLE', defaultKeyType: 'PLAIN' },
   ];
@@ -359,34 +361,97 @@ describe('any way to write YAML', () => {
 
   /** Without what the model allows and the language does not: empty conditions, and a DENY of nothing. */
   function writable(one: Policy): Policy {
-    const rules = one.rules.map(({ from, to }) => ({
-      from: from.filter((s) => s.principals.length + s.namespaces.length > 0),
-      to: to.filter((o) => o.methods.length + o.paths.length + o.ports.length > 0),
+    const rules = one.rules.map(({ from, to, when }) => ({
+      from: from.map((s) => withWhere(s, sourceFields)).filter((s) => fieldsOf(s.principals, s.namespaces, s.where)),
+      to: to.map((o) => withWhere(o, operationFields)).filter((o) => fieldsOf(o.methods, o.paths, o.ports, o.where)),
+      ...(when !== undefined && { when }),
     }));
-    return { ...one, revision: 0, action: rules.length === 0 ? 'ALLOW' : one.action, rules };
+    const { shadow, ...rest } = one;
+    const base = { ...rest, revision: 0, rules };
+    if (rules.length === 0) return { ...base, action: 'ALLOW' };
+    return { ...base, ...(shadow === true && one.action !== 'AUDIT' && { shadow }) };
+  }
+
+  /** By key of a condition: the fields that it is written with. The order is that in which they are read. */
+  const sourceFields: Readonly<Record<string, readonly [string | undefined, string]>> = {
+    'source.trustDomain': ['trustDomains', 'notTrustDomains'],
+    'request.auth.principal': ['requestPrincipals', 'notRequestPrincipals'],
+    'source.ip': ['ipBlocks', 'notIpBlocks'],
+    'remote.ip': ['remoteIpBlocks', 'notRemoteIpBlocks'],
+    'source.principal': [undefined, 'notPrincipals'],
+    'source.namespace': [undefined, 'notNamespaces'],
+  };
+  const operationFields: typeof sourceFields = {
+    'operation.host': ['hosts', 'notHosts'],
+    'operation.method': [undefined, 'notMethods'],
+    'operation.path': [undefined, 'notPaths'],
+    'destination.port': [undefined, 'notPorts'],
+  };
+
+  function withWhere<T extends object>(
+    one: T & { readonly where?: readonly Condition[] },
+    fields: typeof sourceFields,
+  ): Omit<T, 'where'> & { readonly where?: readonly Condition[] } {
+    const where = Object.entries(fields).flatMap(([key, [positive]]): Condition[] => {
+      const found = one.where?.find((condition) => condition.key === key);
+      if (found === undefined) return [];
+      const values = positive === undefined ? [] : found.values;
+      return values.length + found.notValues.length === 0 ? [] : [{ key, values, notValues: found.notValues }];
+    });
+    const { where: _, ...rest } = one;
+    return { ...rest, ...(where.length > 0 && { where }) };
+  }
+
+  function fieldsOf(...lists: readonly (readonly unknown[] | undefined)[]): boolean {
+    return lists.some((list) => list !== undefined && list.length > 0);
+  }
+
+  function conditionFields(where: readonly Condition[] | undefined, fields: typeof sourceFields): object {
+    return Object.fromEntries(
+      (where ?? []).flatMap(({ key, values, notValues }) => {
+        const [positive, negative = ''] = fields[key] ?? [];
+        return [[positive ?? '', values] as const, [negative, notValues] as const].filter(
+          ([, list]) => list.length > 0,
+        );
+      }),
+    );
   }
 
   function toObject(one: Policy): object {
     const filled = (fields: object) => Object.fromEntries(Object.entries(fields).filter(([, list]) => list.length > 0));
-    const rules = one.rules.map(({ from, to }) =>
+    const time = (ms: number) => new Date(ms).toISOString();
+    const rules = one.rules.map(({ from, to, when = [] }) =>
       filled({
         from: from.map((s) => ({
-          source: filled({ principals: s.principals.map(formatMatch), namespaces: s.namespaces.map(formatMatch) }),
+          source: filled({
+            principals: s.principals.map(formatMatch),
+            namespaces: s.namespaces.map(formatMatch),
+            ...conditionFields(s.where, sourceFields),
+          }),
         })),
         to: to.map((o) => ({
           operation: filled({
             methods: o.methods.map(formatMatch),
             paths: o.paths.map(formatMatch),
             ports: o.ports.map(String),
+            ...conditionFields(o.where, operationFields),
           }),
         })),
+        when: when.map(({ key, values, notValues }) => ({ key, ...filled({ values, notValues }) })),
       }),
     );
     return {
       apiVersion: 'security.istio.io/v1',
       kind: 'AuthorizationPolicy',
       metadata: { name: one.name, namespace: one.namespace },
-      spec: { action: one.action, rules },
+      spec: {
+        action: one.action,
+        rules,
+        ...(one.shadow === true && { mode: 'Shadow' }),
+        ...(one.validity !== undefined && {
+          validity: Object.fromEntries(Object.entries(one.validity).map(([name, ms]) => [name, time(ms)])),
+        }),
+      },
     };
   }
 });
