@@ -1,11 +1,23 @@
 import { AppError, unreachable } from '../base/errors.ts';
-import type { Action, Operation, Policy, Rule, Source, StringMatch } from '../core/policy/model.ts';
+import { attributeOf, parseValue } from '../core/policy/attributes.ts';
+import type {
+  Action,
+  Condition,
+  Operation,
+  Policy,
+  Rule,
+  Source,
+  StringMatch,
+  Validity,
+} from '../core/policy/model.ts';
+import { isTemplate, whyNoTemplate } from '../core/policy/path-template.ts';
 import type { EndpointProtocol, Service, ServiceEndpoint, SnapshotContent } from '../core/policy/snapshot.ts';
 import * as field from './fields.ts';
 import type {
   AuthorizationPolicy as ProtoPolicy,
   AuthorizationPolicy__Output as ProtoPolicyOutput,
 } from './gen/writ/v1/AuthorizationPolicy.ts';
+import type { PolicyCondition, PolicyCondition__Output } from './gen/writ/v1/PolicyCondition.ts';
 import type { PolicyOperation, PolicyOperation__Output } from './gen/writ/v1/PolicyOperation.ts';
 import type { PolicyRule, PolicyRule__Output } from './gen/writ/v1/PolicyRule.ts';
 import type { PolicySource, PolicySource__Output } from './gen/writ/v1/PolicySource.ts';
@@ -16,9 +28,10 @@ import type { StringMatch as ProtoMatch, StringMatch__Output as ProtoMatchOutput
 import { fromForeignTrustBundle, fromTrustBundle, toTrustBundle } from './identity.ts';
 import { snapshotContentCodec } from './loader.ts';
 
-export const actions = field.enumMap<Action, 'POLICY_ACTION_ALLOW' | 'POLICY_ACTION_DENY'>({
+export const actions = field.enumMap<Action, 'POLICY_ACTION_ALLOW' | 'POLICY_ACTION_DENY' | 'POLICY_ACTION_AUDIT'>({
   ALLOW: 'POLICY_ACTION_ALLOW',
   DENY: 'POLICY_ACTION_DENY',
+  AUDIT: 'POLICY_ACTION_AUDIT',
 });
 
 export const endpointProtocols = field.enumMap<EndpointProtocol, 'ENDPOINT_PROTOCOL_HTTP' | 'ENDPOINT_PROTOCOL_TCP'>({
@@ -67,6 +80,9 @@ function toPolicy(policy: Policy): ProtoPolicy {
     revision: field.toU64(policy.revision),
     action: actions.to(policy.action),
     rules: policy.rules.map(toRule),
+    shadow: policy.shadow === true,
+    ...(policy.validity?.notBefore !== undefined && { notBefore: field.toTime(policy.validity.notBefore) }),
+    ...(policy.validity?.notAfter !== undefined && { notAfter: field.toTime(policy.validity.notAfter) }),
   };
 }
 
@@ -78,28 +94,68 @@ function fromPolicy(message: ProtoPolicyOutput, path: string): Policy {
     selector: Object.freeze({}),
     action: actions.from(message.action, `${path}.action`),
     rules: field.list(message.rules, `${path}.rules`, fromRule),
+    ...(message.shadow && { shadow: true }),
+    ...fromValidity(message, path),
   });
 }
 
+function fromValidity(message: ProtoPolicyOutput, path: string): { readonly validity?: Validity } {
+  if (message.notBefore === null && message.notAfter === null) return {};
+  return {
+    validity: Object.freeze({
+      ...(message.notBefore !== null && { notBefore: field.time(message.notBefore, `${path}.not_before`) }),
+      ...(message.notAfter !== null && { notAfter: field.time(message.notAfter, `${path}.not_after`) }),
+    }),
+  };
+}
+
 function toRule(rule: Rule): PolicyRule {
-  return { from: rule.from.map(toSource), to: rule.to.map(toOperation) };
+  return { from: rule.from.map(toSource), to: rule.to.map(toOperation), when: (rule.when ?? []).map(toCondition) };
 }
 
 function fromRule(message: PolicyRule__Output, path: string): Rule {
   return Object.freeze({
     from: field.list(message.from, `${path}.from`, fromSource),
     to: field.list(message.to, `${path}.to`, fromOperation),
+    ...(message.when.length > 0 && { when: field.list(message.when, `${path}.when`, fromCondition) }),
+  });
+}
+
+function toCondition({ key, values, notValues }: Condition): PolicyCondition {
+  return { key, values: [...values], notValues: [...notValues] };
+}
+
+/** A key or value that is not known here is a condition that would be left out, and is refused. */
+function fromCondition(message: PolicyCondition__Output, path: string): Condition {
+  const attribute = attributeOf(message.key);
+  if (attribute === undefined) throw field.invalid(`${path}.key`, 'names no attribute that is known here');
+  if (message.values.length + message.notValues.length === 0) throw field.invalid(path, 'has no values');
+  const value = (text: string, at: string) => {
+    if (text.length > MAX_MATCH_LENGTH || parseValue(attribute, text) === undefined) {
+      throw field.invalid(at, 'has no meaning that is known here');
+    }
+    return text;
+  };
+  return Object.freeze({
+    key: message.key,
+    values: field.list(message.values, `${path}.values`, value),
+    notValues: field.list(message.notValues, `${path}.not_values`, value),
   });
 }
 
 function toSource(source: Source): PolicySource {
-  return { principals: source.principals.map(toMatch), namespaces: source.namespaces.map(toMatch) };
+  return {
+    principals: source.principals.map(toMatch),
+    namespaces: source.namespaces.map(toMatch),
+    where: (source.where ?? []).map(toCondition),
+  };
 }
 
 function fromSource(message: PolicySource__Output, path: string): Source {
   return Object.freeze({
     principals: field.list(message.principals, `${path}.principals`, fromMatch),
     namespaces: field.list(message.namespaces, `${path}.namespaces`, fromMatch),
+    ...(message.where.length > 0 && { where: field.list(message.where, `${path}.where`, fromCondition) }),
   });
 }
 
@@ -108,14 +164,16 @@ function toOperation(operation: Operation): PolicyOperation {
     methods: operation.methods.map(toMatch),
     paths: operation.paths.map(toMatch),
     ports: [...operation.ports],
+    where: (operation.where ?? []).map(toCondition),
   };
 }
 
 function fromOperation(message: PolicyOperation__Output, path: string): Operation {
   return Object.freeze({
     methods: field.list(message.methods, `${path}.methods`, fromMatch),
-    paths: field.list(message.paths, `${path}.paths`, fromMatch),
+    paths: field.list(message.paths, `${path}.paths`, fromPath),
     ports: field.list(message.ports, `${path}.ports`, field.port),
+    ...(message.where.length > 0 && { where: field.list(message.where, `${path}.where`, fromCondition) }),
   });
 }
 
@@ -129,9 +187,18 @@ function toMatch(match: StringMatch): ProtoMatch {
       return { suffix: match.value };
     case 'present':
       return { present: true };
+    case 'template':
+      return { template: match.value };
     default:
       return unreachable(match);
   }
+}
+
+function fromPath(message: ProtoMatchOutput, path: string): StringMatch {
+  if (message.match !== 'template') return fromMatch(message, path);
+  const value = field.text(message.template ?? '', `${path}.template`, MAX_MATCH_LENGTH);
+  if (!isTemplate(value) || whyNoTemplate(value) !== undefined) throw field.invalid(path, 'is no path template');
+  return Object.freeze({ kind: 'template', value });
 }
 
 /** An unknown kind of match (a newer control plane) reads as none set, and must not read as "matches everything". */
@@ -152,6 +219,8 @@ function fromMatch(message: ProtoMatchOutput, path: string): StringMatch {
     case 'present':
       if (message.present !== true) throw field.invalid(`${path}.present`, 'is false');
       return Object.freeze({ kind: 'present' });
+    case 'template':
+      throw field.invalid(path, 'is a path template, and this is no path');
     case undefined:
       throw field.invalid(path, 'has no kind of match that is known here');
     default:

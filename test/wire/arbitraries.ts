@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import type { TrustBundle } from '../../src/core/identity/bundle.ts';
 import type { WorkloadEntry } from '../../src/core/identity/workload-entry.ts';
-import type { Policy, StringMatch } from '../../src/core/policy/model.ts';
+import type { Condition, Policy, StringMatch } from '../../src/core/policy/model.ts';
 import type { Service, SnapshotContent } from '../../src/core/policy/snapshot.ts';
 
 /** Values of the core types, as wide as the wire carries them. */
@@ -50,19 +50,61 @@ const match: fc.Arbitrary<StringMatch> = fc.oneof(
 );
 const few = <T>(arbitrary: fc.Arbitrary<T>) => fc.array(arbitrary, { maxLength: 3 });
 
-const policy: fc.Arbitrary<Policy> = fc.record({
-  namespace: segment,
-  name: segment,
-  revision: count,
-  selector: fc.constant({}),
-  action: fc.constantFrom('ALLOW', 'DENY'),
-  rules: few(
-    fc.record({
-      from: few(fc.record({ principals: few(match), namespaces: few(match) })),
-      to: few(fc.record({ methods: few(match), paths: few(match), ports: few(port) })),
-    }),
-  ),
-});
+const condition: fc.Arbitrary<Condition> = fc
+  .constantFrom(
+    ['source.principal', 'a/b', 'a/*', '*'],
+    ['source.ip', '10.0.0.0/8', '::1'],
+    ['destination.port', '80', '443'],
+    ['source.serviceAccount', 'a/b', 'c/d'],
+    ['request.auth.principal', 'iss/sub', '*/sub', '*'],
+    ['request.headers[x-a]', 'a', '*b', '*'],
+    ['request.auth.claims[a][b]', 'a*', 'b'],
+    ['operation.host', 'Shop', '*.example.org:80'],
+    ['operation.path', '/a/{*}/b', '/x*'],
+  )
+  .chain(([key = '', ...texts]) => {
+    const some = fc.array(fc.constantFrom(...texts), { maxLength: 3 });
+    return fc
+      .record({ values: fc.array(fc.constantFrom(...texts), { minLength: 1 }), notValues: some })
+      .map((twins) => ({
+        key,
+        ...twins,
+      }));
+  });
+const template: fc.Arbitrary<StringMatch> = fc
+  .constantFrom('/{**}', '/a/{*}/b')
+  .map((value) => ({ kind: 'template', value }));
+const where = fc.option(fc.array(condition, { minLength: 1, maxLength: 3 }), { nil: undefined });
+
+const policy: fc.Arbitrary<Policy> = fc
+  .record({
+    namespace: segment,
+    name: segment,
+    revision: count,
+    selector: fc.constant({}),
+    action: fc.constantFrom('ALLOW', 'DENY', 'AUDIT'),
+    rules: few(
+      fc
+        .record({
+          from: few(fc.record({ principals: few(match), namespaces: few(match), where }).map(defined)),
+          to: few(
+            fc
+              .record({ methods: few(match), paths: few(fc.oneof(match, template)), ports: few(port), where })
+              .map(defined),
+          ),
+          when: where,
+        })
+        .map(defined),
+    ),
+    shadow: fc.constantFrom(undefined, true),
+    validity: fc.constantFrom(undefined, { notBefore: 0 }, { notAfter: 1 }, { notBefore: -1, notAfter: 5_000 }),
+  })
+  .map(defined) as fc.Arbitrary<Policy>;
+
+/** Without the fields that have no value. */
+function defined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined)) as T;
+}
 
 const service: fc.Arbitrary<Service> = fc.record({
   name: segment,

@@ -4,6 +4,7 @@ export const PolicyAction = {
   POLICY_ACTION_UNSPECIFIED: 'POLICY_ACTION_UNSPECIFIED',
   POLICY_ACTION_ALLOW: 'POLICY_ACTION_ALLOW',
   POLICY_ACTION_DENY: 'POLICY_ACTION_DENY',
+  POLICY_ACTION_AUDIT: 'POLICY_ACTION_AUDIT',
 } as const;
 
 export type PolicyAction =
@@ -13,5 +14,7 @@ export type PolicyAction =
   | 1
   | 'POLICY_ACTION_DENY'
   | 2
+  | 'POLICY_ACTION_AUDIT'
+  | 3
 
 export type PolicyAction__Output = typeof PolicyAction[keyof typeof PolicyAction]

@@ -5,7 +5,8 @@ export interface StringMatch {
   'prefix'?: (string);
   'suffix'?: (string);
   'present'?: (boolean);
-  'match'?: "exact"|"prefix"|"suffix"|"present";
+  'template'?: (string);
+  'match'?: "exact"|"prefix"|"suffix"|"present"|"template";
 }
 
 export interface StringMatch__Output {
@@ -13,5 +14,6 @@ export interface StringMatch__Output {
   'prefix'?: (string);
   'suffix'?: (string);
   'present'?: (boolean);
-  'match'?: "exact"|"prefix"|"suffix"|"present";
+  'template'?: (string);
+  'match'?: "exact"|"prefix"|"suffix"|"present"|"template";
 }
