@@ -6,7 +6,7 @@ import type { Watch } from '../../base/watch.ts';
 import type { AuditEvent } from '../../core/audit/event.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
 import { decide } from '../../core/policy/decide.ts';
-import type { DecisionReason } from '../../core/policy/model.ts';
+import type { Connection, Decision, DecisionReason, Token } from '../../core/policy/model.ts';
 import { DEFAULT_DENY } from '../../core/policy/model.ts';
 import { normalizePath } from '../../core/policy/path.ts';
 import type { Svid } from '../agent/svid.ts';
@@ -38,6 +38,10 @@ export interface Call {
   /** '' for none. */
   readonly traceId: string;
   readonly authorization: string | undefined;
+  /** Fields of the request that the application will get, name and value alternating; none on TCP. */
+  readonly fields: readonly string[];
+  /** What is known of the connection, as the operating system and the TLS handshake say. */
+  readonly connection: Connection;
   /** Why the head of the request cannot be trusted to mean one thing, where that was found. */
   readonly malformed: string | undefined;
 }
@@ -98,7 +102,7 @@ export class Enforcer {
     const svid = identity.current;
     const state = policy.current;
     const ruling = this.#rule(call, svid, state, startedAt);
-    const { decision, reason, rule, path, target, tokenSubject, why } =
+    const { decision, reason, rule, path, target, tokenSubject, why, shadow, audited } =
       ruling instanceof Promise ? await ruling : ruling;
     const id = uuidv7(clock, this.#random);
     try {
@@ -120,6 +124,8 @@ export class Enforcer {
         traceId: call.traceId,
         tokenSubject,
         certificateSerial: call.peer.serial,
+        ...(shadow !== undefined && { shadowDecision: shadow.decision, shadowRule: shadow.rule }),
+        ...(audited !== undefined && { auditRule: audited }),
       });
     } catch (error) {
       logger.error({ err: error }, 'a decision could not be recorded; the call was refused');
@@ -158,22 +164,19 @@ export class Enforcer {
     const asSent = call.target.split(/[?#]/, 1)[0] ?? '';
     if (now >= svid.notAfter) return deny('no-identity', asSent);
     if (state === undefined) return deny('no-policy', asSent);
+    const { compiled } = state;
+    const request = { source: call.peer.id.uri, port: call.port, time: now, connection: call.connection };
     if (call.protocol === 'tcp') {
-      return {
-        ...decide(state.compiled, { source: call.peer.id.uri, port: call.port }),
-        path: '',
-        target: '',
-        tokenSubject: '',
-        why: undefined,
-      };
+      return { ...decide(compiled, request), path: '', target: '', tokenSubject: '', why: undefined };
     }
     if (call.malformed !== undefined) return deny('malformed-request', asSent, call.malformed);
     const normal = normalizePath(call.target);
     if (!normal.ok) return deny('malformed-request', asSent, normal.why);
     const { path, target } = normal;
-    const decided = (tokenSubject: string): Ruling => {
-      const request = { source: call.peer.id.uri, port: call.port, http: { method: call.method, path } };
-      return { ...decide(state.compiled, request), path, target, tokenSubject, why: undefined };
+    const headers = headersOf(call.fields, compiled.uses.headers);
+    const decided = (tokenSubject: string, token?: Token): Ruling => {
+      const http = { method: call.method, path, host: call.host, headers, ...(token !== undefined && { token }) };
+      return { ...decide(compiled, { ...request, http }), path, target, tokenSubject, why: undefined };
     };
     const { tokens } = this.#o;
     // The trust domain that a token claims chooses the one bundle that verifies it; of one that is not trusted it is the
@@ -181,16 +184,35 @@ export class Enforcer {
     const bundle = [state.bundle, ...state.federated].find((each) => tokens.find(call.authorization, each.trustDomain));
     const token = bundle === undefined ? undefined : tokens.find(call.authorization, bundle.trustDomain);
     if (bundle === undefined || token === undefined) return decided('');
+    const { trustDomain } = bundle;
     return tokens
       .verify(token, bundle)
-      .then((subject) => (subject === undefined ? deny('token-refused', path) : decided(subject)));
+      .then((good) =>
+        good === undefined ? deny('token-refused', path) : decided(good.subject, { trustDomain, claims: good.claims }),
+      );
   }
 }
 
-interface Ruling {
-  readonly decision: 'allow' | 'deny';
-  readonly reason: DecisionReason;
-  readonly rule: string;
+const noHeaders: ReadonlyMap<string, readonly string[]> = new Map();
+
+/** Those that rules ask for, by name in lower case, each as often as it stands there. */
+function headersOf(fields: readonly string[], wanted: readonly string[]): ReadonlyMap<string, readonly string[]> {
+  if (wanted.length === 0) return noHeaders;
+  const headers = new Map<string, string[]>();
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const name = (fields[i] ?? '').toLowerCase();
+    if (!wanted.includes(name)) continue;
+    const values = headers.get(name);
+    if (values === undefined) headers.set(name, [fields[i + 1] ?? '']);
+    else values.push(fields[i + 1] ?? '');
+  }
+  // HTTP/2 may cut a cookie into crumbs (RFC 9113 §8.2.3); it is one field.
+  const crumbs = headers.get('cookie');
+  if (crumbs !== undefined && crumbs.length > 1) headers.set('cookie', [crumbs.join('; ')]);
+  return headers;
+}
+
+interface Ruling extends Decision {
   /** For the record. */
   readonly path: string;
   readonly target: string;
@@ -222,7 +244,8 @@ function problemFor(reason: DecisionReason, rule: string, why: string | undefine
         code: 'token-refused',
         reason,
         rule,
-        detail: 'The JWT-SVID is not valid here: wrong audience, expired, or not signed by this trust domain.',
+        detail:
+          'The JWT-SVID is not valid here: wrong audience, expired, or not signed by the trust domain that it names.',
       };
     case 'no-policy':
       return {

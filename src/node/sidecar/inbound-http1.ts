@@ -163,6 +163,8 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       target: req.url ?? '',
       traceId,
       authorization: head.ok ? head.authorization : undefined,
+      fields: head.ok ? head.fields : [],
+      connection: caller.connection,
       malformed,
     };
   }
@@ -184,6 +186,8 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       target: '',
       traceId: '',
       authorization: undefined,
+      fields: [],
+      connection: connection.caller.connection,
       malformed: why,
     });
     if (verdict.admitted) return void socket.destroy();

@@ -61,6 +61,8 @@ export function inboundHttp2(inbound: Inbound): Protocol {
       target: head.path,
       traceId: traceId ?? fresh?.traceId ?? '',
       authorization: head.authorization,
+      fields: raw,
+      connection: caller.connection,
       malformed: head.malformed,
     });
     if (!verdict.admitted) {

@@ -23,6 +23,8 @@ export function inboundTcp(inbound: Inbound): Protocol {
       target: '',
       traceId: '',
       authorization: undefined,
+      fields: [],
+      connection: caller.connection,
       malformed: undefined,
     });
     const complete = (bytes: { bytesIn: number; bytesOut: number }) =>

@@ -6,8 +6,13 @@ import { claimsJwtSvid, verifyJwtSvid } from '../../core/identity/jwt-svid.ts';
 /** Accepted tokens that are remembered, so that a caller who repeats one costs no signature check. */
 const MAX_REMEMBERED = 1024;
 
-interface Accepted {
+/** What a good token says. */
+export interface GoodToken {
   readonly subject: string;
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
+interface Accepted extends GoodToken {
   readonly expiresAt: number;
 }
 
@@ -35,23 +40,24 @@ export class TokenVerifier {
     return authorization.split(/[\s,]+/).find((word) => claimsJwtSvid(word, trustDomain));
   }
 
-  /** The subject of a good token; undefined for any other. */
-  async verify(token: string, bundle: TrustBundle): Promise<string | undefined> {
+  /** Undefined for a token that is not good. */
+  async verify(token: string, bundle: TrustBundle): Promise<GoodToken | undefined> {
     const accepted = this.#acceptedWith(bundle);
     const now = this.#clock.now();
     const known = accepted.get(token);
     if (known !== undefined) {
-      if (now < known.expiresAt) return known.subject;
+      if (now < known.expiresAt) return known;
       accepted.delete(token);
     }
     try {
-      const { id, expiresAt } = await verifyJwtSvid(token, { audiences: this.#audiences, bundle, now });
+      const { id, expiresAt, claims } = await verifyJwtSvid(token, { audiences: this.#audiences, bundle, now });
       if (accepted.size >= MAX_REMEMBERED) {
         const oldest = accepted.keys().next();
         if (!oldest.done) accepted.delete(oldest.value);
       }
-      accepted.set(token, { subject: id.uri, expiresAt });
-      return id.uri;
+      const good = Object.freeze({ subject: id.uri, claims, expiresAt });
+      accepted.set(token, good);
+      return good;
     } catch (error) {
       if (error instanceof AppError) return undefined;
       throw error;
