@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import type { Rule, Schema, Sources, Values } from '../base/config.ts';
 import { optional, readConfig, required, withDefault } from '../base/config.ts';
 import type { Listen } from '../base/config-types.ts';
-import { address, choice, duration, flag, formatAddress, path, text } from '../base/config-types.ts';
+import { address, choice, duration, flag, formatAddress, list, path, text } from '../base/config-types.ts';
 import { reason } from '../base/durable.ts';
 import { AppError } from '../base/errors.ts';
 import type { AttestationConfig } from './attestation-config.ts';
@@ -62,6 +62,15 @@ export const serverSchema = {
     'writ-system',
     'Policies of this namespace hold in every namespace',
   ),
+  trustDomainAliases: optional(
+    list(
+      text({ form: 'name', pattern: /^[a-z0-9._-]{1,255}$/, hint: 'lower-case letters, digits, ".", "-" and "_"' }),
+      {
+        max: 32,
+      },
+    ),
+    'Other names of the trust domain in policies: a principal with one of them is meant with all',
+  ),
   'lifetime.x509': withDefault(duration({ min: '1m', max: '24h' }), '1h', 'Lifetime of an X.509-SVID'),
   'lifetime.jwt': withDefault(duration({ min: '30s', max: '1h' }), '5m', 'Lifetime of a JWT-SVID'),
   'lifetime.intermediate': withDefault(
@@ -100,6 +109,7 @@ export interface ServerConfig {
   /** `readPassphrase` reads it. */
   readonly passphraseFile: string;
   readonly rootNamespace: string;
+  readonly trustDomainAliases: readonly string[];
   /** The authority above ours; undefined for a root of our own. */
   readonly upstream:
     | { readonly certificateFile: string; readonly keyFile: string; readonly rootFile: string | undefined }
@@ -201,6 +211,7 @@ export function serverConfig(sources: Sources): ServerConfig {
     store: storeOf(values, dataDir),
     passphraseFile: resolve(values.passphraseFile ?? join(credentials ?? '', 'writ-passphrase')),
     rootNamespace: values.rootNamespace,
+    trustDomainAliases: Object.freeze(values.trustDomainAliases ?? []),
     upstream: upstreamOf(values),
     lifetimes: Object.freeze({
       x509: values['lifetime.x509'],

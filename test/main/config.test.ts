@@ -26,6 +26,7 @@ describe('server', () => {
       store: { kind: 'sqlite', path: '/var/lib/writ/writ.db' },
       passphraseFile: '/etc/writ/passphrase',
       rootNamespace: 'writ-system',
+      trustDomainAliases: [],
       lifetimes: { x509: 3600, jwt: 300, jwtKey: 604_800, intermediate: 86_400, root: 31_536_000 },
       attestation: { joinToken: true, x509pop: undefined, k8sPsat: [], oidc: [] },
       public: { federation: undefined, oidc: undefined, issuer: undefined },

@@ -3,6 +3,8 @@ import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { Policy } from '../../core/policy/model.ts';
+import type { TrustDomains } from '../../core/policy/trust-domain-aliases.ts';
+import { expandAliases } from '../../core/policy/trust-domain-aliases.ts';
 import { compareText } from '../store/compare.ts';
 import type { Store } from '../store/store.ts';
 import type { ParsedSource, StoredSource } from './source.ts';
@@ -32,6 +34,8 @@ export interface CurrentPoliciesOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Policies are written out for all of them. Default: policies stay as they are. */
+  readonly trustDomains?: TrustDomains;
 }
 
 /** After a failure; the next change tries again sooner. */
@@ -48,6 +52,7 @@ export class CurrentPolicies {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #trustDomains: TrustDomains | undefined;
   readonly #watch: WatchSource<PolicySet>;
   readonly #unsubscribe: () => void;
   #loaded: ReadonlyMap<string, Loaded>;
@@ -68,13 +73,14 @@ export class CurrentPolicies {
           .executeTakeFirst()
       )?.max,
     }));
-    return new CurrentPolicies(options, applyChanges(new Map(), rows), revision ?? 0);
+    return new CurrentPolicies(options, applyChanges(new Map(), rows, options.trustDomains), revision ?? 0);
   }
 
   private constructor(options: CurrentPoliciesOptions, loaded: ReadonlyMap<string, Loaded>, revision: number) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#logger = options.logger;
+    this.#trustDomains = options.trustDomains;
     this.#loaded = loaded;
     this.#watch = new WatchSource(toSet(loaded, revision));
     this.#unsubscribe = this.#store.revision.subscribe(() => this.#catchUpSoon());
@@ -132,7 +138,7 @@ export class CurrentPolicies {
       .execute();
     const last = changes.at(-1);
     if (last === undefined || this.#closed) return;
-    this.#loaded = applyChanges(this.#loaded, lastOfEach(changes));
+    this.#loaded = applyChanges(this.#loaded, lastOfEach(changes), this.#trustDomains);
     this.#watch.set(toSet(this.#loaded, last.revision));
   }
 
@@ -153,19 +159,24 @@ function lastOfEach(changes: readonly Change[]): readonly Change[] {
   return [...new Map(changes.map((change) => [keyOf(change), change])).values()];
 }
 
-function applyChanges(loaded: ReadonlyMap<string, Loaded>, changes: readonly Change[]): ReadonlyMap<string, Loaded> {
+function applyChanges(
+  loaded: ReadonlyMap<string, Loaded>,
+  changes: readonly Change[],
+  trustDomains: TrustDomains | undefined,
+): ReadonlyMap<string, Loaded> {
   const next = new Map(loaded);
   for (const change of changes) {
     const { source } = change;
     if (source === null) next.delete(keyOf(change));
-    else next.set(keyOf(change), load({ ...change, source }));
+    else next.set(keyOf(change), load({ ...change, source }, trustDomains));
   }
   return next;
 }
 
-function load(stored: StoredSource): Loaded {
+function load(stored: StoredSource, trustDomains: TrustDomains | undefined): Loaded {
   const parsed = parseStored(stored);
-  return { parsed, policy: Object.freeze({ ...parsed.policy, revision: stored.revision }) };
+  const policy = Object.freeze({ ...parsed.policy, revision: stored.revision });
+  return { parsed, policy: trustDomains === undefined ? policy : expandAliases(policy, trustDomains) };
 }
 
 function toSet(loaded: ReadonlyMap<string, Loaded>, revision: number): PolicySet {

@@ -4,6 +4,7 @@ import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { Policy } from '../../core/policy/model.ts';
+import type { TrustDomains } from '../../core/policy/trust-domain-aliases.ts';
 import { matchesLabels, parseLabelSelector } from '../store/label-selector.ts';
 import type { PageRequest, RevisedPage } from '../store/page.ts';
 import { pageLimit } from '../store/page.ts';
@@ -84,6 +85,8 @@ export interface PolicyStoreOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Those that count as one in policies. Default: each is its own. */
+  readonly trustDomains?: TrustDomains;
 }
 
 const MAX_AUTHOR_CHARACTERS = 256;
