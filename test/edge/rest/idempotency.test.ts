@@ -31,7 +31,7 @@ describe('POST with an Idempotency-Key', () => {
     const first = await post();
     expect(first.statusCode).toBe(201);
     expect(first.headers['idempotency-replayed']).toBeUndefined();
-    await world.clock.advance(23 * 60 * 60 * 1000);
+    world.clock.jump(24 * 60 * 60 * 1000 - 1);
     const respelt = `{ "ttlSeconds": 60,\n "entryId": ${JSON.stringify(entryId)} }`;
     for (const again of [await post(), await post(key, respelt)]) {
       expect({ status: again.statusCode, body: again.payload }).toEqual({ status: 201, body: first.payload });
