@@ -28,6 +28,7 @@ import type { Sequencer } from '../control/ledger/log/sequencer.ts';
 import { EventProducer } from '../control/ledger/producer.ts';
 import { LedgerRecorder } from '../control/ledger/recorder.ts';
 import { FederatesWith } from '../control/policies/federates-with.ts';
+import { PolicyHistory } from '../control/policies/history.ts';
 import { Publisher } from '../control/policies/publisher.ts';
 import { PolicyStore } from '../control/policies/store.ts';
 import { AgentViews } from '../control/registry/agent-views.ts';
@@ -278,6 +279,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
   const rest = await createRestServer(
     {
       policies: state.policies,
+      history: new PolicyHistory(state.store),
       entries,
       joinTokens,
       nodes: state.nodes,

@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import { AppError } from '../../base/errors.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
 import type { App } from './app.ts';
+import { authorOf, ifMatchRequired, reason } from './change.ts';
 import { warningsOfReplacing } from './dry-run.ts';
 import { isUnchanged, readCreateOnly, readIfMatch, toEtag } from './etag.ts';
 import { accepts } from './negotiate.ts';
@@ -102,7 +103,7 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort }): v
         summary: 'Delete a policy. What only it allowed is denied from then on.',
         tags: ['policies'],
         params,
-        querystring: Type.Object({ dryRun }, closed),
+        querystring: Type.Object({ reason, dryRun }, closed),
         headers: preconditions,
         response: {
           200: Type.Union([Type.Object({ revision }, closed), PolicyEnvelope], {
@@ -114,8 +115,8 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort }): v
     async (request) => {
       const { namespace, name } = request.params;
       const ifMatch = readIfMatch(request.headers['if-match']);
-      if (ifMatch === undefined) throw preconditionRequired();
-      const change = { namespace, name, author: author(request.caller), ifMatch };
+      if (ifMatch === undefined) throw ifMatchRequired();
+      const change = { namespace, name, author: authorOf(request), ifMatch, reason: request.query.reason };
       if (request.query.dryRun !== true) return deps.policies.delete(change);
       const stored = await deps.policies.get(namespace, name);
       await deps.policies.delete({ ...change, dryRun: true });
@@ -132,7 +133,7 @@ function putPolicy(app: App, deps: { readonly policies: PoliciesPort }): void {
     const consumes = [YAML, 'text/yaml', 'application/json'];
     scope.addContentTypeParser(consumes, { parseAs: 'buffer' }, (_request, body, done) => {
       try {
-        done(null, new TextDecoder('utf-8', { fatal: true }).decode(body as Buffer));
+        done(null, new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body as Buffer));
       } catch {
         done(new AppError('invalid', 'The body is not valid UTF-8.'), undefined);
       }
@@ -146,7 +147,7 @@ function putPolicy(app: App, deps: { readonly policies: PoliciesPort }): void {
           tags: ['policies'],
           consumes,
           params,
-          querystring: Type.Object({ dryRun }, closed),
+          querystring: Type.Object({ reason, dryRun }, closed),
           headers: preconditions,
           body: Type.String({ minLength: 1, description: 'The document; it is kept as it is written.' }),
           response: { 200: PolicyEnvelope, 201: PolicyEnvelope },
@@ -156,7 +157,8 @@ function putPolicy(app: App, deps: { readonly policies: PoliciesPort }): void {
         const { namespace, name } = request.params;
         const change = {
           source: request.body,
-          author: author(request.caller),
+          author: authorOf(request),
+          reason: request.query.reason,
           namespace,
           name,
           ifMatch: readIfMatch(request.headers['if-match']),
@@ -184,15 +186,3 @@ const effects = {
     detail: 'Calls that only this policy denies are allowed wherever another policy allows them.',
   },
 } as const;
-
-function preconditionRequired(): AppError {
-  return new AppError(
-    'precondition-required',
-    'This needs the header If-Match with the revision that you read (its ETag), or *.',
-  );
-}
-
-function author(caller: string | null): string {
-  if (caller === null) throw new AppError('unauthenticated', 'A change needs an author.');
-  return caller;
-}

@@ -45,7 +45,7 @@ export const PolicyEnvelope = Type.Object({
     { additionalProperties: false },
   ),
   spec: PolicySpec,
-  source: Type.String({ description: 'The text as it was written, comments included, without blank lines around it.' }),
+  source: Type.String({ description: 'The text byte for byte as it was put, comments included.' }),
   warnings,
 });
 

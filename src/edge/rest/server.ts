@@ -10,6 +10,7 @@ import type { JoinTokens } from '../../control/authority/attest/join-token.ts';
 import type { Entries } from '../../control/authority/entries.ts';
 import type { AuditIndex } from '../../control/ledger/index.ts';
 import type { AuditLog } from '../../control/ledger/log/audit-log.ts';
+import type { PolicyHistory } from '../../control/policies/history.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
 import type { Proxies } from '../../control/registry/proxies.ts';
 import type { Cursors } from '../../control/store/page.ts';
@@ -39,12 +40,14 @@ import { describe, openapi } from './openapi.ts';
 import { page } from './page.ts';
 import { policies } from './policies.ts';
 import { policyCheck } from './policy-check.ts';
+import { policyRevisions } from './policy-revisions.ts';
 import { proxies } from './proxies.ts';
 import { EventStreams } from './sse.ts';
 import { logWrites } from './writes.ts';
 
 export interface RestDeps extends FederationDeps {
-  readonly policies: Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'current'>;
+  readonly policies: Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'rollBack' | 'current'>;
+  readonly history: Pick<PolicyHistory, 'list' | 'get'>;
   readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId' | 'importSpire'>;
   readonly joinTokens: Pick<JoinTokens, 'create' | 'list' | 'delete'>;
   readonly nodes: NodesPort;
@@ -117,6 +120,7 @@ export async function createRoutes(
   logWrites(app, deps.logger);
   await describe(app, deps.info.version);
   policies(app, { policies: deps.policies });
+  policyRevisions(app, { policies: deps.policies, history: deps.history, clock: deps.clock });
   policyCheck(app, {
     policies: deps.policies,
     entries: deps.entries,

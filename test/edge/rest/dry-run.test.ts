@@ -130,6 +130,11 @@ describe('dryRun', () => {
       ...{ status: 200, metadata: { name: 'web', revision: policy.revision }, warnings: [{ code: 'access-ends' }] },
     });
 
+    const back = { revision: policy.revision, reason: 'it broke' };
+    expect(await ask('POST', `${one}:rollback`, back, any)).toMatchObject({
+      ...{ status: 200, metadata: { revision: policy.revision }, warnings: [{ code: 'unchanged' }] },
+    });
+
     const spire = {
       spiffe_id: { trust_domain: 'example.org', path: '/ns/shop/sa/imported' },
       parent_id: { trust_domain: 'example.org', path: '/spire/agent/x509pop/a1' },

@@ -65,8 +65,12 @@ describe('GET /v1/openapi.json', () => {
       '/v1/openapi.json',
       '/v1/policies',
       '/v1/policies/{namespace}/{name}',
+      '/v1/policies/{namespace}/{name}/revisions',
+      '/v1/policies/{namespace}/{name}/revisions/{revision}',
+      '/v1/policies/{namespace}/{name}:rollback',
       '/v1/policies:check',
       '/v1/proxies',
+      '/v1/revisions',
     ]);
   });
 });

@@ -53,6 +53,7 @@ describe('POST /v1/policies:check', () => {
           list: (filter) => policies.list(filter),
           put: (change) => policies.put(change),
           delete: (change) => policies.delete(change),
+          rollBack: (change) => policies.rollBack(change),
         },
       },
     });

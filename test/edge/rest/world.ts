@@ -20,6 +20,7 @@ import { BundlePoller } from '../../../src/control/authority/federation/poller.t
 import { MemoryKeyStore } from '../../../src/control/authority/key-store.ts';
 import { Nodes } from '../../../src/control/authority/nodes.ts';
 import { Rotation } from '../../../src/control/authority/rotation.ts';
+import { PolicyHistory } from '../../../src/control/policies/history.ts';
 import { PolicyStore } from '../../../src/control/policies/store.ts';
 import type { ProxyStatus } from '../../../src/control/registry/proxies.ts';
 import { openStore } from '../../../src/control/store/store.ts';
@@ -104,6 +105,7 @@ export async function createWorld(
   const audit = new ScriptedAudit();
   const deps: RestDeps = {
     policies,
+    history: new PolicyHistory(store),
     entries,
     joinTokens,
     nodes,
