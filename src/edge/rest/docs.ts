@@ -7,31 +7,44 @@ import { accepts } from './negotiate.ts';
 
 /** An exact list, so that no path of a caller ever reaches the file system. */
 const pages = [
+  { path: '/docs/api', file: 'api.md' },
   { path: '/docs/errors', file: 'errors.md' },
   { path: '/docs/policy-findings', file: 'policy-findings.md' },
 ] as const;
 
+const index = `# Documentation
+
+| page | what it says |
+|---|---|
+| [The REST API](api.md) | what holds for all of it, and the usual calls; the reference is \`GET /v1/openapi.json\` |
+| [Errors](errors.md) | what each error code means, and what to do |
+| [Policy findings](policy-findings.md) | what the check of a policy can say |
+`;
+
 const directory = join(import.meta.dirname, '../../../docs');
 
 /**
- * GET /docs/errors, which the `type` of every problem points into (`/docs/errors#<code>`), and what that page links to. As a page,
- * or with `Accept: text/markdown` as it is written. Public: it is the documentation, and says nothing of this server.
+ * GET /docs: what there is to read here; /docs/errors, which the `type` of every problem points into
+ * (`/docs/errors#<code>`), and the others. As pages, or with `Accept: text/markdown` as they are written. Public: it is the
+ * documentation, and says nothing of this server.
  */
 export async function docs(app: App): Promise<void> {
-  for (const { path, file } of pages) {
-    const markdown = await readFile(join(directory, file), 'utf8');
-    const forms = {
-      'text/html': tagged(toPage(markdown)),
-      'text/markdown': tagged(markdown),
-    } as const;
-    app.get(path, { config: { public: true }, schema: { hide: true } }, async (request, reply) => {
-      const type = accepts(request.headers.accept, ['text/html', 'text/markdown']) as keyof typeof forms;
-      const { content, etag } = forms[type];
-      reply.header('etag', etag).header('cache-control', 'no-cache').header('vary', 'accept');
-      if (request.headers['if-none-match'] === etag) return reply.code(304).send();
-      return reply.type(`${type}; charset=utf-8`).send(content);
-    });
-  }
+  servePage(app, '/docs', index);
+  for (const { path, file } of pages) servePage(app, path, await readFile(join(directory, file), 'utf8'));
+}
+
+function servePage(app: App, path: string, markdown: string): void {
+  const forms = {
+    'text/html': tagged(toPage(markdown)),
+    'text/markdown': tagged(markdown),
+  } as const;
+  app.get(path, { config: { public: true }, schema: { hide: true } }, async (request, reply) => {
+    const type = accepts(request.headers.accept, ['text/html', 'text/markdown']) as keyof typeof forms;
+    const { content, etag } = forms[type];
+    reply.header('etag', etag).header('cache-control', 'no-cache').header('vary', 'accept');
+    if (request.headers['if-none-match'] === etag) return reply.code(304).send();
+    return reply.type(`${type}; charset=utf-8`).send(content);
+  });
 }
 
 function toPage(markdown: string): string {

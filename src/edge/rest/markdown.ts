@@ -1,5 +1,6 @@
 /**
- * The little of Markdown that our own pages of documentation use: headings, paragraphs, tables, `code`, **strong** and links.
+ * The little of Markdown that our own pages of documentation use: headings, paragraphs, tables, blocks of code, `code`,
+ * **strong** and links.
  * Everything is escaped before it is marked up, so that no text, whatever it holds, becomes an element or an attribute of its
  * own. What is not known stays as it is written.
  */
@@ -12,18 +13,29 @@ export interface MarkdownPage {
 
 /** @param link What a link leads to here; `undefined` leaves its text alone. */
 export function renderMarkdown(text: string, link: (target: string) => string | undefined): MarkdownPage {
-  const blocks = text
-    .replaceAll('\r\n', '\n')
-    // A heading is a block of its own although no blank line follows it.
-    .replace(/^(#{1,6} .+)$/gm, '\n$1\n')
-    .split(/\n{2,}/)
-    .map((block) => block.trim())
-    .filter((block) => block !== '');
-  const heading = blocks.find((block) => block.startsWith('# '));
+  // What stands between two fences, at every second place.
+  const parts = text.replaceAll('\r\n', '\n').split(/^```[a-z]*\n([\s\S]*?)^```$/m);
   return {
-    title: heading?.slice(2) ?? '',
-    html: blocks.map((block) => renderBlock(block, link)).join('\n'),
+    title: /^# (.+)$/m.exec(parts[0] ?? '')?.[1] ?? '',
+    html: parts
+      .flatMap((part, n) =>
+        n % 2 === 0
+          ? blocksOf(part).map((block) => renderBlock(block, link))
+          : `<pre><code>${escapeHtml(part)}</code></pre>`,
+      )
+      .join('\n'),
   };
+}
+
+function blocksOf(text: string): string[] {
+  return (
+    text
+      // A heading is a block of its own although no blank line follows it.
+      .replace(/^(#{1,6} .+)$/gm, '\n$1\n')
+      .split(/\n{2,}/)
+      .map((block) => block.trim())
+      .filter((block) => block !== '')
+  );
 }
 
 /** The anchor of a heading: its words, as codes are written already. */

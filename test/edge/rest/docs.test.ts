@@ -54,17 +54,23 @@ describe('GET /docs/errors', () => {
 
   it('leads only to pages that are there', async () => {
     const world = await createWorld();
-    for (const url of ['/docs/errors', '/docs/policy-findings']) {
+    for (const url of ['/docs', '/docs/api', '/docs/errors', '/docs/policy-findings']) {
       const { payload } = await world.request({ url, headers: nobody });
       for (const [, href = ''] of payload.matchAll(/href="([^"#]+)/g))
         expect((await world.request({ url: href, headers: nobody })).statusCode, href).toBe(200);
     }
     expect((await world.request({ url: '/docs/errors' })).payload).toContain('<a href="/docs/policy-findings">');
+    const { payload: index } = await world.request({ url: '/docs', headers: nobody });
+    expect([...index.matchAll(/href="(\/docs\/[^"]+)"/g)].map(([, href]) => href)).toEqual([
+      '/docs/api',
+      '/docs/errors',
+      '/docs/policy-findings',
+    ]);
   });
 
   it('is all of docs that is served', async () => {
     const world = await createWorld();
-    for (const url of ['/docs', '/docs/', '/docs/errors.md', '/docs/threat-model', '/docs/..%2fpackage.json'])
+    for (const url of ['/docs/', '/docs/errors.md', '/docs/threat-model', '/docs/..%2fpackage.json'])
       expect((await world.request({ url, headers: nobody })).statusCode, url).toBe(404);
   });
 });
@@ -82,6 +88,22 @@ describe('rendered Markdown', () => {
     );
   });
 
+  it('has blocks of code, in which nothing is marked up', () => {
+    expect(render('a\n```sh\n# b <c>\n\n| `d` |\n```\ne')).toBe(
+      '<p>a</p>\n<pre><code># b &lt;c&gt;\n\n| `d` |\n</code></pre>\n<p>e</p>',
+    );
+  });
+
+  it('shows the REST API as it is written, whole', async () => {
+    const world = await createWorld();
+    const { payload } = await world.request({ url: '/docs/api', headers: nobody });
+    expect(payload).toContain('<title>The REST API · Writ</title>');
+    expect(payload).not.toContain('```');
+    const written = await readFile(join(import.meta.dirname, '../../../docs/api.md'), 'utf8');
+    expect(payload.split('<pre>')).toHaveLength(written.split(/^```\w/m).length);
+    expect(payload.split('<h2 ')).toHaveLength(written.split(/^## /m).length);
+  });
+
   it('holds no element and no attribute but those that it makes itself, whatever the text', () => {
     const pieces = [
       '<img src=x onerror=y>',
@@ -93,6 +115,7 @@ describe('rendered Markdown', () => {
       '](a.md)',
       '](x"y)',
       '# ',
+      '```\n',
       '\n',
       '\n\n',
       '|',
@@ -103,7 +126,7 @@ describe('rendered Markdown', () => {
     fc.assert(
       fc.property(fc.array(fc.oneof(fc.constantFrom(...pieces), fc.string())), (parts) => {
         const left = render(parts.join(''))
-          .replace(/<\/?(h[1-6]|p|table|thead|tbody|tr|td|th|code|strong|a)>/g, '')
+          .replace(/<\/?(h[1-6]|p|pre|table|thead|tbody|tr|td|th|code|strong|a)>/g, '')
           .replace(/<h[1-6] id="[a-z0-9-]*">|<a href="\/docs\/a">/g, '')
           .replace(/&(amp|lt|gt|quot|#39);/g, '');
         expect(left).not.toMatch(/[<>"'&]/);
