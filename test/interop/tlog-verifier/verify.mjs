@@ -154,6 +154,7 @@ function readEntries(bytes) {
  * @param {readonly string[]} vkeys all of which must have signed
  */
 export function verify(get, vkeys) {
+  must(vkeys.length > 0, 'whom to trust');
   const read = (path) => {
     const bytes = get(path);
     must(bytes !== undefined, `no ${path}`);
