@@ -1,3 +1,4 @@
+import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
@@ -5,7 +6,12 @@ import type { Store } from '../store/store.ts';
 import type { Eviction, Node } from './node.ts';
 import type { NodeRows } from './node-rows.ts';
 
-/** All nodes and evictions in memory. They follow the revision of the store, and read only what has changed since. */
+const RETRY_MS = 1000;
+
+/**
+ * All nodes and evictions in memory. They follow the revision of the store, and read only what has changed since; what could
+ * not be read is read a second later, since it may be a ban.
+ */
 export class NodeCache {
   readonly #store: Pick<Store, 'revision'>;
   readonly #rows: Pick<NodeRows, 'byInstance' | 'changed'>;
@@ -13,7 +19,10 @@ export class NodeCache {
   readonly #changes = new WatchSource<number>(0);
   readonly #watchers = new Map<string, Set<() => void>>();
   readonly #lookups = new Map<string, Promise<void>>();
+  readonly #clock: Clock;
   readonly #unsubscribe: () => void;
+  readonly #follow: () => void;
+  #cancelRetry: () => void = () => undefined;
   /** Everything up to here has been read. */
   #revision = -1;
   #loading: Promise<void> | undefined;
@@ -23,13 +32,16 @@ export class NodeCache {
   constructor(options: {
     readonly store: Pick<Store, 'revision'>;
     readonly rows: Pick<NodeRows, 'byInstance' | 'changed'>;
+    readonly clock: Clock;
     readonly logger: Logger;
   }) {
     this.#store = options.store;
+    this.#clock = options.clock;
     this.#rows = options.rows;
-    this.#unsubscribe = options.store.revision.subscribe(() => {
+    this.#follow = () => {
       this.refresh().catch((error: unknown) => options.logger.warn({ err: error }, 'cannot read the nodes'));
-    });
+    };
+    this.#unsubscribe = options.store.revision.subscribe(this.#follow);
   }
 
   /** The revision of the store at which something has changed last. */
@@ -59,7 +71,7 @@ export class NodeCache {
     const before = this.#known.get(each.instanceId);
     if (before !== undefined && before.revision > each.revision) return;
     this.#known.set(each.instanceId, each);
-    if (before?.revision !== each.revision) this.#notify(each.instanceId);
+    if (before?.revision !== each.revision || 'evicted' in each) this.#notify(each.instanceId);
   }
 
   /** Reads one instance from the store; once for all who ask at the same time. */
@@ -96,6 +108,7 @@ export class NodeCache {
   async close(): Promise<void> {
     this.#closed = true;
     this.#unsubscribe();
+    this.#cancelRetry();
     await this.#loading?.catch(() => undefined);
   }
 
@@ -104,11 +117,15 @@ export class NodeCache {
   }
 
   async #loadUntilSettled(): Promise<void> {
+    this.#cancelRetry();
     try {
       do {
         this.#loadAgain = false;
         await this.#load();
       } while (this.#loadAgain && !this.#closed);
+    } catch (error) {
+      if (!this.#closed) this.#cancelRetry = this.#clock.after(RETRY_MS, this.#follow);
+      throw error;
     } finally {
       // In the same breath as the check above: a change in between would be missed.
       this.#loading = undefined;
@@ -117,6 +134,7 @@ export class NodeCache {
 
   async #load(): Promise<void> {
     const head = this.#store.revision.current;
+    if (head <= this.#revision) return;
     const changed = await this.#rows.changed(this.#revision, head);
     this.#revision = head;
     for (const each of changed) this.put(each);

@@ -9,7 +9,7 @@ import { pageLimit } from '../store/page.ts';
 import type { WriteOptions } from '../store/rehearse.ts';
 import { scanPage } from '../store/scan.ts';
 import type { Store } from '../store/store.ts';
-import type { Caller, Node, Verdict } from './node.ts';
+import type { Caller, Eviction, Node, Verdict } from './node.ts';
 import { judge, toNode } from './node.ts';
 import { NodeCache } from './node-cache.ts';
 import type { Admission, Claim, Sighting } from './node-rows.ts';
@@ -88,8 +88,8 @@ export class Nodes {
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#recorder = options.recorder;
-    const { store, logger } = options;
-    this.#cache = new NodeCache({ store, rows: this.#rows, logger });
+    const { store, clock, logger } = options;
+    this.#cache = new NodeCache({ store, rows: this.#rows, clock, logger });
   }
 
   /** Changes with every change to any node that others should see; the value is the revision of the store. */
@@ -262,7 +262,7 @@ export class Nodes {
   async ban(instanceId: string, write: AdminWrite): Promise<Node> {
     const node = await this.#rows.setBanned(instanceId, true, write);
     if (write.dryRun === true) return node;
-    await this.#cache.refresh();
+    await this.#tell(node);
     await this.#record('node.ban', node, write);
     return node;
   }
@@ -283,7 +283,8 @@ export class Nodes {
   async evict(instanceId: string, write: AdminWrite): Promise<Node> {
     const node = await this.#rows.evict(instanceId, write);
     if (write.dryRun === true) return node;
-    await this.#cache.refresh();
+    const { spiffeId, expiresAt, revision } = node;
+    await this.#tell({ instanceId, spiffeId, evicted: true, expiresAt, revision });
     await this.#record('node.evict', node, write);
     return node;
   }
@@ -303,6 +304,12 @@ export class Nodes {
 
   async close(): Promise<void> {
     await this.#cache.close();
+  }
+
+  /** What is stored is in force here at once, whether or not it can be read back now: the cache tries that again by itself. */
+  async #tell(each: Node | Eviction): Promise<void> {
+    this.#cache.put(each);
+    await this.#cache.refresh().catch(() => undefined);
   }
 
   async #tick(): Promise<void> {

@@ -62,6 +62,19 @@ function countReads(store: Store): () => number {
   return () => reads;
 }
 
+/** What has changed about nodes cannot be read from now on, until the returned function is called. */
+function failReads(store: Store): () => void {
+  const read = store.db.selectFrom.bind(store.db);
+  let isAway = true;
+  store.db.selectFrom = ((...args: Parameters<typeof read>) => {
+    if (isAway && String(args[0]) === 'evicted_nodes') throw new Error('The database is away.');
+    return read(...args);
+  }) as typeof read;
+  return () => {
+    isAway = false;
+  };
+}
+
 const write = { actor: 'admin', source: '10.0.0.9' };
 
 describeEachStore('The gate of nodes', (stores) => {
@@ -291,6 +304,35 @@ describeEachStore('The gate of nodes', (stores) => {
     await expectAppError(nodes.check(caller('a0')), 'forbidden', /banned/);
     await expectAppError(nodes.evict('agent-1', write), 'unavailable');
     await expectAppError(nodes.check(caller('a0')), 'forbidden', /evicted/);
+  });
+
+  it('bans and evictions are in force though what changed cannot be read now, here at once and elsewhere a second later', async () => {
+    const database = await stores.database();
+    const [here, there] = [await start(stores, database), await start(stores, database)];
+    for (const subject of ['one', 'two']) {
+      await here.nodes.admit(agent(here.clock, { instanceId: subject, spiffeId: `${AGENT}-${subject}`, subject }));
+    }
+    const [one, two] = [caller('a0', `${AGENT}-one`, 'one'), caller('a0', `${AGENT}-two`, 'two')];
+    for (const { nodes } of [here, there]) for (const each of [one, two]) await nodes.check(each);
+    const [mend, mendThere] = [failReads(here.store), failReads(there.store)];
+    await here.nodes.ban('one', write);
+    await here.nodes.evict('two', write);
+    expect(here.recorder.events.map((event) => event.action)).toEqual(['node.ban', 'node.evict']);
+    await expectAppError(here.nodes.check(one), 'forbidden', /is banned/);
+    expect(here.nodes.refusal(two)).toMatchObject({ why: 'evicted' });
+    mend();
+
+    const { revision } = there.store;
+    while (revision.current < here.store.revision.current) await revision.next(revision.version);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(there.nodes.refusal(one)).toBeUndefined();
+    mendThere();
+    const { changes } = there.nodes;
+    const heard = changes.next(changes.version);
+    await there.clock.advance(1000);
+    await heard;
+    await expectAppError(there.nodes.check(one), 'forbidden', /is banned/);
+    await expectAppError(there.nodes.check(two), 'forbidden', /was evicted/);
   });
 
   it('a dry run changes and records nothing', async () => {
