@@ -229,13 +229,15 @@ describe('Enrollment', () => {
   });
 
   it('a workload that attests directly gets the first entry that its selectors match, and its variables', async () => {
-    const { enrollment, direct } = await start();
+    const { enrollment, direct, clock } = await start();
     await expectAppError(
       enrollment.attest(test('job a:b c:d')),
       'forbidden',
       'No entry is for what attests directly with these selectors: a:b, c:d. Its parentId must be the control plane.',
     );
     const entry = await direct({ selectors: ['a:b'] });
+    // Of one millisecond, either id may be the first.
+    await clock.advance(1);
     await direct({ spiffeId: `${WEB}2`, selectors: ['a:b', 'c:d'] });
     await direct({
       spiffeId: 'spiffe://example.org/ns/{{k8s.ns}}/sa/{{k8s.sa}}',
