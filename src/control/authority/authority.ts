@@ -1,4 +1,3 @@
-import type { KeyObject } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import { sleep } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
@@ -8,23 +7,18 @@ import { pooledRandom, secureRandom, uuidv7 } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
-import { parseCsr } from '../../core/identity/csr.ts';
-import type { SignedToken } from '../../core/identity/jwt-svid.ts';
-import { signJwtSvid } from '../../core/identity/jwt-svid.ts';
-import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
-import { controlPlaneId, parseTrustDomain } from '../../core/identity/spiffe-id.ts';
-import { signWitSvid } from '../../core/identity/wit-svid.ts';
+import { parseTrustDomain } from '../../core/identity/spiffe-id.ts';
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
-import { issueX509Svid } from '../../core/identity/x509-svid.ts';
 import type { AuthoritySet } from './authorities.ts';
 import { bundleOf, inState } from './authorities.ts';
 import type { AuthorityStore } from './authority-store.ts';
 import { MemoryAuthorities } from './authority-store.ts';
 import { establish } from './establish.ts';
+import type { JwtOrder, NamedToken, WitOrder, X509Order } from './issuance.ts';
+import { Issuance } from './issuance.ts';
 import type { KeyStore } from './key-store.ts';
 import type { Lifetimes } from './lifetimes.ts';
 import { defaultLifetimes } from './lifetimes.ts';
-import { newSerial } from './make-authority.ts';
 import type { ServerIdentity, Signing, SigningOptions } from './signing.ts';
 import { nextSigning } from './signing.ts';
 import type { UpstreamAuthority } from './upstream.ts';
@@ -76,6 +70,7 @@ export class Authority {
   readonly #instanceId: string;
   readonly #bundle: WatchSource<TrustBundle>;
   readonly #serverIdentity: WatchSource<ServerIdentity>;
+  readonly #issuance: Issuance;
   #signing: Signing;
   #refreshing: Promise<void> | undefined;
   #refreshAgain = false;
@@ -134,6 +129,15 @@ export class Authority {
     this.bundle = this.#bundle;
     this.#serverIdentity = new WatchSource(o.signing.listener.identity);
     this.serverIdentity = this.#serverIdentity;
+    this.#issuance = new Issuance({
+      trustDomain: this.trustDomain,
+      lifetimes: this.lifetimes,
+      jwtIssuer: options.jwtIssuer,
+      clock: this.#clock,
+      random: this.#random,
+      signing: () => this.#signing,
+      renew: () => this.#wake(),
+    });
     this.#complain([], o.signing.problems);
   }
 
@@ -163,31 +167,8 @@ export class Authority {
    *   `forbidden` for the control plane's own identity, which nobody else gets; `unavailable` when the intermediate has ended
    *   and the next one is not there yet
    */
-  issue(o: {
-    readonly id: SpiffeId;
-    readonly instanceId: string;
-    /** PKCS #10, DER. */
-    readonly csr: Uint8Array;
-    /** 1 to 86,400. Default 3600. */
-    readonly ttlSeconds?: number;
-    /** Lower-case host names without wildcards; at most 16. Default none. */
-    readonly dnsNames?: readonly string[];
-  }): X509Svid {
-    this.#checkSubject(o.id);
-    const ttlSeconds = checkTtl(o.ttlSeconds, this.lifetimes.x509Seconds, this.lifetimes.x509MaxSeconds);
-    const { checked } = parseCsr(o.csr);
-    const now = this.#clock.now();
-    // A machine that slept through the renewal makes it up now; what has not ended meanwhile still signs.
-    if (now >= this.#signing.issuing.renewAt) this.#wake();
-    return issueX509Svid(this.#signing.issuing.issuer, {
-      id: o.id,
-      instanceId: o.instanceId,
-      publicKey: checked,
-      notBefore: now - this.lifetimes.backdateSeconds * 1000,
-      notAfter: now + ttlSeconds * 1000,
-      serial: newSerial(this.#random),
-      ...(o.dnsNames !== undefined && { dnsNames: o.dnsNames }),
-    });
+  issue(o: X509Order): X509Svid {
+    return this.#issuance.issue(o);
   }
 
   /**
@@ -197,32 +178,8 @@ export class Authority {
    * @throws AppError `invalid` for bad audiences, claims or a bad lifetime, or an id of another trust domain; `forbidden` for
    *   the control plane's own identity; `unavailable` when the key has ended, or who holds it is away
    */
-  async signJwt(o: {
-    readonly id: SpiffeId;
-    readonly audience: readonly string[];
-    /** 1 to 3600. Default 300. */
-    readonly ttlSeconds?: number;
-    /** More claims; not those that Writ sets. */
-    readonly claims?: Readonly<Record<string, unknown>>;
-  }): Promise<SignedToken & { readonly jti: string }> {
-    this.#checkSubject(o.id);
-    const ttlSeconds = checkTtl(o.ttlSeconds, this.lifetimes.jwtSeconds, this.lifetimes.jwtMaxSeconds);
-    const { record, key } = this.#signing.jwt;
-    const { jwtIssuer } = this.#options;
-    const jti = uuidv7(this.#clock, this.#random);
-    const signed = await signJwtSvid({
-      id: o.id,
-      audience: o.audience,
-      kid: record.name,
-      privateKey: key,
-      now: this.#clock.now(),
-      ttlSeconds,
-      notAfter: record.notAfter,
-      jti,
-      ...(jwtIssuer !== undefined && { issuer: jwtIssuer }),
-      ...(o.claims !== undefined && { claims: o.claims }),
-    });
-    return { ...signed, jti };
+  async signJwt(o: JwtOrder): Promise<NamedToken> {
+    return await this.#issuance.signJwt(o);
   }
 
   /**
@@ -230,27 +187,8 @@ export class Authority {
    *
    * @throws AppError as `signJwt`, and `invalid` for a key that is too weak
    */
-  async signWit(o: {
-    readonly id: SpiffeId;
-    readonly publicKey: KeyObject;
-    /** 1 to 86,400. Default 3600. */
-    readonly ttlSeconds?: number;
-  }): Promise<SignedToken & { readonly jti: string }> {
-    this.#checkSubject(o.id);
-    const ttlSeconds = checkTtl(o.ttlSeconds, this.lifetimes.witSeconds, this.lifetimes.witMaxSeconds);
-    const { record, key } = this.#signing.wit;
-    const jti = uuidv7(this.#clock, this.#random);
-    const signed = await signWitSvid({
-      id: o.id,
-      publicKey: o.publicKey,
-      kid: record.name,
-      privateKey: key,
-      now: this.#clock.now(),
-      ttlSeconds,
-      notAfter: record.notAfter,
-      jti,
-    });
-    return { ...signed, jti };
+  async signWit(o: WitOrder): Promise<NamedToken> {
+    return await this.#issuance.signWit(o);
   }
 
   /**
@@ -330,15 +268,6 @@ export class Authority {
   #complain(before: readonly string[], now: readonly string[]): void {
     for (const problem of now) if (!before.includes(problem)) this.#logger.error({ problem }, 'a key is not usable');
   }
-
-  #checkSubject(id: SpiffeId): void {
-    if (id.trustDomain !== this.trustDomain || id.path === '') {
-      throw new AppError('invalid', `${id.uri} is not a workload of the trust domain ${this.trustDomain}.`);
-    }
-    if (id.uri === controlPlaneId(this.trustDomain).uri) {
-      throw new AppError('forbidden', 'The identity of the control plane is not given to anybody.');
-    }
-  }
 }
 
 /** Without a root that is valid there is nothing that a refresh could mend. */
@@ -359,12 +288,4 @@ function checkRootValidity(set: AuthoritySet, now: number): void {
       `The root certificate ended at ${ended}. Begin anew with an empty data directory, and enroll every workload again.`,
     );
   }
-}
-
-function checkTtl(asked: number | undefined, usual: number, longest: number): number {
-  const ttl = asked ?? usual;
-  if (!Number.isSafeInteger(ttl) || ttl < 1 || ttl > longest) {
-    throw new AppError('invalid', `A lifetime is a whole number of seconds from 1 to ${longest}.`);
-  }
-  return ttl;
 }

@@ -156,6 +156,10 @@ describe.each(authorityKinds)('an authority of kind %s', (kind) => {
     world.followers.elsewhere = ['an agent elsewhere'];
     await rotation.tick();
     expect(await world.states(kind)).toEqual(['active', 'prepared']);
+    // What was known before still counts when nobody can be asked, and nothing else stops.
+    world.followers.elsewhere = new AppError('unavailable', 'The database is away.');
+    await rotation.tick();
+    expect(await world.states(kind)).toEqual(['active', 'prepared']);
     world.followers.elsewhere = [];
     world.followers.behind = [];
     await rotation.tick();
