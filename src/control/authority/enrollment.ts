@@ -10,7 +10,7 @@ import type { TrustBundle } from '../../core/identity/bundle.ts';
 import { parseCsr } from '../../core/identity/csr.ts';
 import { isExpired } from '../../core/identity/selectors.ts';
 import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
-import { parseSpiffeId } from '../../core/identity/spiffe-id.ts';
+import { isReserved, parseSpiffeId } from '../../core/identity/spiffe-id.ts';
 import type { Grant } from '../../core/identity/workload-entry.ts';
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
 import type { IdentityFacts, Recorder } from '../ledger/recorder.ts';
@@ -150,6 +150,8 @@ export class Enrollment {
     }
     const { entry, spiffeId } = this.#entryFor(attested);
     const id = parseSpiffeId(spiffeId);
+    // An entry comes with its join token straight from the store: whatever stands there, no workload becomes an agent by it.
+    if (isReserved(id)) throw new AppError('forbidden', 'The entry names an identity that is kept for Writ itself.');
     return { id, kind: 'workload', instanceId: this.#instanceOf(request, attested, id), entry };
   }
 

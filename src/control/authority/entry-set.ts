@@ -3,7 +3,8 @@ import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import { isExpired } from '../../core/identity/selectors.ts';
-import { parseSpiffeId } from '../../core/identity/spiffe-id.ts';
+import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
+import { isReserved, parseSpiffeId } from '../../core/identity/spiffe-id.ts';
 import { isTemplate, parseTemplate } from '../../core/identity/template.ts';
 import type { Store } from '../store/store.ts';
 import type { Entry } from './entry.ts';
@@ -198,16 +199,26 @@ export class EntrySet {
   }
 }
 
-/** S9. What was written under another trust domain, or damaged, is for nobody. */
+/**
+ * S9. What was written under another trust domain, or damaged, is for nobody; nor is what would make a workload an agent, or
+ * the trust domain itself, however it came into the store.
+ */
 function isOwn(entry: Entry, trustDomain: string): boolean {
   try {
-    const { trustDomain: own } = isTemplate(entry.spiffeId)
-      ? parseTemplate(entry.spiffeId)
-      : parseSpiffeId(entry.spiffeId);
+    const own = isTemplate(entry.spiffeId) ? ownOfTemplate(entry.spiffeId) : parseSpiffeId(entry.spiffeId);
     return (
-      own === trustDomain && (entry.parentId === null || parseSpiffeId(entry.parentId).trustDomain === trustDomain)
+      own.trustDomain === trustDomain &&
+      own.path !== '' &&
+      !isReserved(own) &&
+      (entry.parentId === null || parseSpiffeId(entry.parentId).trustDomain === trustDomain)
     );
   } catch {
     return false;
   }
+}
+
+/** With the first segment of its path, which is literal: that is where reserved names begin. */
+function ownOfTemplate(text: string): SpiffeId {
+  const { trustDomain, segments } = parseTemplate(text);
+  return { trustDomain, path: `/${segments[0]?.prefix ?? ''}/`, uri: text };
 }

@@ -70,7 +70,7 @@ async function start() {
     await entrySet.settled();
     return entry;
   };
-  return { clock, authority, entries, joinTokens, nodes, recorder, enrollment, register, direct };
+  return { clock, store, authority, entries, joinTokens, nodes, recorder, enrollment, register, direct };
 }
 
 function attestation(token: string, csr = createCsr(generateKeyPair().privateKey)): AttestRequest {
@@ -107,6 +107,15 @@ describe('Enrollment', () => {
       entryId: entry.id,
       serial: svid.serial,
     });
+  });
+
+  it('S16: a workload does not become an agent, whatever the entry of its token says by now', async () => {
+    const { enrollment, register, store, joinTokens } = await start();
+    const { entry, token } = await register();
+    const change = { spiffe_id: 'spiffe://example.org/writ/agent/x509pop/ab' };
+    await store.transaction((trx) => trx.updateTable('entries').set(change).where('id', '=', entry.id).execute());
+    await expectAppError(enrollment.attest(attestation(token)), 'forbidden', /is kept for Writ itself/);
+    expect((await joinTokens.list()).items[0]).toMatchObject({ usedAt: null });
   });
 
   it('gives nothing that outlives the entry, by whatever proof', async () => {

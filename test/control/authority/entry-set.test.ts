@@ -181,6 +181,23 @@ describeEachStore('The set of entries', (stores) => {
     expect([...again.set.current.current.all()]).toEqual([own]);
   });
 
+  it('S16: has nothing that would make a workload an agent, or the trust domain, however it came into the store', async () => {
+    const { entries, store, set } = await setUp(stores);
+    const template = 'spiffe://example.org/ns/shop/sa/{{k8s.sa}}';
+    const written = ['/writ/agent/x509pop/ab', '/writ', '', '/writ/agent/x509pop/{{k8s.sa}}'];
+    for (const [index, path] of written.entries()) {
+      const spiffeId = index === 3 ? template : `spiffe://example.org/${index}`;
+      const { id } = await entries.create({ spiffeId, parentId: agent, selectors: ['x:1'] });
+      await store.transaction(async (trx) => {
+        const change = { spiffe_id: `spiffe://example.org${path}`, revision: await store.nextRevision(trx) };
+        await trx.updateTable('entries').set(change).where('id', '=', id).execute();
+      });
+    }
+    const own = await entries.create({ spiffeId: template, parentId: agent, selectors: ['x:2'] });
+    await set.settled();
+    expect([...set.current.current.all()]).toEqual([own]);
+  });
+
   it('finds what speaks for an identity: its own entry, else a template', async () => {
     const { entries, clock, set } = await setUp(stores);
     const spiffeId = 'spiffe://example.org/ns/{{k8s.ns}}/sa/{{k8s.sa}}';
