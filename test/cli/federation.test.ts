@@ -62,6 +62,12 @@ bundle: ${bundle}
     expect(await cli.run('federation', 'refresh', 'partner.example')).toMatchObject({
       stderr: expect.stringMatching(/could not be reached/),
     });
+    cli.rest.partner.answer = async () => Buffer.from(bundle);
+    const tried = await cli.run('federation', 'refresh', 'partner.example', '--dry-run');
+    expect([tried.status, tried.stderr]).toEqual([
+      0,
+      'partner.example: Its bundle holds the same keys: nobody would be told anything new.\nDry run: nothing was changed.\n',
+    ]);
     expect((await cli.run('federation', 'list')).stdout).toMatch(/ stale +4 .*unavailable: The bundle endpoint/);
     expect(await cli.run('federation', 'delete', 'partner.example')).toMatchObject({ status: 2 });
     expect(await cli.run('federation', 'delete', 'partner.example', '--yes')).toMatchObject({ status: 0 });

@@ -45,16 +45,18 @@ export function addFederation(program: Command, world: World, failed: () => void
     .action((name: string, options: DeleteOptions, command: Command) =>
       deleteOne(kind, name, { options, command, world, failed }),
     );
-  federation
-    .command('refresh')
+  addDryRun(federation.command('refresh'))
     .description('Ask for the bundle now, instead of at the next interval.')
     .argument('<trust-domain>', kind.reference)
     .addOption(output(...formats))
-    .action(async (name: string, options: { readonly output: Format }, command: Command) => {
+    .action(async (name: string, options: { readonly output: Format; readonly dryRun?: boolean }, command: Command) => {
       const { client } = await openSession(command, world);
       const path = `${pathOf(name)}:refresh`;
-      const { body } = await client.call<FederationObject>({ method: 'POST', path });
+      const { body } = await client.call<FederationObject>({ method: 'POST', path, ...dryRun(options) });
       printOne(world, options.output, kind.view, body);
+      if (options.dryRun !== true) return;
+      tellWarnings(world, name, body);
+      world.stderr('Dry run: nothing was changed.\n');
     });
 }
 

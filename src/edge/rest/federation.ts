@@ -93,6 +93,7 @@ export function federation(app: App, deps: FederationDeps): void {
       const write = deps.federation.put(toInput(name, request.body), {
         ...authorOf(request),
         dryRun: isDry,
+        mustMatch: true,
         ifMatch: readIfMatch(request.headers['if-match']),
         ifNoneMatch: readCreateOnly(request.headers['if-none-match']),
       });

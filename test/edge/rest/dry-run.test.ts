@@ -152,7 +152,9 @@ describe('dryRun', () => {
     });
 
     const trust = '/v1/federation/partner.example';
-    expect(await ask('PUT', trust, { bundleEndpoint: { ...endpoint, url: 'https://other.example/' } })).toMatchObject({
+    expect(
+      await ask('PUT', trust, { bundleEndpoint: { ...endpoint, url: 'https://other.example/' } }, any),
+    ).toMatchObject({
       ...{ status: 200, revision: 0, warnings: [] },
     });
     expect(await ask('PUT', trust, { bundleEndpoint: endpoint })).toMatchObject({

@@ -108,6 +108,10 @@ describe('/v1/federation', () => {
     const again = await world.request({ method: 'PUT', url, payload: body });
     expect(again.headers.etag).toBe(first.headers.etag);
     expect(world.recorder.events).toHaveLength(1);
+    const unsaid = await world.request({ method: 'PUT', url, payload: spiffe });
+    expect(expectProblem(unsaid, 428, 'precondition-required').detail).toContain(
+      JSON.parse(String(first.headers.etag)),
+    );
     expectProblem(
       await world.request({ method: 'PUT', url, payload: body, headers: { 'if-none-match': '*' } }),
       412,

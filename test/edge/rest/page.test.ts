@@ -36,7 +36,7 @@ describe('the page', () => {
       for (const [, wanted] of response.payload.matchAll(/from '\.\/([^']+)'/g)) expect(files).toContain(wanted);
     }
     const html = await readFile(join(directory, 'index.html'), 'utf8');
-    for (const [, wanted] of html.matchAll(/(?:src|href)="(\/[^"]+)"/g))
+    for (const [, wanted = ''] of html.matchAll(/(?:src|href)="(\/[^"]+)"/g))
       expect((await world.request({ url: wanted, headers: { authorization: null } })).statusCode, wanted).toBe(200);
   });
 

@@ -24,6 +24,8 @@ export interface FederationWriteOptions extends WriteOptions {
   readonly actor?: string | undefined;
   /** Network address. */
   readonly source?: string | undefined;
+  /** Whether to replace one needs `ifMatch`, unless nothing would change. Default false. */
+  readonly mustMatch?: boolean;
 }
 
 export interface FederationOptions {
@@ -73,6 +75,13 @@ export class Federation {
         updated_at: isSame ? before.relationship.updated_at : now,
       };
       const bundle = bundleRow(spec, before?.bundle, { revision, now });
+      if (before !== undefined && !isSame && options.mustMatch === true && options.ifMatch === undefined) {
+        throw new AppError(
+          'precondition-required',
+          `There is a relationship with ${spec.trustDomain}. Say which revision you replace (it is at ${before.relationship.revision}), ` +
+            "so that nobody's change is lost.",
+        );
+      }
       if (!isSame) {
         await write(trx, relationship, bundle);
         await this.#record('federation.put', spec.trustDomain, options);
