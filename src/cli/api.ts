@@ -151,6 +151,24 @@ export interface CheckAnswer {
   readonly notes: readonly string[];
 }
 
+/** One change of a policy. */
+export interface RevisionObject {
+  readonly revision: number;
+  readonly namespace: string;
+  readonly name: string;
+  readonly operation: 'put' | 'delete';
+  readonly author: string;
+  readonly reason: string | null;
+  readonly time: string;
+  readonly restores: number | null;
+  readonly previous: number | null;
+}
+
+export interface FullRevisionObject extends RevisionObject {
+  readonly source: string | null;
+  readonly diff: string;
+}
+
 export interface PageOf<T> {
   readonly items: readonly T[];
   readonly nextCursor: string | null;

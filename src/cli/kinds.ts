@@ -35,6 +35,8 @@ export interface Kind<T> {
   deletePath?(item: T): string;
   /** Revision for If-Match. */
   revision?(item: T): number;
+  /** Whether its changes say why. */
+  readonly reasons?: boolean;
 }
 
 const policy: Kind<PolicyObject> = {
@@ -75,6 +77,7 @@ const policy: Kind<PolicyObject> = {
   },
   deletePath: (p) => `/v1/policies/${encodeURIComponent(p.metadata.namespace)}/${encodeURIComponent(p.metadata.name)}`,
   revision: (p) => p.metadata.revision,
+  reasons: true,
 };
 
 const entry: Kind<EntryObject> = {

@@ -41,6 +41,8 @@ export function printList<T>(world: World, format: Format, view: View<T>, items:
 /** One object. */
 export function printOne<T>(world: World, format: Format, view: View<T>, item: T): void {
   if (format === 'json') world.stdout(`${JSON.stringify(item, null, 2)}\n`);
+  // Byte for byte: what comes out is what went in, a missing last newline included.
+  else if (format === 'yaml' && view.yaml !== undefined) world.stdout(view.yaml(item));
   else printList(world, format, view, [item]);
 }
 

@@ -7,6 +7,7 @@ import { addCheck } from './check.ts';
 import { addCompletion } from './completion.ts';
 import { addContext } from './context.ts';
 import { addDelete } from './delete.ts';
+import { addDiff } from './diff.ts';
 import { addEntry } from './entry.ts';
 import { addFederation } from './federation.ts';
 import { addGet } from './get.ts';
@@ -19,7 +20,8 @@ import { addVersion } from './version.ts';
 /** Every command that speaks to a control plane, in the order of the help. `failed`: the exit status is 1. */
 export function addCommands(program: Command, world: World, failed: () => void): void {
   addCheck(program, world, failed);
-  addApply(program, world);
+  addApply(program, world, failed);
+  addDiff(program, world, failed);
   addGet(program, world);
   addDelete(program, world, failed);
   addAudit(program, world);

@@ -1,137 +1,126 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { isMissing, reason } from '../../base/durable.ts';
-import type { Finding } from '../../base/errors.ts';
 import { AppError } from '../../base/errors.ts';
-import type { PolicyDocument } from '../../core/policy/parse.ts';
-import { parsePolicies } from '../../core/policy/parse.ts';
 import type { PolicyObject } from '../api.ts';
 import type { Call, Client } from '../client.ts';
 import { CurlShown, RemoteError } from '../client.ts';
 import { addDryRun, dryRun as dryRunOf, tellWarnings } from '../dry-run.ts';
 import { kinds } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
+import type { Document } from '../policy-files.ts';
+import { collect, count, FILENAME, isSame, nameOf, pathOf, readPolicyFiles } from '../policy-files.ts';
+import type { PruneOptions } from '../prune.ts';
+import { addPrune, checkPrune, findSuperfluous } from '../prune.ts';
+import { addReason, reasonQuery } from '../reason.ts';
+import { safe } from '../style.ts';
 import type { World } from '../world.ts';
+import { addYes } from './delete.ts';
 
-export function addApply(program: Command, world: World): void {
-  addDryRun(program.command('apply'))
+interface ApplyOptions extends PruneOptions {
+  readonly filename: string[];
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+  readonly reason?: string;
+}
+
+/** @param failed called when the user kept what was to be deleted. */
+export function addApply(program: Command, world: World, failed: () => void): void {
+  addYes(addPrune(addReason(addDryRun(program.command('apply')))))
     .summary('Create or replace policies.')
     .description(
       'Create or replace policies from files, directories (their .yaml, .yml and .json files) or standard input (-). ' +
-        'Every document of every file is checked before the first is sent. Each is replaced only if nobody else changed it since it was read.',
+        'Every document of every file is checked before the first is sent. Each is replaced only if nobody else changed it since it was read. ' +
+        'With --prune, what is there and not in the files is deleted when all of them are applied; that is asked first.',
     )
-    .requiredOption('-f, --filename <path>', 'file, directory or -; repeatable', collect)
-    .action(async (options: { filename: string[]; dryRun?: boolean }, command: Command) => {
-      const files = await readSources(options.filename, world);
-      const documents = parseAll(files);
-      const { client } = await openSession(command, world);
-      const dryRun = options.dryRun === true;
-      if (wantsCurl(command)) return showCurl(client, documents, dryRun);
-      const failures: AppError[] = [];
-      for (const document of documents) {
-        try {
-          const result = await put(client, document, dryRun, world);
-          world.stdout(`${nameOf(document)} ${result}${dryRun ? ' (dry run)' : ''}\n`);
-        } catch (error) {
-          if (!(error instanceof AppError)) throw error;
-          failures.push(placed(error, document));
-        }
-      }
-      if (failures.length > 0) throw summary(failures, documents.length);
-    });
+    .requiredOption(FILENAME, 'file, directory or -; repeatable', collect)
+    .action((options: ApplyOptions, command: Command) => apply(options, command, world, failed));
 }
 
-interface Source {
-  /** As the user would name it. */
-  readonly file: string;
-  readonly text: string;
-}
-
-interface Document extends PolicyDocument {
-  readonly file: string;
-}
-
-function collect(value: string, before: string[] = []): string[] {
-  return [...before, value];
-}
-
-/** Largest file that is read, in bytes; the server takes 1 MiB for one document. */
-const MAX_FILE_BYTES = 16 * 1024 * 1024;
-
-async function readSources(names: readonly string[], world: World): Promise<readonly Source[]> {
-  const sources: Source[] = [];
-  for (const name of names) {
-    if (name === '-') {
-      sources.push({ file: 'standard input', text: await world.readStdin() });
-      continue;
-    }
-    for (const path of await filesAt(resolve(world.cwd, name), name)) {
-      sources.push({ file: relative(world.cwd, path) || path, text: await readFile(path, 'utf8') });
-    }
-  }
-  return sources;
-}
-
-async function filesAt(path: string, name: string): Promise<readonly string[]> {
-  try {
-    const found = await stat(path);
-    if (!found.isDirectory()) {
-      if (found.size > MAX_FILE_BYTES)
-        throw new AppError('too-large', `${name} is larger than ${MAX_FILE_BYTES} bytes.`);
-      return [path];
-    }
-    const files = (await readdir(path)).filter((file) => /\.(ya?ml|json)$/.test(file)).sort();
-    if (files.length === 0) throw new AppError('usage', `There is no .yaml, .yml or .json file in ${name}.`);
-    return files.map((file) => join(path, file));
-  } catch (cause) {
-    if (cause instanceof AppError) throw cause;
-    const why = isMissing(cause) ? 'there is no such file' : reason(cause);
-    throw new AppError('usage', `Cannot read ${name}: ${why}.`, { cause });
-  }
-}
-
-/** Every document of every file, or every finding of every file. */
-function parseAll(files: readonly Source[]): readonly Document[] {
-  const documents: Document[] = [];
-  const findings: Finding[] = [];
-  for (const { file, text } of files) {
-    try {
-      documents.push(...parsePolicies(text, { file }).map((document) => ({ ...document, file })));
-    } catch (error) {
-      if (!(error instanceof AppError) || error.code !== 'invalid-document') throw error;
-      findings.push(
-        ...(error.details.length > 0 ? error.details : [{ code: error.code, message: error.message, file }]),
-      );
-    }
-  }
-  const seen = new Map<string, Document>();
+async function apply(options: ApplyOptions, command: Command, world: World, failed: () => void): Promise<void> {
+  const documents = await readPolicyFiles(options.filename, world, 'applied');
+  checkPrune(options, documents);
+  const { client } = await openSession(command, world);
+  const superfluous = await findSuperfluous(client.reader, options, documents);
+  if (wantsCurl(command)) return showCurl(client, documents, superfluous, options);
+  if (!(await confirmed(superfluous, options, world))) return failed();
+  const failures: AppError[] = [];
   for (const document of documents) {
-    const before = seen.get(nameOf(document));
-    if (before !== undefined) {
-      const message = `${nameOf(document)} stands here again; it is also at ${before.file}:${before.line}. Only one can be meant.`;
-      findings.push({ code: 'duplicate', message, file: document.file, line: document.line, column: 1 });
+    try {
+      const result = await put(client, document, options, world);
+      world.stdout(`${nameOf(document)} ${result}${suffix(options)}\n`);
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      failures.push(placed(error, document));
     }
-    seen.set(nameOf(document), document);
   }
-  if (findings.length > 0)
-    throw new AppError('invalid-document', `${count(findings.length, 'finding')}; nothing was applied.`, {
-      details: findings,
-    });
-  if (documents.length === 0) throw new AppError('usage', 'There is no policy in what was given.');
-  return documents;
+  // What the files say is not there yet, so nothing goes.
+  if (failures.length > 0) throw summary(failures, documents.length);
+  await prune(client, superfluous, options, world);
+}
+
+/** Nothing is changed before the answer: half of a folder is no state that anybody wants. */
+async function confirmed(superfluous: readonly PolicyObject[], options: ApplyOptions, world: World): Promise<boolean> {
+  if (superfluous.length === 0 || options.yes === true || options.dryRun === true) return true;
+  const names = superfluous.map((policy) => safe(kinds.policy.view.name(policy)));
+  const what = count(names.length, 'policy', 'policies');
+  if (!world.interactive) {
+    throw new AppError(
+      'usage',
+      `--prune would delete ${what}: ${names.join(', ')}. That needs a confirmation, and there is no terminal to ask on. ` +
+        'Look with --dry-run, then add --yes.',
+    );
+  }
+  world.stderr(`Not in the files:\n${names.map((name) => `  ${name}\n`).join('')}`);
+  if (/^y(es)?$/i.test((await world.ask(`Apply, and delete ${what}? [y/N] `)).trim())) return true;
+  world.stderr('Not confirmed: nothing was changed.\n');
+  return false;
+}
+
+async function prune(
+  client: Client,
+  superfluous: readonly PolicyObject[],
+  options: ApplyOptions,
+  world: World,
+): Promise<void> {
+  const failures: AppError[] = [];
+  for (const policy of superfluous) {
+    const name = kinds.policy.view.name(policy);
+    try {
+      const { body } = await client.call<unknown>(deleting(policy, options));
+      if (options.dryRun === true) tellWarnings(world, name, body);
+      world.stdout(`${safe(name)} deleted${suffix(options)}\n`);
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      // Somebody deleted it meanwhile: it is as it should be.
+      if (error.code !== 'not-found') failures.push(renamed(error, `${name}: ${error.message}`));
+    }
+  }
+  if (failures.length > 0) throw summary(failures, superfluous.length);
+}
+
+/** What was looked at is deleted, and nothing that somebody made of it since. */
+function deleting(policy: PolicyObject, options: ApplyOptions): Call {
+  return {
+    method: 'DELETE',
+    path: kinds.policy.deletePath?.(policy) ?? kinds.policy.path,
+    headers: { 'if-match': `"${policy.metadata.revision}"` },
+    query: { ...dryRunOf(options).query, ...reasonQuery(options) },
+  };
+}
+
+function suffix(options: ApplyOptions): string {
+  return options.dryRun === true ? ' (dry run)' : '';
 }
 
 async function put(
   client: Client,
   document: Document,
-  dryRun: boolean,
+  options: ApplyOptions,
   world: World,
 ): Promise<'created' | 'configured' | 'unchanged'> {
   const current = await read(client, document);
-  if (current !== undefined && current.source.trim() === document.source.trim()) return 'unchanged';
-  const { body } = await client.call<unknown>(replacing(current, document, dryRun));
-  if (dryRun) tellWarnings(world, nameOf(document), body);
+  if (current !== undefined && isSame(document, current.source)) return 'unchanged';
+  const { body } = await client.call<unknown>(replacing(current, document, options));
+  if (options.dryRun === true) tellWarnings(world, nameOf(document), body);
   return current === undefined ? 'created' : 'configured';
 }
 
@@ -140,7 +129,7 @@ async function read(client: Client, document: Document): Promise<PolicyObject | 
 }
 
 /** The call that puts the document in the place of `current`, and of nothing else. */
-function replacing(current: PolicyObject | undefined, document: Document, dryRun: boolean): Call {
+function replacing(current: PolicyObject | undefined, document: Document, options: ApplyOptions): Call {
   const precondition: Record<string, string> =
     current === undefined ? { 'if-none-match': '*' } : { 'if-match': `"${current.metadata.revision}"` };
   return {
@@ -148,20 +137,26 @@ function replacing(current: PolicyObject | undefined, document: Document, dryRun
     path: pathOf(document),
     headers: precondition,
     yaml: document.source,
-    ...dryRunOf({ dryRun }),
+    query: { ...dryRunOf(options).query, ...reasonQuery(options) },
   };
 }
 
 /** What is there is read, since the printed call must name it: a policy that is new takes another header than one that is not. */
-async function showCurl(client: Client, documents: readonly Document[], dryRun: boolean): Promise<void> {
-  for (const document of documents) {
-    const current = await read(client.reader, document);
+async function showCurl(
+  client: Client,
+  documents: readonly Document[],
+  superfluous: readonly PolicyObject[],
+  options: ApplyOptions,
+): Promise<void> {
+  const show = async (call: Call) => {
     try {
-      await client.call(replacing(current, document, dryRun));
+      await client.call(call);
     } catch (error) {
       if (!(error instanceof CurlShown)) throw error;
     }
-  }
+  };
+  for (const document of documents) await show(replacing(await read(client.reader, document), document, options));
+  for (const policy of superfluous) await show(deleting(policy, options));
 }
 
 /** The server counts lines within the document; a user counts them within the file. */
@@ -174,6 +169,10 @@ function placed(error: AppError, document: Document): AppError {
   const stale =
     error.code === 'precondition-failed' ? ' Somebody else changed it in the meantime; run apply again.' : '';
   const message = `${nameOf(document)} (${document.file}:${document.line}): ${error.message}${stale}`;
+  return renamed(error, message, details);
+}
+
+function renamed(error: AppError, message: string, details = error.details): AppError {
   if (error instanceof RemoteError) return error.as({ message, details });
   return new AppError(error.code, message, { cause: error, details });
 }
@@ -189,16 +188,4 @@ function summary(failures: readonly AppError[], total: number): AppError {
   return new AppError(first.code, `${failures.length} of ${count(total, 'policy', 'policies')} were not applied.`, {
     details,
   });
-}
-
-function pathOf(document: Document): string {
-  return kinds.policy.pathOf?.(`${document.policy.namespace}/${document.policy.name}`) ?? kinds.policy.path;
-}
-
-function nameOf(document: PolicyDocument): string {
-  return `policy/${document.policy.namespace}/${document.policy.name}`;
-}
-
-function count(n: number, one: string, many = `${one}s`): string {
-  return `${n} ${n === 1 ? one : many}`;
 }

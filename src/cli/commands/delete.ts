@@ -4,16 +4,18 @@ import { addDryRun, dryRun, tellWarnings } from '../dry-run.ts';
 import type { Kind } from '../kinds.ts';
 import { deletableKinds, findOne, kindArgument, parseKind } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
+import { addReason, reasonQuery } from '../reason.ts';
 import type { World } from '../world.ts';
 
 export interface DeleteOptions {
   readonly yes?: boolean;
   readonly dryRun?: boolean;
+  readonly reason?: string;
 }
 
 /** @param failed called when the user kept what was to be deleted. */
 export function addDelete(program: Command, world: World, failed: () => void): void {
-  addYes(addDryRun(program.command('delete')))
+  addReason(addYes(addDryRun(program.command('delete'))))
     .summary('Delete one object.')
     .description('Delete one policy, entry, join token or federation. Asks first; --yes answers for scripts.')
     .addArgument(kindArgument(deletableKinds))
@@ -42,6 +44,9 @@ export async function deleteOne<T>(
   if (kind.deletePath === undefined) {
     throw new AppError('usage', `A ${kind.singular} cannot be deleted: it leaves the list by itself when it is gone.`);
   }
+  if (options.reason !== undefined && kind.reasons !== true) {
+    throw new AppError('usage', `A ${kind.singular} has no history that would keep the reason. Leave --reason out.`);
+  }
   const sure = options.yes === true || options.dryRun === true || wantsCurl(command);
   if (!sure && !world.interactive) {
     throw new AppError('usage', 'Deleting needs a confirmation, and there is no terminal to ask on. Add --yes.');
@@ -59,7 +64,7 @@ export async function deleteOne<T>(
   const { body } = await client.call<unknown>({
     method: 'DELETE',
     path: kind.deletePath(item),
-    ...dryRun(options),
+    query: { ...dryRun(options).query, ...reasonQuery(options) },
     ...(revision !== undefined && { headers: { 'if-match': `"${revision}"` } }),
   });
   if (options.dryRun === true) tellWarnings(world, name, body);

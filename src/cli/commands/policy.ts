@@ -10,6 +10,7 @@ import type { Format } from '../output.ts';
 import type { Style } from '../style.ts';
 import { safe } from '../style.ts';
 import type { World } from '../world.ts';
+import { addHistory, addPolicyDiff, addRollback } from './policy-history.ts';
 
 interface CheckOptions {
   readonly from: string;
@@ -20,9 +21,12 @@ interface CheckOptions {
   readonly output: Format;
 }
 
-/** @param denied called when the verdict is deny: the command did its work, and its exit status says so. */
+/** @param denied called when the verdict is deny, or a diff is not empty: the command did its work, and its exit status says so. */
 export function addPolicy(program: Command, world: World, denied: () => void): void {
-  const policy = program.command('policy').description('Ask what policy would decide.');
+  const policy = program.command('policy').description('Ask what policy would decide, and how it came to be.');
+  addHistory(policy, world);
+  addPolicyDiff(policy, world, denied);
+  addRollback(policy, world, denied);
   policy
     .command('check')
     .description(

@@ -1,4 +1,3 @@
-import { parseAllDocuments } from 'yaml';
 import { AppError } from '../../base/errors.ts';
 import type { Policy } from '../../core/policy/model.ts';
 import type { PolicyDocument } from '../../core/policy/parse.ts';
@@ -15,7 +14,7 @@ export function parseOne(source: string): ParsedSource {
   const documents = parsePolicies(source);
   const [document, second] = documents;
   if (document !== undefined && second === undefined) {
-    return isList(source) ? document : inWhole(document, source);
+    return document.pointer === '' ? inWhole(document, source) : document;
   }
   throw new AppError(
     'invalid-document',
@@ -36,12 +35,6 @@ export function parseOne(source: string): ParsedSource {
 function inWhole(document: PolicyDocument, source: string): ParsedSource {
   const ruleLines = document.ruleLines.map((line) => line + document.line - 1);
   return Object.freeze({ policy: document.policy, source, ruleLines: Object.freeze(ruleLines) });
-}
-
-/** Whether the text, which the parser has accepted as one policy, holds it as an item. Reading it again is spared to all that cannot be. */
-function isList(source: string): boolean {
-  if (!source.includes('List')) return false;
-  return parseAllDocuments(source).some((document) => /List$/.test(String('get' in document && document.get('kind'))));
 }
 
 export interface StoredSource {
