@@ -1,11 +1,15 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { formatLogPolicy } from '../../src/core/audit/log-policy.ts';
+import { verifyLog } from '../../src/cli/verify-log.ts';
+import { LogFiles } from '../../src/control/ledger/log/log-files.ts';
+import { formatLogPolicy, parseLogPolicy } from '../../src/core/audit/log-policy.ts';
 import { formatVkey } from '../../src/core/audit/note-key.ts';
+import type { TileId } from '../../src/core/audit/tile.ts';
 import { decision, shippingIdentity } from '../support/audit.ts';
 import type { LogWorld } from '../support/audit-log.ts';
 import { logKeys, logWorld, openTestLog, origin, SignedLedger } from '../support/audit-log.ts';
+import { expectAppError } from '../support/errors.ts';
 import { testSidecar } from '../support/test-sidecar.ts';
 import type { Connected } from './server.ts';
 import { connect } from './server.ts';
@@ -182,6 +186,21 @@ describe('audit verify --log', () => {
       }
     },
   );
+
+  it('notices a checkpoint of another log that is as large', async () => {
+    const [one, other] = [await setUp(20), await setUp(20)];
+    const name = one.files.names().find((file) => file.startsWith('checkpoint')) ?? '';
+    const checkpoint = other.files.content(name);
+    const files = new LogFiles(one.files);
+    const source = { checkpoint: async () => checkpoint, tile: (id: TileId) => files.tile(id) };
+    const policy = parseLogPolicy(await readFile(one.policy));
+    const { signal } = new AbortController();
+    await expectAppError(
+      verifyLog({ source, policy, progress: () => undefined, signal }),
+      'proof-refused',
+      'The log does not verify: its 20 entries do not have the root that the checkpoint signs.',
+    );
+  });
 
   it('notices a batch that was left out before the log was built', async () => {
     const setting = await setUp(4);

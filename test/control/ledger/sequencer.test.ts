@@ -8,7 +8,7 @@ import { formatLogPolicy, parseLogPolicy, verifyCheckpoint } from '../../../src/
 import { isSignedBySidecar, parseLogRecord } from '../../../src/core/audit/log-record.ts';
 import { LogTree } from '../../../src/core/audit/log-tree.ts';
 import { leafHash, rootOfHashes, verifyConsistency } from '../../../src/core/audit/merkle.ts';
-import { parseNote } from '../../../src/core/audit/note.ts';
+import { encodeNote, parseNote } from '../../../src/core/audit/note.ts';
 import { formatVkey } from '../../../src/core/audit/note-key.ts';
 import { splitBundle, splitTile, tilesBetween } from '../../../src/core/audit/tile.ts';
 import type { LogWorld } from '../../support/audit-log.ts';
@@ -355,6 +355,19 @@ describe('a log whose parts contradict each other', () => {
       openSequencer(world),
       'incompatible-data',
       new RegExp(`/spool/${name} is shorter than the audit log`),
+    );
+  });
+
+  it('audit 18: is not opened when its published checkpoint has lost the signature of one of its keys', async () => {
+    const world = await grown();
+    const name = world.files.names().find((file) => file.startsWith('checkpoint')) ?? '';
+    world.files.tamper(name, (bytes) => {
+      const note = parseNote(bytes);
+      return encodeNote({ ...note, signatures: note.signatures.slice(0, 1) });
+    });
+    await expectAppError(
+      openSequencer(world),
+      ...halted('the database has signed it with 300 batches, and /spool holds 0'),
     );
   });
 

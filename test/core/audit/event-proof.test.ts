@@ -1,17 +1,22 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
+import { entryOf } from '../../../src/control/ledger/log/entry.ts';
 import { encodeEvent } from '../../../src/core/audit/canonical.ts';
+import { encodeCheckpoint } from '../../../src/core/audit/checkpoint.ts';
 import type { EventEvidence } from '../../../src/core/audit/event-proof.ts';
 import { encodeEvidence, parseEvidence, verifyEventProof } from '../../../src/core/audit/event-proof.ts';
 import { LogAudit } from '../../../src/core/audit/log-audit.ts';
 import type { LogPolicy } from '../../../src/core/audit/log-policy.ts';
 import { formatLogPolicy, parseLogPolicy } from '../../../src/core/audit/log-policy.ts';
+import type { LogRecord } from '../../../src/core/audit/log-record.ts';
 import { encodeLogRecord, isBoundTo, isSignedBySidecar, parseLogRecord } from '../../../src/core/audit/log-record.ts';
+import { leafHash } from '../../../src/core/audit/merkle.ts';
+import { encodeNote, signNote } from '../../../src/core/audit/note.ts';
 import type { TlogProof } from '../../../src/core/audit/tlog-proof.ts';
 import { encodeProof, parseProof } from '../../../src/core/audit/tlog-proof.ts';
 import { decision, shippingIdentity } from '../../support/audit.ts';
-import { logWorld, openTestLog, SignedLedger } from '../../support/audit-log.ts';
+import { logKeys, logWorld, openTestLog, SignedLedger } from '../../support/audit-log.ts';
 import { expectAppError } from '../../support/errors.ts';
 import { testSidecar } from '../../support/test-sidecar.ts';
 
@@ -88,6 +93,25 @@ describe('a .tlog-proof', () => {
     );
   });
 
+  it('proves nothing by a log that holds what no sidecar has signed, or names another than who has', async () => {
+    const record = parseLogRecord(evidence.record);
+    const forged = async (change: Partial<LogRecord>, withWhat: Partial<EventEvidence> = {}) => {
+      const entry = encodeLogRecord({ ...record, ...change });
+      const { signers, origin } = await logKeys();
+      const text = encodeCheckpoint({ origin, size: 1, root: leafHash(entry) });
+      const extra = encodeEvidence({ ...evidence, record: entry, ...withWhat });
+      return encodeProof({ extra, index: 0, path: [], checkpoint: encodeNote(signNote(text, signers)) });
+    };
+    expect(verifyEventProof(await forged({}), policy).leaf).toBe(0);
+    await refused(await forged({ signature: Buffer.alloc(64) }), /is not signed by the key that it names/);
+    await refused(await forged({ spiffeId: 'spiffe://example.org/ns/shop/sa/web' }), /is not that of the sidecar/);
+    await refused(await forged({ certificate: Buffer.alloc(32) }), /is not that of the sidecar/);
+    await refused(
+      await forged({ batchKey: parseLogRecord(other.record).batchKey }),
+      /is not signed by the key that it names/,
+    );
+  });
+
   it('is refused with an AppError, or proves the very same, whatever was changed', () => {
     fc.assert(
       fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), fc.boolean(), (at, xor, isCut) => {
@@ -157,6 +181,25 @@ describe('a log entry', () => {
         }
       }),
       { numRuns: 2000 },
+    );
+  });
+
+  it('that builds on another batch than the one before it is found, although its sidecar has signed it', async () => {
+    const sidecar = testSidecar(shippingIdentity('sidecar-c'));
+    const ledger = new SignedLedger([sidecar]);
+    ledger.add();
+    const { header } = ledger.batches[0] ?? {};
+    // The sidecar goes on as if its first batch had been another one.
+    sidecar.sent(Buffer.from('another'), 0);
+    ledger.add();
+    const entries = await Promise.all(ledger.batches.map(async (batch) => entryOf(batch, await ledger.keyOf(1))));
+    const audit = new LogAudit();
+    audit.add(entries[0] ?? Buffer.alloc(0));
+    expect(header?.count).toBe(1);
+    await expectAppError(
+      () => audit.add(entries[1] ?? Buffer.alloc(0)),
+      'proof-refused',
+      /\(epoch 1, event 2\) does not follow what is there of it/,
     );
   });
 

@@ -210,6 +210,8 @@ describe('a shipper that follows the log', () => {
   async function setUp(o: {
     readonly show: (known: number) => Promise<ShipLogged> | undefined;
     readonly directory?: string;
+    /** Until then, nothing is answered on a stream. */
+    readonly hold?: Promise<void>;
   }) {
     const clock = new FakeClock();
     const spool = await openSpool(new MemoryFiles(), { clock });
@@ -237,6 +239,7 @@ describe('a shipper that follows the log', () => {
             later.push(await start.session.append(batch));
           },
           replies: (async function* () {
+            await o.hold;
             for (;;) {
               const reply = replies.shift();
               if (reply !== undefined) yield reply;
@@ -296,6 +299,20 @@ describe('a shipper that follows the log', () => {
     await log.grow(2);
     push({ logged: { ...(await log.shown(5)), keys: [], epoch: 1, loggedThroughSeq: 1 } });
     await expect.poll(() => shipper.status.log).toEqual({ origin, size: 7, loggedThrough: 1 });
+  });
+
+  it('sends nothing before the log is checked, however long that takes', async () => {
+    const log = await testLog(5);
+    let release = () => {};
+    const hold = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const { clock, spool, sent, untilShipped } = await setUp({ show: (known) => log.shown(known), hold });
+    await spool.append(decision());
+    for (let i = 0; i < 40; i++) await clock.advance(50);
+    expect(sent).toEqual([]);
+    release();
+    await untilShipped();
   });
 
   it('audit T29: sends nothing to a control plane whose log has forked, keeps its records, and says so', async () => {
