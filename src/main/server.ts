@@ -283,6 +283,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       entries,
       joinTokens,
       nodes: state.nodes,
+      nodeClocks: [state.agents, ledger],
       authorities: state.rotation,
       federation: state.federation,
       poller: state.poller,

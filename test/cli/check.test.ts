@@ -20,9 +20,11 @@ async function mesh(o: { servedBy?: TestAuthority; servedAs?: string; ready?: nu
     onTestFinished(() => void server.close());
   }
   const at = (server: { address(): unknown }) => `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const skews = new Map<string, number>();
   const cli = await connect({
     deps: {
       bundle: new WatchSource(authority.bundle),
+      nodeClocks: [{ clockSkewMs: (instanceId) => skews.get(instanceId) ?? null }],
       info: { version: o.version ?? '0.1.0', addresses: { gRPC: at(tls), health: at(health) } },
     },
     // The date that a real server sends is today's, the test's clock is not.
@@ -33,7 +35,7 @@ async function mesh(o: { servedBy?: TestAuthority; servedAs?: string; ready?: nu
     },
   });
   const skew = { ms: 0 };
-  return { cli, skew, authority };
+  return { cli, skew, skews, authority };
 }
 
 const synced = {
@@ -71,6 +73,9 @@ describe('check', () => {
         'sidecars',
         '√ all are connected and hold the latest policy: 1 in sync',
         '',
+        'nodes',
+        '- clocks of agents and sidecars agree with the control plane: none is connected',
+        '',
         'Status: √ well',
         '',
       ].join('\n'),
@@ -87,6 +92,51 @@ describe('check', () => {
     expect(stdout).toContain('‼ versions match: this program is 0.1.0, the server 0.2.0\n    → Neighbouring versions');
     expect(stdout).toContain('‼ clocks agree: they differ by 60s\n    → Synchronise both with NTP');
     expect(stdout).toContain('‼ all are connected and hold the latest policy: shop/web is disconnected\n    → ');
+  });
+
+  it('a clock of this machine that is 5 minutes off is reported, in either direction', async () => {
+    for (const ms of [300_000, -300_000]) {
+      const { cli, skew } = await mesh();
+      skew.ms = ms;
+      const { stdout } = await cli.run('check');
+      expect(stdout).toMatch(/‼ clocks agree: they differ by (5m|4m|299s|300s)\n {4}→ Synchronise both with NTP/);
+    }
+  });
+
+  it('a clock of an agent or a sidecar that is 5 minutes off is reported by name, the worst first', async () => {
+    const { cli, skews } = await mesh();
+    const admit = async (instanceId: string, spiffeId: string, clockSkewMs: number | undefined) => {
+      const isAgent = spiffeId.includes('/writ/agent/');
+      await cli.rest.nodes.admit({
+        instanceId,
+        spiffeId,
+        kind: isAgent ? 'agent' : 'workload',
+        method: 'join_token',
+        subject: instanceId,
+        entryId: null,
+        selectors: [],
+        canReattest: false,
+        serial: 'a0',
+        expiresAt: cli.rest.clock.now() + 3_600_000,
+      });
+      if (clockSkewMs !== undefined) skews.set(instanceId, clockSkewMs);
+    };
+    const title = 'clocks of agents and sidecars agree with the control plane';
+    await admit('away', 'spiffe://example.org/ns/shop/sa/away', undefined);
+    await admit('a', 'spiffe://example.org/writ/agent/t/a', 4_900);
+    expect((await cli.run('check')).stdout).toContain(`√ ${title}: 1 connected`);
+    await admit('b', 'spiffe://example.org/writ/agent/t/b', 7_000);
+    const warned = await cli.run('check');
+    expect(warned.status).toBe(0);
+    expect(warned.stdout).toContain(
+      `‼ ${title}: spiffe://example.org/writ/agent/t/b (b) is 7s ahead\n    → Synchronise`,
+    );
+    await admit('c', 'spiffe://example.org/ns/shop/sa/web', -300_000);
+    const { status, stdout } = await cli.run('check');
+    expect(status).toBe(1);
+    expect(stdout).toContain(
+      `× ${title}: shop/web (c) is 5m behind, spiffe://example.org/writ/agent/t/b (b) is 7s ahead\n    → Synchronise`,
+    );
   });
 
   it('fails when gRPC is served by another authority', async () => {

@@ -8,13 +8,12 @@ import { shortName } from '../api.ts';
 import { addressOf, serverInfo } from '../info.ts';
 import { kinds, listAll } from '../kinds.ts';
 import { span } from '../table.ts';
+import { MAX_SKEW_MS, nodeClocks } from './clocks.ts';
 import type { Check } from './result.ts';
 import { failed, ok, skipped, warning } from './result.ts';
 import { presentedChain } from './tls.ts';
 
 const TIMEOUT_MS = 3_000;
-/** Clocks further apart than this make certificates and join tokens fail at their edges. */
-const MAX_SKEW_MS = 5_000;
 /** A root that ends sooner should have a successor by now. */
 const ROOT_WARNING_DAYS = 60;
 
@@ -146,6 +145,7 @@ export const checks: readonly Check[] = [
       return ok(`${proxies.length} in sync`);
     },
   },
+  nodeClocks,
 ];
 
 /** A server that listens everywhere says 0.0.0.0; then it is where REST is. */

@@ -191,6 +191,11 @@ export class Ledger {
     return { session, welcome };
   }
 
+  /** How far a sidecar's clock was ahead of ours when it connected; null for one that ships nothing to this replica now. */
+  clockSkewMs(instanceId: string): number | null {
+    return this.#live.get(instanceId)?.clockSkewMs ?? null;
+  }
+
   /**
    * The durable batches from leaf `from` on, in order, up to the last one that is durable when the reader gets there; then
    * it ends, and `size` tells when there is more. Throws `incompatible-data`, naming file and offset, for damage.

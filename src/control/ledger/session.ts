@@ -58,6 +58,9 @@ export class Session implements LedgerSession {
   #loggedThrough: { readonly epoch: number; readonly seq: number } | undefined;
   #ended: { readonly code: ShipNackCode; readonly message: string } | undefined;
 
+  /** How far the sidecar's clock was ahead of ours when it connected. */
+  readonly clockSkewMs: number;
+
   constructor(host: SessionHost, options: SessionOptions) {
     this.caller = options.caller;
     this.hello = options.hello;
@@ -66,6 +69,7 @@ export class Session implements LedgerSession {
     this.#host = host;
     this.#batchKey = batchKeyObject(options.hello.batchKey);
     this.lastHeardAt = host.now();
+    this.clockSkewMs = options.hello.time - this.lastHeardAt;
   }
 
   async append(batch: Batch): Promise<ShipReply> {

@@ -153,6 +153,12 @@ export class Agents {
     return [...this.#connected.values()].map(statusOf).sort(byIdentity);
   }
 
+  /** As in `AgentStatus`; null for one that is not connected to this replica. */
+  clockSkewMs(instanceId: string): number | null {
+    const connected = this.#connected.get(instanceId);
+    return connected === undefined ? null : statusOf(connected).clockSkewMs;
+  }
+
   /**
    * Names of those that do not have a bundle of this sequence, or a later one, in force: of those that are connected, here or
    * to another replica, or were within two minutes. What is banned or evicted does not count.

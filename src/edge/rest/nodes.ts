@@ -44,6 +44,12 @@ const NodeOutput = Type.Object(
     lastSeen: Type.String({ format: 'date-time', description: 'To the minute.' }),
     expiresAt: Type.String({ format: 'date-time', description: 'When its last certificate expires.' }),
     bundleSequence: nullable(Type.Integer({ description: 'The trust bundle that it has acknowledged.' })),
+    clockSkewMs: nullable(
+      Type.Integer({
+        description:
+          'How far its clock was ahead when it connected; null when it is not connected to this control plane.',
+      }),
+    ),
     warnings,
   },
   closed,
@@ -54,8 +60,21 @@ const ofWrite = Type.Object({ dryRun }, closed);
 
 export type NodesPort = Pick<Nodes, 'list' | 'get' | 'ban' | 'unban' | 'evict'>;
 
+/** Who knows how far clocks of nodes are off, by instance: as `NodeOutput.clockSkewMs`. */
+export interface NodeClocks {
+  clockSkewMs(instanceId: string): number | null;
+}
+
 /** GET /v1/nodes; GET, DELETE /v1/nodes/{instanceId}; POST /v1/nodes/{instanceId}:ban, :unban */
-export function nodes(app: App, deps: { readonly nodes: NodesPort }): void {
+export function nodes(
+  app: App,
+  deps: {
+    readonly nodes: NodesPort;
+    /** The first that knows answers. */
+    readonly clocks: readonly NodeClocks[];
+  },
+): void {
+  const toOutput = (node: Node) => ({ ...fieldsOf(node), clockSkewMs: skewOf(deps.clocks, node.instanceId) });
   app.get(
     '/v1/nodes',
     {
@@ -154,7 +173,15 @@ const comesBack = {
   detail: 'It can attest again at any time, and will. Ban it to keep it away.',
 };
 
-function toOutput(node: Node) {
+function skewOf(clocks: readonly NodeClocks[], instanceId: string): number | null {
+  for (const each of clocks) {
+    const skewMs = each.clockSkewMs(instanceId);
+    if (skewMs !== null) return Math.round(skewMs);
+  }
+  return null;
+}
+
+function fieldsOf(node: Node) {
   return {
     instanceId: node.instanceId,
     spiffeId: node.spiffeId,

@@ -34,7 +34,7 @@ import type { ServerInfo } from './info.ts';
 import { info } from './info.ts';
 import { joinTokens } from './join-tokens.ts';
 import { log } from './log.ts';
-import type { NodesPort } from './nodes.ts';
+import type { NodeClocks, NodesPort } from './nodes.ts';
 import { nodes } from './nodes.ts';
 import { describe, openapi } from './openapi.ts';
 import { page } from './page.ts';
@@ -51,6 +51,8 @@ export interface RestDeps extends FederationDeps {
   readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId' | 'importSpire'>;
   readonly joinTokens: Pick<JoinTokens, 'create' | 'list' | 'delete'>;
   readonly nodes: NodesPort;
+  /** How far the clocks of nodes are off. Default: nobody knows. */
+  readonly nodeClocks?: readonly NodeClocks[];
   readonly authorities: AuthoritiesPort;
   /** What requests with an Idempotency-Key were answered. */
   readonly idempotency: Pick<IdempotencyKeys, 'begin'>;
@@ -130,7 +132,7 @@ export async function createRoutes(
   entries(app, { entries: deps.entries });
   entriesImport(app, { entries: deps.entries });
   joinTokens(app, { joinTokens: deps.joinTokens, idempotency: deps.idempotency });
-  nodes(app, { nodes: deps.nodes });
+  nodes(app, { nodes: deps.nodes, clocks: deps.nodeClocks ?? [] });
   federation(app, deps);
   authorities(app, { authorities: deps.authorities, revision });
   proxies(app, { proxies: deps.proxies, cursors: deps.cursors, revision });

@@ -405,6 +405,18 @@ describe('two streams of one sidecar', () => {
     connect(ledger, bob, { bootId: 'boot-9' });
   });
 
+  it('say how far their clocks are off, for as long as they are connected', async () => {
+    const clock = new FakeClock();
+    const ledger = await openLedger(new MemoryFiles(), { clock });
+    const { instanceId } = alice.caller;
+    expect(ledger.clockSkewMs(instanceId)).toBeNull();
+    const { session } = connect(ledger, alice, { time: clock.now() - 300_000 });
+    await clock.advance(60_000);
+    expect(ledger.clockSkewMs(instanceId)).toBe(-300_000);
+    session.close();
+    expect(ledger.clockSkewMs(instanceId)).toBeNull();
+  });
+
   it('get growing stream ids, also across restarts', async () => {
     const files = new MemoryFiles();
     const ledger = await openLedger(files);

@@ -153,6 +153,7 @@ describe('a connected agent', () => {
     agents.connect({ instanceId: '2', spiffeId: A, version: 'v', time: clock.now() + 5_000 });
     expect(warnings).toEqual([{ spiffeId: A, instanceId: '1', skewMs: -300_000 }]);
     expect(agents.list().map((agent) => agent.clockSkewMs)).toEqual([-300_000, 5_000]);
+    expect([agents.clockSkewMs('1'), agents.clockSkewMs('unknown')]).toEqual([-300_000, null]);
   });
 });
 

@@ -40,6 +40,7 @@ describe('Nodes over REST', () => {
       lastSeen: '2026-01-01T00:00:00.000Z',
       expiresAt: '2026-01-01T01:00:00.000Z',
       bundleSequence: null,
+      clockSkewMs: null,
     };
     const one = await world.request({ url: '/v1/nodes/agent-1' });
     expect(one.json()).toEqual(agent);
