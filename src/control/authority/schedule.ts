@@ -41,9 +41,16 @@ const USE_FRACTION = 12;
 /**
  * What the calendar asks for, given where the authorities stand. Pure: what comes of it is decided again at the moment of each
  * change.
+ *
+ * Of roots nothing, once the active one has ended by our clock. Either it has for everybody, and no other root could reach who
+ * must verify it (`Authority.open` says what to do); or our clock has jumped, and then the root that all hangs from must not be
+ * taken away because of it.
  */
 export function whatIsDue(set: AuthoritySet, o: ScheduleOptions): readonly Due[] {
-  return [...authorityKinds.flatMap((kind) => successionOf(kind, set, o)), ...endings(set, o.now)];
+  const root = inState(set, 'x509', 'active');
+  const isLost = root !== undefined && o.now >= root.notAfter;
+  const due = [...authorityKinds.flatMap((kind) => successionOf(kind, set, o)), ...endings(set, o.now)];
+  return isLost ? due.filter(({ kind }) => kind !== 'x509') : due;
 }
 
 /**
