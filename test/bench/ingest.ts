@@ -18,6 +18,7 @@ import { createCsr } from '../../src/core/identity/csr.ts';
 import { generateKeyPair } from '../../src/core/identity/keys.ts';
 import { workloadId } from '../../src/core/identity/spiffe-id.ts';
 import { Spool } from '../../src/node/sidecar/spool.ts';
+import { benchAuditLog } from './audit-log.ts';
 import { fsyncPerSecond, sha256PerSecond } from './reference.ts';
 import type { Row } from './report.ts';
 import { quantile, rate, time } from './report.ts';
@@ -40,6 +41,7 @@ export async function benchIngest(directory: string): Promise<Row[]> {
     await fullBatches(join(directory, 'full'), sidecars(4), sha256PerSecond()),
     await singleEvents(join(directory, 'single'), sidecars(64), fsync),
     ...(await spool(join(directory, 'spool'), fsync)),
+    ...(await log(join(directory, 'log'), sidecars(4), { sha256: sha256PerSecond(), fsync })),
     ...(await identityEvents(join(directory, 'identity'), authority, fsync)),
   ];
 }
@@ -75,6 +77,21 @@ async function singleEvents(directory: string, sidecars: readonly Sidecar[], fsy
   const acks = (sidecars.length * 40) / seconds;
   const reference = { name: 'write of 4 KiB + fdatasync, one at a time', figure: fsync };
   return rate('audit ingest: batches of one event, 64 sidecars', acks, 'acks/s', reference);
+}
+
+/** A ledger of 2,000 batches with 64 events each, and the log over it. */
+async function log(
+  directory: string,
+  sidecars: readonly Sidecar[],
+  o: { readonly sha256: number; readonly fsync: number },
+): Promise<Row[]> {
+  const ledger = await Ledger.open({ directory: join(directory, 'ledger'), clock: systemClock, logger: silentLogger });
+  try {
+    await Promise.all(sidecars.map((sidecar) => ship(ledger, sidecar, cutChain(sidecar, 500, 64))));
+    return await benchAuditLog(join(directory, 'log'), ledger, o);
+  } finally {
+    await ledger.close();
+  }
 }
 
 async function ingest(directory: string, sidecars: readonly Sidecar[], batches: readonly Batch[][]): Promise<number> {
