@@ -138,7 +138,7 @@ describe('algorithm confusion', () => {
           ['HS512', 'sha512'],
         ] as const) {
           const token = forge({ alg, kid: name }, (input) => createHmac(hash, secret).update(input).digest());
-          await refused(token, partner, /alg/);
+          await refused(token, partner, /^Token: alg$/);
         }
         // An allowed name over the same bytes.
         for (const [alg, key] of signers.filter(([, each]) => each === name)) {
