@@ -1,4 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
+import type { RandomBytes } from '../../base/random.ts';
+import { secureRandom, uniform } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
@@ -16,13 +18,21 @@ export interface ControlPlaneClients {
   readonly identity: IdentityClient;
 }
 
+/** Within this time everybody has moved to a connection that knows a new root, each at a moment of its own. */
+const SPREAD_MS = 30_000;
+
 /**
- * The connection to the control plane. It is made anew with every certificate and bundle; streams on the old one move over
- * when they see that `clients` has changed. The library reconnects by itself while the control plane is away.
+ * The connection to the control plane. It is made anew with every certificate, and when the roots of the bundle change; streams
+ * on the old one move over when they see that `clients` has changed. The library reconnects by itself while the control plane
+ * is away.
+ *
+ * That a root was added is no hurry: the control plane's own certificate hangs from an older one for as long as there is one
+ * that is not tainted. So a thousand nodes that hear of it at the same time do not all come back at the same time.
  */
 export class ControlPlane {
   readonly #clients: WatchSource<ControlPlaneClients>;
   readonly #unsubscribe: readonly (() => void)[];
+  #cancelMove: (() => void) | undefined;
 
   constructor(o: {
     /** host:port */
@@ -30,13 +40,12 @@ export class ControlPlane {
     readonly identity: Watch<Svid>;
     readonly bundle: Watch<TrustBundle>;
     readonly clock: Clock;
+    readonly random?: RandomBytes;
   }) {
+    let known: TrustBundle = o.bundle.current;
     const make = (): ControlPlaneClients => {
-      const credentials = controlPlaneCredentials({
-        bundle: o.bundle.current,
-        svid: o.identity.current,
-        clock: o.clock,
-      });
+      known = o.bundle.current;
+      const credentials = controlPlaneCredentials({ bundle: known, svid: o.identity.current, clock: o.clock });
       const policy = new clients.Policy(o.server, credentials, channelOptions);
       // One channel for all three: one connection.
       const shared = { ...channelOptions, channelOverride: policy.getChannel() };
@@ -48,12 +57,19 @@ export class ControlPlane {
     };
     this.#clients = new WatchSource(make());
     const renew = () => {
+      this.#stay();
       const old = this.#clients.current;
       this.#clients.set(make());
       // Calls in flight end by themselves; nothing new begins on it.
       old.policy.close();
     };
-    this.#unsubscribe = [o.identity.subscribe(renew), o.bundle.subscribe(renew)];
+    const bundleChanged = () => {
+      const roots = o.bundle.current.roots;
+      if (!holdsAll(roots, known.roots)) renew();
+      else if (holdsAll(known.roots, roots)) this.#stay();
+      else this.#cancelMove ??= o.clock.after(SPREAD_MS * uniform(o.random ?? secureRandom), renew);
+    };
+    this.#unsubscribe = [o.identity.subscribe(renew), o.bundle.subscribe(bundleChanged)];
   }
 
   get clients(): Watch<ControlPlaneClients> {
@@ -62,6 +78,16 @@ export class ControlPlane {
 
   close(): void {
     for (const stop of this.#unsubscribe) stop();
+    this.#stay();
     this.#clients.current.policy.close();
   }
+
+  #stay(): void {
+    this.#cancelMove?.();
+    this.#cancelMove = undefined;
+  }
+}
+
+function holdsAll(roots: readonly Buffer[], wanted: readonly Buffer[]): boolean {
+  return wanted.every((one) => roots.some((root) => root.equals(one)));
 }
