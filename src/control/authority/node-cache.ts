@@ -4,6 +4,7 @@ import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { Store } from '../store/store.ts';
 import type { Eviction, Node } from './node.ts';
+import { isPassing } from './node.ts';
 import type { NodeRows } from './node-rows.ts';
 
 const RETRY_MS = 1000;
@@ -96,11 +97,18 @@ export class NodeCache {
     return this.#loading;
   }
 
-  /** Forgets evictions that ended before one time, and nodes whose certificates did before another; bans stay. */
+  /** Forgets evictions that ended before one time, and nodes whose certificates did before another; see `NodeRows.prune`. */
   prune(evictionsEndedBefore: number, nodesExpiredBefore: number): void {
+    const newest = new Map<string, number>();
+    for (const each of this.#known.values()) {
+      if ('evicted' in each) continue;
+      newest.set(each.subject, Math.max(each.expiresAt, newest.get(each.subject) ?? 0));
+    }
     for (const [instanceId, each] of this.#known) {
       const isOver =
-        'evicted' in each ? each.expiresAt < evictionsEndedBefore : !each.banned && each.expiresAt < nodesExpiredBefore;
+        'evicted' in each || (isPassing(each) && each.expiresAt < (newest.get(each.subject) ?? 0))
+          ? each.expiresAt < evictionsEndedBefore
+          : !each.banned && each.expiresAt < nodesExpiredBefore;
       if (isOver) this.#known.delete(instanceId);
     }
   }

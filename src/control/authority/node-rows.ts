@@ -29,6 +29,11 @@ export interface Admission {
 export type Sighting = Pick<Node, 'instanceId' | 'spiffeId' | 'lastSeen' | 'bundleSequence'>;
 
 const MAX_IDS_PER_STATEMENT = 500;
+/**
+ * Nodes with certificates that are valid, of one subject that can attest again as often as it likes, each time as another
+ * instance: the jobs of one branch, all that a stolen token is good for. All nodes are in memory on every replica.
+ */
+const MAX_ALIVE = 1_000;
 
 /** Nodes as they are stored. */
 export class NodeRows {
@@ -79,7 +84,8 @@ export class NodeRows {
 
   /**
    * Stores a node with its first certificate; of one that is there, the certificate becomes the next one, and the one in use
-   * goes on until the new one is shown. Throws `forbidden` when the subject is banned, and what `claim` throws.
+   * goes on until the new one is shown. Throws `forbidden` when the subject is banned, `exhausted` when it has a thousand nodes
+   * already, and what `claim` throws.
    */
   async admit(admission: Admission, now: number, claim: Claim | undefined): Promise<Node> {
     return await this.#store.transaction(async (trx) => {
@@ -102,6 +108,7 @@ export class NodeRows {
         revision: await this.#store.nextRevision(trx),
       };
       if (before === undefined) {
+        if (admission.canReattest) await this.#refuseTooMany(trx, admission, now);
         const row = {
           ...content,
           instance_id: instanceId,
@@ -248,12 +255,45 @@ export class NodeRows {
     }));
   }
 
-  /** Forgets evictions whose certificates have expired, and nodes whose certificates had by then. Bans stay. */
+  /**
+   * Forgets evictions whose certificates have expired, and nodes whose certificates had by then; of workloads that attest anew
+   * each time (`isPassing`) all but the newest of a subject as early as evictions: by that one, the subject can still be banned.
+   * Bans stay.
+   */
   async prune(now: number, nodesExpiredBefore: number): Promise<void> {
     await this.#store.transaction(async (trx) => {
       await trx.deleteFrom('evicted_nodes').where('expires_at', '<', now).execute();
       await trx.deleteFrom('nodes').where('expires_at', '<', nodesExpiredBefore).where('banned', '=', 0).execute();
+      await trx
+        .deleteFrom('nodes')
+        .where('expires_at', '<', now)
+        .where('kind', '=', 'workload')
+        .where('can_reattest', '=', 1)
+        .where('banned', '=', 0)
+        .where(({ exists, selectFrom }) =>
+          exists(
+            selectFrom('nodes as newer')
+              .select('newer.instance_id')
+              .whereRef('newer.subject', '=', 'nodes.subject')
+              .whereRef('newer.expires_at', '>', 'nodes.expires_at'),
+          ),
+        )
+        .execute();
     });
+  }
+
+  async #refuseTooMany(trx: Transaction<Tables>, { subject, spiffeId }: Admission, now: number): Promise<void> {
+    const { alive } = await trx
+      .selectFrom('nodes')
+      .select((eb) => eb.fn.countAll().as('alive'))
+      .where('subject', '=', subject)
+      .where('expires_at', '>', now)
+      .executeTakeFirstOrThrow();
+    if (Number(alive) < MAX_ALIVE) return;
+    throw new AppError(
+      'exhausted',
+      `What attests as ${spiffeId} has ${MAX_ALIVE} valid certificates already. Keep one and renew it in time, or wait.`,
+    );
   }
 
   async #evict(trx: Transaction<Tables>, node: Node, store: Pick<Store, 'nextRevision'> = this.#store): Promise<void> {

@@ -34,6 +34,11 @@ export interface Node {
   readonly revision: number;
 }
 
+/** A workload that attests anew each time, a job: once its certificate has expired, nothing will ever be this instance again. */
+export function isPassing({ kind, canReattest, banned }: Pick<Node, 'kind' | 'canReattest' | 'banned'>): boolean {
+  return kind === 'workload' && canReattest && !banned;
+}
+
 /** An instance that was sent away. */
 export interface Eviction {
   readonly instanceId: string;

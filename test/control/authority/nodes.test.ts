@@ -361,6 +361,44 @@ describeEachStore('The gate of nodes', (stores) => {
     await expectAppError(nodes.list({ kind: 'agent', cursor: first.nextCursor }), 'invalid-cursor');
   });
 
+  it('what attests anew each time has a thousand at most, of which the newest is kept for a week to be banned by', async () => {
+    const { nodes, clock, store } = await start(stores);
+    const job = (index: number, change: Partial<Admission> = {}) =>
+      sidecar(clock, { instanceId: `job-${index}`, subject: 'oidc:ci:main', canReattest: true, ...change });
+    await nodes.admit(job(0));
+    const [row] = await store.db.selectFrom('nodes').selectAll().execute();
+    if (row === undefined) throw new Error('no row');
+    const rows = Array.from({ length: 999 }, (_, i) => ({ ...row, instance_id: `job-${i + 1}` }));
+    await store.transaction(async (trx) => {
+      const revision = await store.nextRevision(trx);
+      for (let at = 0; at < rows.length; at += 37) {
+        const some = rows.slice(at, at + 37).map((each) => ({ ...each, revision }));
+        await trx.insertInto('nodes').values(some).execute();
+      }
+    });
+    await expectAppError(nodes.admit(job(1000)), 'exhausted', /has 1000 valid certificates already/);
+    await nodes.admit(job(1001, { subject: 'oidc:ci:dev' }));
+    // The one that it has goes on.
+    await nodes.admit(job(0, { serial: 'a1' }));
+    await clock.advance(hour);
+    await nodes.admit(job(1002));
+
+    const stop = new AbortController();
+    const run = nodes.run(stop.signal);
+    const left = async () => {
+      await clock.advance(60_000);
+      return (await nodes.list()).items.map((node) => node.instanceId);
+    };
+    await expect.poll(left, { timeout: 10_000 }).toEqual(['job-1001', 'job-1002']);
+    await clock.advance(hour);
+    await expect.poll(left).toEqual(['job-1001', 'job-1002']);
+    stop.abort();
+    await clock.advance(60_000);
+    await run;
+    await nodes.ban('job-1002', write);
+    await expectAppError(nodes.admit(job(1003)), 'forbidden', /is banned/);
+  });
+
   it('are recorded as seen, and forgotten a week after their last certificate; those that are banned are not', async () => {
     const { nodes, clock, store } = await start(stores);
     await nodes.admit(agent(clock));
