@@ -99,6 +99,8 @@ async function ask(
       resolve,
     );
     request.on('error', reject);
+    // A switch to another protocol (101) ends the request without an answer and without an error.
+    request.once('close', () => reject(new AppError('unavailable', 'The bundle endpoint gave no answer.')));
     request.end();
   });
 }

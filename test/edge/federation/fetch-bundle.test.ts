@@ -135,6 +135,10 @@ describe('Fetching a bundle', () => {
     const slow = bundleFetcher({ now: Date.now, timeoutMs: 200 });
     const url = await serve(own, (_req, res) => void res.writeHead(200).write('{'));
     await expectAppError(slow(url, web, signal), 'unavailable', /did not answer in time/);
+    const switching = await serve(own, (_req, res) => {
+      res.socket?.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n');
+    });
+    await expectAppError(fetchBundle(switching, web, signal), 'unavailable', /gave no answer/);
     const silent = createTlsServer(own);
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void silent.close());

@@ -37,6 +37,8 @@ export function getJson(o: {
       call.destroy();
     };
     call.once('error', fail);
+    // A switch to another protocol (101) ends the call without an answer and without an error.
+    call.once('close', () => reject(failed('gave no answer')));
     call.once('response', (response: IncomingMessage) => {
       const parts: Buffer[] = [];
       let total = 0;

@@ -116,6 +116,13 @@ describe('the docker attestor', () => {
     await expectAppError(attestor.attest(inContainer, everything), 'unavailable', message);
   });
 
+  it('a daemon that answers by switching to another protocol is unavailable', async () => {
+    const { attestor } = await daemon((_, response) => {
+      response.socket?.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n');
+    });
+    await expectAppError(attestor.attest(inContainer, everything), 'unavailable', /gave no answer/);
+  });
+
   it('a daemon that is not there is unavailable', async () => {
     const attestor = new DockerAttestor({ socketPath: join(await tempDirectory(), 'none.sock') });
     await expectAppError(
