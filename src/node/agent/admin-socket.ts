@@ -49,13 +49,21 @@ export async function serveAdminSocket(o: AdminSocketOptions): Promise<{ close()
       },
     );
   });
+  const admits = (socket: Socket) => {
+    try {
+      return isAllowed((o.userOf ?? userOf)(socket));
+    } catch (error) {
+      o.logger.warn({ err: error }, 'a connection to the admin socket was refused');
+      return false;
+    }
+  };
   let open = 0;
   const listener = await listenOnUnixSocket({
     path: o.path,
     mode: 0o600,
     onConnection: (socket) => {
       // The mode keeps others out already, but for those that were let in by an ACL or on a strange file system.
-      if (open >= MAX_CONNECTIONS || !isAllowed((o.userOf ?? userOf)(socket))) {
+      if (open >= MAX_CONNECTIONS || !admits(socket)) {
         socket.destroy();
         return;
       }

@@ -3,6 +3,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
+import { AppError } from '../../../src/base/errors.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import type { AdminSocketOptions } from '../../../src/node/agent/admin-socket.ts';
 import { serveAdminSocket } from '../../../src/node/agent/admin-socket.ts';
@@ -46,6 +47,19 @@ describe('the admin socket', () => {
     expect((await lstat(path)).mode & 0o777).toBe(0o600);
     const other = await served({ userOf: () => 4711 });
     await expect(other.ask('/v1/agent')).rejects.toThrow(/ECONNRESET|EPIPE|socket hang up/);
+  });
+
+  it('outlives a caller that the kernel cannot name, as one of another PID namespace', async () => {
+    let known = false;
+    const { ask } = await served({
+      userOf: () => {
+        if (!known) throw new AppError('unavailable', 'The caller cannot be identified.');
+        return 0;
+      },
+    });
+    await expect(ask('/v1/agent')).rejects.toThrow(/ECONNRESET|EPIPE|socket hang up/);
+    known = true;
+    expect((await ask('/v1/agent')).status).toBe(503);
   });
 
   it('tells which identities a process has, what was found, and what is missing for others', async () => {
