@@ -7,7 +7,7 @@ import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
 import { isReserved, parseSpiffeId } from '../../core/identity/spiffe-id.ts';
 import { isTemplate, parseTemplate } from '../../core/identity/template.ts';
 import type { Store } from '../store/store.ts';
-import type { Entry } from './entry.ts';
+import type { Entry, EntryRow } from './entry.ts';
 import { toEntry } from './entry.ts';
 import type { EntryChanges, EntrySnapshot } from './entry-index.ts';
 import { EntryIndex } from './entry-index.ts';
@@ -133,7 +133,7 @@ export class EntrySet {
     const rows = await store.db.selectFrom('entries').selectAll().orderBy('id').execute();
     if (this.#closed) return;
     this.#index.clear();
-    for (const row of rows) this.#take(toEntry(row), now);
+    for (const row of rows) this.#take(row, now);
     this.#publish(revision, 'all');
   }
 
@@ -153,7 +153,7 @@ export class EntrySet {
     for (const row of rows) {
       const before = this.#index.byId(row.id);
       if (before?.revision === row.revision) continue;
-      if (this.#take(toEntry(row), now)) upserted.push(row.id);
+      if (this.#take(row, now)) upserted.push(row.id);
       else if (before !== undefined) removed.push(row.id);
     }
     for (const { id } of gone) {
@@ -164,13 +164,24 @@ export class EntrySet {
   }
 
   /** Whether it is there now. */
-  #take(entry: Entry, now: number): boolean {
-    if (isExpired(entry, now) || !isOwn(entry, this.#options.trustDomain)) {
-      this.#index.remove(entry.id);
+  #take(row: EntryRow, now: number): boolean {
+    const entry = this.#read(row);
+    if (entry === undefined || isExpired(entry, now) || !isOwn(entry, this.#options.trustDomain)) {
+      this.#index.remove(row.id);
       return false;
     }
     this.#index.put(entry);
     return true;
+  }
+
+  /** One that is damaged is for nobody, and must not keep us from hearing that others are gone. */
+  #read(row: EntryRow): Entry | undefined {
+    try {
+      return toEntry(row);
+    } catch (error) {
+      this.#options.logger.error({ err: error, entry: row.id }, 'an entry in the store is damaged, and for nobody');
+      return undefined;
+    }
   }
 
   #publish(revision: number, changed: EntryChanges): void {

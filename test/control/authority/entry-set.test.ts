@@ -166,6 +166,9 @@ describeEachStore('The set of entries', (stores) => {
     const { id } = await entries.create({ spiffeId: web, parentId: agent, selectors: ['x:1'] });
     const own = await entries.create({ spiffeId: web });
     const broken = await entries.create({ spiffeId: 'spiffe://example.org/broken' });
+    const torn = await entries.create({ spiffeId: 'spiffe://example.org/torn' });
+    await set.settled();
+    expect(set.current.current.size).toBe(4);
     await store.transaction(async (trx) => {
       const revision = await store.nextRevision(trx);
       await trx
@@ -174,6 +177,7 @@ describeEachStore('The set of entries', (stores) => {
         .where('id', '=', id)
         .execute();
       await trx.updateTable('entries').set({ spiffe_id: '{{', revision }).where('id', '=', broken.id).execute();
+      await trx.updateTable('entries').set({ selectors: '[', revision }).where('id', '=', torn.id).execute();
     });
     await set.settled();
     expect([...set.current.current.all()]).toEqual([own]);
