@@ -3,7 +3,7 @@ import { AppError } from '../../base/errors.ts';
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
 
 /** Claims that Writ sets itself, or leaves out for a reason: an entry cannot. */
-export const reservedClaims = ['sub', 'aud', 'exp', 'iat', 'nbf', 'iss', 'jti'] as const;
+export const reservedClaims = ['sub', 'aud', 'exp', 'iat', 'nbf', 'iss', 'jti', 'cnf'] as const;
 
 export const MAX_CLAIMS = 32;
 export const MAX_CLAIM_NAME_LENGTH = 128;

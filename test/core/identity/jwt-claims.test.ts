@@ -2,11 +2,16 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Json } from '../../../src/core/identity/jwt-claims.ts';
 import { problemsOfClaims, reservedClaims, resolveClaims } from '../../../src/core/identity/jwt-claims.ts';
+import { reservedClaims as refusedWhenSigned } from '../../../src/core/identity/jwt-svid.ts';
 import { expectAppError } from '../../support/errors.ts';
 
 const deep = (levels: number): Json => (levels === 0 ? 1 : [deep(levels - 1)]);
 
 describe('Claims of an entry', () => {
+  it('an entry cannot have what would be refused with every token', () => {
+    expect(new Set(reservedClaims)).toEqual(new Set(refusedWhenSigned));
+  });
+
   it.each(reservedClaims)('cannot be %s', (name) => {
     const [problem] = problemsOfClaims({ [name]: 'x' }, []);
     expect(problem).toEqual({ claim: name, message: expect.stringMatching(/^is reserved, as are/) });
