@@ -5,7 +5,7 @@ import type { Logger } from '../../base/log.ts';
 import { RateLimit } from '../../base/rate-limit.ts';
 import type { Attestation, WorkloadAttestor } from './attest-workload/attestor.ts';
 import { attestWorkload } from './attest-workload/attestor.ts';
-import { becameAnother, openProcess } from './attest-workload/process-view.ts';
+import { becameAnother, openProcess, startTimeOf } from './attest-workload/process-view.ts';
 import type { AttestedCaller, Callers } from './caller.ts';
 import type { PeerCredentials } from './peer-credentials.ts';
 import { closePidfd, isAlive, peerCredentials } from './peer-credentials.ts';
@@ -46,8 +46,8 @@ export interface ConnectionsOptions {
 interface Connection {
   readonly peer: PeerCredentials;
   readonly over: AbortController;
-  /** Of the first attestation: on a kernel without pidfds, what tells the process from a later one of its number. */
-  startTime: string | undefined;
+  /** When its process began: on a kernel without pidfds, what tells the process from a later one of its number. */
+  readonly startTime: string;
 }
 
 /**
@@ -60,7 +60,8 @@ interface Connection {
  * whose program differs; `unix:path` and `unix:sha256` do not hold against the user itself.
  *
  * Not solved, without pidfds (kernels before 6.5): a process that ends between connecting and being accepted, in those few
- * milliseconds, while its number goes to another process of the same user.
+ * milliseconds, while its number goes to another process of the same user. What counts is the moment of accepting: a
+ * connection that is held open and used later does not widen it.
  */
 export class Connections implements Callers {
   readonly #o: ConnectionsOptions;
@@ -94,15 +95,21 @@ export class Connections implements Callers {
       return false;
     }
     const ofUser = this.#perUser.get(peer.uid) ?? 0;
-    if (ofUser >= this.#limits.maxConnectionsPerUser) {
+    let startTime: string;
+    try {
+      if (ofUser >= this.#limits.maxConnectionsPerUser) {
+        throw new AppError('exhausted', 'The user has too many connections.');
+      }
+      startTime = startTimeOf(peer.pid, this.#o.procRoot);
+    } catch (error) {
       if (peer.pidfd !== undefined) closePidfd(peer.pidfd);
-      this.#refused(new AppError('exhausted', 'The user has too many connections.'), { uid: peer.uid });
+      this.#refused(error, { uid: peer.uid });
       return false;
     }
     this.#perUser.set(peer.uid, ofUser + 1);
     this.#count += 1;
     const name = `caller-${this.#count}`;
-    const connection: Connection = { peer, over: new AbortController(), startTime: undefined };
+    const connection: Connection = { peer, over: new AbortController(), startTime };
     this.#open.set(name, connection);
     Object.defineProperty(socket, 'remoteAddress', { value: name, configurable: true });
     socket.once('close', () => this.#forget(name, connection));
@@ -119,7 +126,6 @@ export class Connections implements Callers {
       // Alive now, and opened before: so what was opened is the process that connected.
       this.#checkAlive(connection);
       const { startTime, owner } = process.view;
-      connection.startTime ??= startTime;
       if (connection.startTime !== startTime) throw ended();
       if (owner.uid !== uid || owner.gid !== gid) throw becameAnother();
       const attestation = await attestWorkload(this.#o.attestors, process.view, {

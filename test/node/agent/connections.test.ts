@@ -13,6 +13,7 @@ import { AppError } from '../../../src/base/errors.ts';
 import type { WorkloadAttestor } from '../../../src/node/agent/attest-workload/attestor.ts';
 import type { PeerCredentials } from '../../../src/node/agent/peer-credentials.ts';
 import { isAlive, peerCredentials } from '../../../src/node/agent/peer-credentials.ts';
+import { expectAppError } from '../../support/errors.ts';
 import { tempDirectory } from '../../support/temp.ts';
 import { writeProcess } from './attest-workload/proc.ts';
 import { testEntry } from './test-identities.ts';
@@ -108,6 +109,22 @@ describe('the caller of a connection', () => {
     });
     // This process itself, on a connection of its own, is somebody.
     expect((await callOver(await rawConnection(socketPath))).code).toBe(0);
+  });
+
+  it('is refused when its number is another process’s by its first call, however late that is', async () => {
+    let accepted = false;
+    const uid = () => {
+      accepted = true;
+      return 1000;
+    };
+    const { socketPath, procRoot } = await faked({ uid });
+    const socket = await rawConnection(socketPath);
+    while (!accepted) await new Promise((done) => setImmediate(done));
+    await writeProcess(procRoot, 7, { uid: 1000, gid: 1000, startTime: 777 });
+    expect(await callOver(socket)).toEqual({
+      code: status.PERMISSION_DENIED,
+      message: 'The process that connected has ended.',
+    });
   });
 
   it('is refused when its number is another process’s by the next call', async () => {
@@ -290,6 +307,36 @@ describe('peer credentials', () => {
     expect(stdout).toMatch(
       /^unavailable: The agent identifies its callers by SO_PEERCRED and \/proc, which darwin does not have\. Run it on Linux/,
     );
+  });
+
+  it('of a process that has ended before its connection was accepted are refused, whatever kernel it is', async () => {
+    const socket = { _handle: { fd: 3 } } as unknown as Socket;
+    // What getsockopt fails with for SO_PEERPIDFD.
+    const kernel = (failure: number) => (_fd: number, _level: number, name: number, value: Buffer) => {
+      if (name === 77) return failure;
+      value.writeInt32LE(4711, 0);
+      return 0;
+    };
+    const [EINVAL, EMFILE, ESRCH, ENOPROTOOPT] = [22, 24, 3, 92];
+    for (const gone of [EINVAL, ESRCH]) {
+      await expectAppError(() => peerCredentials(socket, kernel(gone)), 'forbidden', /has ended/);
+    }
+    await expectAppError(() => peerCredentials(socket, kernel(EMFILE)), 'unavailable', /too many files/);
+    expect(peerCredentials(socket, kernel(ENOPROTOOPT))).toMatchObject({ pid: 4711, pidfd: undefined });
+  });
+
+  it('that cannot be looked at for want of files are Unavailable: nobody is told that he has ended', () => {
+    const module = (file: string) => pathToFileURL(resolve(import.meta.dirname, '../../../src/node/agent', file)).href;
+    const script = `const { openSync } = await import('node:fs');
+      const { isAlive } = await import(${JSON.stringify(module('peer-credentials.ts'))});
+      const { openProcess } = await import(${JSON.stringify(module('attest-workload/process-view.ts'))});
+      const codeOf = (f) => { try { f(); return 'none'; } catch (error) { return error.code; } };
+      try { for (;;) openSync('/dev/null'); } catch {}
+      const codes = [codeOf(() => isAlive(3, 1)), codeOf(() => openProcess(process.pid))];
+      process.stdout.write(codes.join(' '), () => process.exit());`;
+    const run = 'ulimit -n 64; exec "$0" --input-type=module -e "$1"';
+    const { stdout, stderr } = spawnSync('/bin/sh', ['-c', run, process.execPath, script], { encoding: 'utf8' });
+    expect([stdout, stderr]).toEqual(['unavailable unavailable', '']);
   });
 
   it.runIf(process.platform === 'linux')('name this process, and hold a pidfd where the kernel has them', async () => {

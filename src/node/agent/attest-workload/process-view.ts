@@ -33,14 +33,14 @@ export interface OpenedProcess {
  * These files are made by the kernel while they are read, from memory, in microseconds: reading them in a thread would cost
  * ten times as much. What may lie on a disk, or on a file system that a user made, is not read here.
  *
- * @throws AppError `forbidden` when there is no such process
+ * @throws AppError `forbidden` when there is no such process, `unavailable` when it cannot be looked at
  */
 export function openProcess(pid: number, procRoot = '/proc'): OpenedProcess {
   let directory: number;
   try {
     directory = openSync(`${procRoot}/${pid}`, 'r');
   } catch (cause) {
-    throw gone(cause);
+    throw notRead(cause, `process ${pid}`);
   }
   const base = `/proc/self/fd/${directory}`;
   try {
@@ -66,6 +66,11 @@ export function openProcess(pid: number, procRoot = '/proc'): OpenedProcess {
     closeSync(directory);
     throw error;
   }
+}
+
+/** When the process that has this number now began. Throws as `openProcess`. */
+export function startTimeOf(pid: number, procRoot = '/proc'): string {
+  return parseStartTime(readText(`${procRoot}/${pid}/stat`));
 }
 
 /** Whether two paths are the same file. */
@@ -107,8 +112,7 @@ function readText(path: string): string {
     }
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
-    if (['ENOENT', 'ESRCH'].includes(reason(cause))) throw gone(cause);
-    throw new AppError('unavailable', `Cannot read ${basename(path)} of the process: ${reason(cause)}.`, { cause });
+    throw notRead(cause, `${basename(path)} of the process`);
   }
 }
 
@@ -128,6 +132,13 @@ export async function readCapped(path: string, maxBytes: number): Promise<string
   } finally {
     await file.close();
   }
+}
+
+/** That it is gone must not be said of a process that lives: its client would stop using its identity. */
+function notRead(cause: unknown, what: string): AppError {
+  const why = reason(cause);
+  if (why === 'ENOENT' || why === 'ESRCH') return gone(cause);
+  return new AppError('unavailable', `Cannot read ${what}: ${why}.`, { cause });
 }
 
 function gone(cause: unknown): AppError {
