@@ -25,7 +25,7 @@ export async function readPolicyFiles(
   return parseAll(await readSources(names, world), done);
 }
 
-interface Source {
+export interface Source {
   /** As the user would name it. */
   readonly file: string;
   readonly text: string;
@@ -46,7 +46,8 @@ export function collect(value: string, before: string[] = []): string[] {
 /** Largest file that is read, in bytes; the server takes 1 MiB for one document. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
-async function readSources(names: readonly string[], world: World): Promise<readonly Source[]> {
+/** Of files, directories and standard input, unread. Throws `usage` for what is not there. */
+export async function readSources(names: readonly string[], world: World): Promise<readonly Source[]> {
   const sources: Source[] = [];
   for (const name of names) {
     if (name === '-') {

@@ -32,8 +32,8 @@ export async function runCli(
   let status = 0;
   let oneLine = false;
   const program = await buildProgram(argv, world, services, {
-    failed: () => {
-      status = 1;
+    failed: (code = 1) => {
+      status = code;
     },
     runs: (service) => {
       oneLine = service.oneLineErrors === true;
@@ -64,7 +64,7 @@ async function buildProgram(
   argv: readonly string[],
   world: World,
   services: readonly ServiceCommand[],
-  tell: { readonly failed: () => void; readonly runs: (service: ServiceCommand) => void },
+  tell: { readonly failed: (code?: number) => void; readonly runs: (service: ServiceCommand) => void },
 ): Promise<Command> {
   const program = new Command('writ')
     .description('A zero-trust service-mesh control plane.')

@@ -10,6 +10,7 @@ import type { Format } from '../output.ts';
 import type { Style } from '../style.ts';
 import { safe } from '../style.ts';
 import type { World } from '../world.ts';
+import { addAnalyze } from './policy-analyze.ts';
 import { addHistory, addPolicyDiff, addRollback } from './policy-history.ts';
 
 interface CheckOptions {
@@ -22,10 +23,11 @@ interface CheckOptions {
 }
 
 /** @param denied called when the verdict is deny, or a diff is not empty: the command did its work, and its exit status says so. */
-export function addPolicy(program: Command, world: World, denied: () => void): void {
+export function addPolicy(program: Command, world: World, denied: (code?: number) => void): void {
   const policy = program.command('policy').description('Ask what policy would decide, and how it came to be.');
   addHistory(policy, world);
-  addPolicyDiff(policy, world, denied);
+  addAnalyze(policy, world, denied);
+  addPolicyDiff(policy, world, () => denied());
   addRollback(policy, world, denied);
   policy
     .command('check')

@@ -13,7 +13,7 @@ export interface AnalysisContext {
   /** Milliseconds since the epoch. */
   readonly now?: number;
   /** Every workload that has an identity. */
-  readonly workloads?: readonly KnownWorkload[];
+  readonly workloads?: readonly KnownWorkload[] | undefined;
 }
 
 export interface KnownWorkload {
