@@ -18,8 +18,9 @@ const pod =
  * Podman give; undefined for a process in none.
  *
  * The path is trusted from its beginning only as far as a container runtime made it: the outermost container counts, since
- * what is below it is its own choice, and below a user's own systemd (user@UID.service, rootless containers) nothing does,
- * since there any user can name a cgroup like a container of somebody else.
+ * what is below it is its own choice. Below a service, a scope that is no container, and a container of LXC nothing does:
+ * systemd delegates (Delegate=) what is there to whoever runs it, as to a user's own systemd (user@UID.service, rootless
+ * containers), and there he can name a cgroup like a container of somebody else.
  *
  * @throws AppError `forbidden` when the hierarchies name different containers
  */
@@ -39,6 +40,10 @@ export function containerOf(cgroups: readonly Cgroup[]): ContainerReference | un
   return first;
 }
 
+const delegated = /\.(?:service|scope)$|^lxc(?:\.|$)/;
+/** Services that are runtimes themselves: where cgroup drivers do not fit together, their containers are below them. */
+const runtimes = /^(?:containerd|docker|crio|k3s|k3s-agent|rke2-server|rke2-agent)\.service$/;
+
 function inPath(path: string): ContainerReference | undefined {
   let podUid: string | undefined;
   for (const part of path.split('/').flatMap(withoutColons)) {
@@ -46,6 +51,7 @@ function inPath(path: string): ContainerReference | undefined {
     podUid ??= pod.exec(part)?.[1]?.replaceAll('_', '-');
     const containerId = container.exec(part)?.[1];
     if (containerId !== undefined) return Object.freeze({ containerId, podUid });
+    if (delegated.test(part) && !runtimes.test(part)) return undefined;
   }
   return undefined;
 }

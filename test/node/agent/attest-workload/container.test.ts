@@ -62,6 +62,16 @@ describe('the container of a process', () => {
     expect(find(`0::/user.slice/user-1000.slice/docker-${ID}.scope\n`)).toBeUndefined();
   });
 
+  it('is not what a service or another container names a cgroup that systemd has delegated to it', () => {
+    expect(find(`0::/system.slice/ci-runner.service/${ID}\n`)).toBeUndefined();
+    expect(find(`0::/system.slice/ci-runner.service/kubepods/pod${POD}/${ID}\n`)).toBeUndefined();
+    expect(find(`0::/system.slice/ci-runner.service/x.slice:cri-containerd:${ID}\n`)).toBeUndefined();
+    expect(find(`0::/machine.slice/systemd-nspawn@a.service/payload/docker-${ID}.scope\n`)).toBeUndefined();
+    expect(find(`0::/machine.slice/machine-a.scope/docker/${ID}\n`)).toBeUndefined();
+    expect(find(`0::/lxc.payload.a/docker/${ID}\n`)).toBeUndefined();
+    expect(find(`4:memory:/lxc/a/docker/${ID}\n`)).toBeUndefined();
+  });
+
   it('is the outermost: a container that makes cgroups cannot pass for another', () => {
     expect(find(`0::/docker/${ID}/docker/${OTHER}\n`)).toEqual({ containerId: ID, podUid: undefined });
     expect(find(`0::/kubepods/pod${POD}/${ID}/kubepods/pod${POD.replace('2', '3')}/${OTHER}\n`)).toEqual({
