@@ -155,12 +155,18 @@ export class FederatedBundles {
       .where('trust_domain', '=', trustDomain)
       .executeTakeFirst();
     if (row === undefined || bundle === undefined) return undefined;
-    const relationship = withBundle(row, bundle);
-    return {
-      relationship,
-      bundle: trustBundleOf(trustDomain, relationship.bundle),
-      services: Object.freeze(servicesOf(relationship)),
-    };
+    try {
+      const relationship = withBundle(row, bundle);
+      return {
+        relationship,
+        bundle: trustBundleOf(trustDomain, relationship.bundle),
+        services: Object.freeze(servicesOf(relationship)),
+      };
+    } catch (error) {
+      // One that is damaged is trusted by nobody, and must not keep us from hearing that another one has ended.
+      this.#o.logger.error({ err: error, trustDomain }, 'a federation in the store is damaged, and not in force');
+      return undefined;
+    }
   }
 
   #publish(before: ReadonlyMap<string, Known>): void {
