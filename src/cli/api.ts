@@ -123,6 +123,16 @@ export interface JoinTokenObject {
   readonly usedAt: string | null;
 }
 
+/** A token of an administrator, as lists show it. */
+export interface TokenObject {
+  readonly id: string;
+  readonly name: string;
+  readonly scope: 'admin';
+  readonly createdAt: string;
+  readonly expiresAt: string;
+  readonly lastUsedAt: string | null;
+}
+
 export interface IssuedTokenObject {
   readonly id: string;
   readonly token: string;

@@ -9,6 +9,7 @@ import type {
   PageOf,
   PolicyObject,
   ProxyObject,
+  TokenObject,
 } from './api.ts';
 import { shortName } from './api.ts';
 import type { Client } from './client.ts';
@@ -222,7 +223,29 @@ function bundleStateOf({ bundle }: FederationObject): string {
   return bundle.lastError === null ? 'fresh' : 'stale';
 }
 
-export const kinds = { policy, entry, proxy, joinToken, node, federation } as const;
+const token: Kind<TokenObject> = {
+  singular: 'token',
+  plural: 'tokens',
+  reference: 'ID',
+  path: '/v1/tokens',
+  namespaced: false,
+  labelled: false,
+  view: {
+    columns: [
+      { head: 'ID', cell: (t) => t.id },
+      { head: 'NAME', cell: (t) => t.name },
+      { head: 'AGE', cell: (t, now) => relative(t.createdAt, now) },
+      { head: 'EXPIRES', cell: (t, now) => relative(t.expiresAt, now) },
+      { head: 'USED', cell: (t, now) => relative(t.lastUsedAt, now) },
+      { head: 'CREATED', wide: true, cell: (t) => t.createdAt },
+    ],
+    name: (t) => `token/${t.id}`,
+  },
+  names: (t) => [t.id],
+  deletePath: (t) => `/v1/tokens/${encodeURIComponent(t.id)}`,
+};
+
+export const kinds = { policy, entry, proxy, joinToken, node, federation, token } as const;
 
 /** A kind whose objects are only passed on, never looked into. */
 export type AnyKind = Kind<unknown>;

@@ -4,6 +4,7 @@ import { makePrivateDirectory } from '../base/durable.ts';
 import type { Logger } from '../base/log.ts';
 import { Lifetime, runTasks } from '../base/tasks.ts';
 import { IdempotencyKeys } from '../control/access/idempotency.ts';
+import { NamedTokens } from '../control/access/named-tokens.ts';
 import { AdminTokens } from '../control/access/tokens.ts';
 import { JoinTokens } from '../control/authority/attest/join-token.ts';
 import { Authority } from '../control/authority/authority.ts';
@@ -276,6 +277,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
   });
   life.defer('gRPC', () => grpc.close());
   const open = await servePublic(config.public, { authority, clock, logger }, life);
+  const namedTokens = new NamedTokens({ store: state.store, clock });
   const rest = await createRestServer(
     {
       policies: state.policies,
@@ -294,7 +296,10 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       log: state.log,
       logIsPublic: config.audit.isPublic,
       bundle: authority.bundle,
-      tokens: state.tokens,
+      tokens: {
+        authenticate: async (token) => state.tokens.authenticate(token) ?? (await namedTokens.authenticate(token)),
+      },
+      namedTokens,
       clock,
       logger,
       rootNamespace: config.rootNamespace,

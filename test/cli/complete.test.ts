@@ -37,7 +37,7 @@ describe('completion without a control plane', () => {
     [['get', 'pol'], ['policies']],
     [
       ['delete', ''],
-      ['policy', 'entry', 'join-token', 'federation'],
+      ['policy', 'entry', 'join-token', 'federation', 'token'],
     ],
     [
       ['get', 'policies', '-o', ''],

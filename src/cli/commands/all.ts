@@ -15,6 +15,7 @@ import { addIdentity } from './identity.ts';
 import { addJoinToken } from './join-token.ts';
 import { addNode } from './node.ts';
 import { addPolicy } from './policy.ts';
+import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
 
 /** Every command that speaks to a control plane, in the order of the help. `failed`: the exit status is 1. */
@@ -32,6 +33,7 @@ export function addCommands(program: Command, world: World, failed: () => void):
   addNode(program, world, failed);
   addFederation(program, world, failed);
   addCa(program, world, failed);
+  addToken(program, world, failed);
   addContext(program, world);
   addCompletion(program, world);
   addVersion(program, world);

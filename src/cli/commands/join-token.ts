@@ -1,8 +1,5 @@
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { reason } from '../../base/durable.ts';
 import { AppError } from '../../base/errors.ts';
 import type { IssuedTokenObject } from '../api.ts';
 import { shortName } from '../api.ts';
@@ -10,6 +7,7 @@ import { addDryRun, dryRun, tellWarnings } from '../dry-run.ts';
 import { ttl } from '../entry-options.ts';
 import { findOne, kinds } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
+import { createSecretFile } from '../secret-file.ts';
 import { relative } from '../table.ts';
 import type { World } from '../world.ts';
 
@@ -35,7 +33,7 @@ export function addJoinToken(program: Command, world: World): void {
       const whom = entry === undefined ? 'an agent' : shortName(entry.spiffeId);
       const only = options.dryRun === true || wantsCurl(command);
       const path = options.out === undefined || only ? undefined : resolve(world.cwd, options.out);
-      const file = path === undefined ? undefined : await create(path);
+      const file = path === undefined ? undefined : await createSecretFile(path);
       try {
         const { body } = await client.call<IssuedTokenObject>({
           method: 'POST',
@@ -64,20 +62,4 @@ interface CreateOptions {
   readonly agent?: boolean;
   readonly out?: string;
   readonly dryRun?: boolean;
-}
-
-/** Made before the token is, so that a token is never lost for want of a place; never an existing file. */
-async function create(path: string) {
-  try {
-    return await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
-  } catch (cause) {
-    if (reason(cause) === 'EEXIST') {
-      throw new AppError(
-        'usage',
-        `${path} exists already, and a token is never written over a file. Name another with --out, or delete that one.`,
-        { cause },
-      );
-    }
-    throw new AppError('usage', `Cannot create ${path}: ${reason(cause)}.`, { cause });
-  }
 }

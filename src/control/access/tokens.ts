@@ -15,6 +15,9 @@ export interface Administrator {
   readonly name: string;
 }
 
+/** The name of whoever holds the token of the data directory. */
+export const BOOTSTRAP = 'admin';
+
 const TOKEN_PREFIX = 'writ_';
 const TOKEN_BYTES = 32;
 /** An operator may write a token of their own into the file; one that can be guessed is refused. */
@@ -51,7 +54,7 @@ export class AdminTokens {
 
   /** Takes the same time whatever is presented (but for its length). `undefined`: it is not the token. */
   authenticate(presented: string): Administrator | undefined {
-    return timingSafeEqual(hashOf(presented), this.#hash) ? { name: 'admin' } : undefined;
+    return timingSafeEqual(hashOf(presented), this.#hash) ? { name: BOOTSTRAP } : undefined;
   }
 }
 

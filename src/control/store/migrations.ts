@@ -9,6 +9,7 @@ import { federation } from './migrations/0007-federation.ts';
 import { identityEvents } from './migrations/0008-identity-events.ts';
 import { log } from './migrations/0009-log.ts';
 import { policyReasons } from './migrations/0010-policy-reasons.ts';
+import { adminTokens } from './migrations/0011-admin-tokens.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
 export const migrations: readonly Migration[] = [
@@ -22,4 +23,5 @@ export const migrations: readonly Migration[] = [
   identityEvents,
   log,
   policyReasons,
+  adminTokens,
 ];

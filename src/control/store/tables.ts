@@ -23,6 +23,7 @@ export interface Tables extends AuditTables {
   readonly audit_log_locks: AuditLogLocksTable;
   readonly federation_relationships: FederationRelationshipsTable;
   readonly federation_bundles: FederationBundlesTable;
+  readonly admin_tokens: AdminTokensTable;
 }
 
 export interface MetaTable {
@@ -235,6 +236,17 @@ export interface FederationBundlesTable {
   last_error: string | null;
   /** Store revision at which trust in it last changed; polls that find nothing new are no change. */
   revision: number;
+}
+
+/** Tokens of administrators by name. */
+export interface AdminTokensTable {
+  id: string;
+  name: string;
+  /** SHA-256 of the token, lower hex: the token itself is nowhere. */
+  token_hash: string;
+  created_at: number;
+  expires_at: number;
+  last_used_at: number | null;
 }
 
 /** One row: see the migration. */

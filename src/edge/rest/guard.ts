@@ -1,16 +1,21 @@
 import { isIP } from 'node:net';
 import { AppError } from '../../base/errors.ts';
-import type { AdminTokens } from '../../control/access/tokens.ts';
+import type { Administrator } from '../../control/access/tokens.ts';
 import type { App } from './app.ts';
 import { isApi, setHeaders } from './headers.ts';
 import { HttpError } from './problem.ts';
+
+export interface TokensPort {
+  /** Who presents it; `undefined`: nobody that we know. */
+  authenticate(presented: string): Administrator | undefined | Promise<Administrator | undefined>;
+}
 
 export interface GuardOptions {
   /** Address that the server is bound to. */
   readonly host: string;
   /** Port it listens on, known once it does. */
   readonly port: () => number;
-  readonly tokens: Pick<AdminTokens, 'authenticate'>;
+  readonly tokens: TokensPort;
   /** Aborted when the server stops. */
   readonly stopping: AbortSignal;
 }

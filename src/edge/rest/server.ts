@@ -5,7 +5,7 @@ import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { IdempotencyKeys } from '../../control/access/idempotency.ts';
-import type { AdminTokens } from '../../control/access/tokens.ts';
+import type { NamedTokens } from '../../control/access/named-tokens.ts';
 import type { JoinTokens } from '../../control/authority/attest/join-token.ts';
 import type { Entries } from '../../control/authority/entries.ts';
 import type { AuditIndex } from '../../control/ledger/index.ts';
@@ -29,6 +29,7 @@ import { entries } from './entries.ts';
 import { entriesImport } from './entries-import.ts';
 import type { FederationDeps } from './federation.ts';
 import { federation } from './federation.ts';
+import type { TokensPort } from './guard.ts';
 import { guard } from './guard.ts';
 import type { ServerInfo } from './info.ts';
 import { info } from './info.ts';
@@ -43,6 +44,7 @@ import { policyCheck } from './policy-check.ts';
 import { policyRevisions } from './policy-revisions.ts';
 import { proxies } from './proxies.ts';
 import { EventStreams } from './sse.ts';
+import { tokens } from './tokens.ts';
 import { logWrites } from './writes.ts';
 
 export interface RestDeps extends FederationDeps {
@@ -64,7 +66,8 @@ export interface RestDeps extends FederationDeps {
   /** Whether the log is served to anybody. Default false. */
   readonly logIsPublic?: boolean;
   readonly bundle: Watch<TrustBundle>;
-  readonly tokens: Pick<AdminTokens, 'authenticate'>;
+  readonly tokens: TokensPort;
+  readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly random?: RandomBytes;
@@ -132,6 +135,7 @@ export async function createRoutes(
   entries(app, { entries: deps.entries });
   entriesImport(app, { entries: deps.entries });
   joinTokens(app, { joinTokens: deps.joinTokens, idempotency: deps.idempotency });
+  tokens(app, { namedTokens: deps.namedTokens, idempotency: deps.idempotency });
   nodes(app, { nodes: deps.nodes, clocks: deps.nodeClocks ?? [] });
   federation(app, deps);
   authorities(app, { authorities: deps.authorities, revision });

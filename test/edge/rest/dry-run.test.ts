@@ -58,6 +58,7 @@ describe('dryRun', () => {
 
   it('answers with what would be, and changes nothing', async () => {
     const { world, entry, token, policy, federation } = await setUp();
+    const ann = await world.deps.namedTokens.create({ name: 'ann', ttlSeconds: 60, by: 'admin' }, {});
     const rehearsed: string[] = [];
     const before = await stateOf(world);
     const ask = async (method: 'POST' | 'PUT' | 'DELETE', path: string, payload?: object | string, headers = {}) => {
@@ -134,6 +135,11 @@ describe('dryRun', () => {
     expect(await ask('POST', `${one}:rollback`, back, any)).toMatchObject({
       ...{ status: 200, metadata: { revision: policy.revision }, warnings: [{ code: 'unchanged' }] },
     });
+
+    expect(await ask('POST', '/v1/tokens', { name: 'ann', ttlSeconds: 60 })).toMatchObject({
+      ...{ status: 201, id: nobody, token: null, name: 'ann', warnings: [] },
+    });
+    expect(await ask('DELETE', `/v1/tokens/${ann.id}`)).toMatchObject({ status: 200, id: ann.id, warnings: [] });
 
     const spire = {
       spiffe_id: { trust_domain: 'example.org', path: '/ns/shop/sa/imported' },

@@ -71,6 +71,8 @@ describe('GET /v1/openapi.json', () => {
       '/v1/policies:check',
       '/v1/proxies',
       '/v1/revisions',
+      '/v1/tokens',
+      '/v1/tokens/{id}',
     ]);
   });
 });

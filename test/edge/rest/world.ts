@@ -8,6 +8,7 @@ import type { Logger } from '../../../src/base/log.ts';
 import type { RandomBytes } from '../../../src/base/random.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
 import { IdempotencyKeys } from '../../../src/control/access/idempotency.ts';
+import { NamedTokens } from '../../../src/control/access/named-tokens.ts';
 import { AdminTokens } from '../../../src/control/access/tokens.ts';
 import { JoinTokens } from '../../../src/control/authority/attest/join-token.ts';
 import { Authority } from '../../../src/control/authority/authority.ts';
@@ -91,6 +92,7 @@ export async function createWorld(
   const tokenFile = join(directory, 'admin-token');
   const token = `writ_${Buffer.alloc(32, 0xb6).toString('base64url')}`;
   const tokens = await AdminTokens.open({ file: tokenFile, random: (length) => Buffer.alloc(length, 0xb6) });
+  const namedTokens = new NamedTokens({ store, clock, random });
   const authorities = new MemoryAuthorities();
   const keyStore = new MemoryKeyStore();
   const authority = await Authority.open({ trustDomain: TRUST_DOMAIN, store: authorities, keyStore, clock, logger });
@@ -118,7 +120,8 @@ export async function createWorld(
     audit,
     log: (await openTestLog()).log,
     bundle,
-    tokens,
+    tokens: { authenticate: async (token) => tokens.authenticate(token) ?? (await namedTokens.authenticate(token)) },
+    namedTokens,
     clock,
     logger,
     random,
