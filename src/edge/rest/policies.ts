@@ -120,7 +120,10 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort }): v
       if (request.query.dryRun !== true) return deps.policies.delete(change);
       const stored = await deps.policies.get(namespace, name);
       await deps.policies.delete({ ...change, dryRun: true });
-      return { ...toEnvelope(stored), warnings: [effects[stored.policy.action]] };
+      return {
+        ...toEnvelope(stored),
+        warnings: [effects[stored.policy.shadow === true ? 'shadow' : stored.policy.action]],
+      };
     },
   );
 }
@@ -185,4 +188,6 @@ const effects = {
     code: 'access-opens',
     detail: 'Calls that only this policy denies are allowed wherever another policy allows them.',
   },
+  AUDIT: { code: 'marks-end', detail: 'Calls are no longer marked on the record by this policy. No decision changes.' },
+  shadow: { code: 'trial-ends', detail: 'It is only tried: what is recorded changes, and no decision does.' },
 } as const;
