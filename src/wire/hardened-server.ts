@@ -13,9 +13,10 @@ interface Internals {
  * been destroyed meanwhile (an unknown method or a foreign content type, then a connection error, in one packet, by anybody
  * who reaches the port), it answers on that stream, Node throws, and nobody catches. A stream that is gone needs no answer.
  *
+ * @param onStream is told of each request as it begins, before anything is read of its body
  * @throws Error at construction when the library no longer has what is put right here: then look at this file again
  */
-export function hardenedServer(options: ServerOptions): Server {
+export function hardenedServer(options: ServerOptions, onStream?: (stream: ServerHttp2Stream) => void): Server {
   const server = new Server(options);
   const internals = server as unknown as Internals;
   const { _respondWithError: respond, _verifyContentType: verify } = internals;
@@ -25,7 +26,11 @@ export function hardenedServer(options: ServerOptions): Server {
   internals._respondWithError = (error, stream, session) => {
     if (!isGone(stream)) respond.call(server, error, stream, session);
   };
-  internals._verifyContentType = (stream, headers) => !isGone(stream) && verify.call(server, stream, headers);
+  internals._verifyContentType = (stream, headers) => {
+    if (isGone(stream) || !verify.call(server, stream, headers)) return false;
+    onStream?.(stream);
+    return true;
+  };
   return server;
 }
 

@@ -1,3 +1,4 @@
+import type { ServerHttp2Stream } from 'node:http2';
 import { ServerCredentials } from '@grpc/grpc-js';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
@@ -12,6 +13,8 @@ import { Connections } from './connections.ts';
 import { Interests } from './interests.ts';
 import type { PeerCredentials } from './peer-credentials.ts';
 import { checkPeerCredentialsSupport } from './peer-credentials.ts';
+import type { RequestBudgetOptions } from './request-budget.ts';
+import { RequestBudget } from './request-budget.ts';
 import { listenOnUnixSocket, socketUri } from './socket.ts';
 
 export interface AgentServerOptions {
@@ -26,6 +29,7 @@ export interface AgentServerOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<CallerLimits>;
+  readonly requestBudget?: Partial<RequestBudgetOptions>;
   /** When the agent stops, calls that are under way may take this long, in milliseconds. Default 2 s. */
   readonly stopGraceMs?: number;
   /** Default the kernel's. */
@@ -65,14 +69,20 @@ export async function startAgentServer(o: AgentServerOptions): Promise<AgentServ
     stopping: stopping.signal,
     openStream: connections.openStream.bind(connections),
   };
-  const server = hardenedServer({
+  const budget = new RequestBudget(o.requestBudget);
+  const onStream = (stream: ServerHttp2Stream) => {
+    const uid = connections.userOf(stream.session?.socket.remoteAddress);
+    if (uid !== undefined) budget.follow(stream, uid);
+  };
+  const options = {
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.max_send_message_length': MAX_SENT_BYTES,
     'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
     'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-  });
+  };
+  const server = hardenedServer(options, onStream);
   for (const factory of o.services) {
     const { definition, handlers } = factory(context);
     server.addService(tolerant(definition, MAX_MESSAGE_BYTES), handlers);

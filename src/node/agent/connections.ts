@@ -140,6 +140,11 @@ export class Connections implements Callers {
     }
   }
 
+  /** Whose connection this is, by its name; undefined once it has ended. Nothing is attested. */
+  userOf(name: string | undefined): number | undefined {
+    return this.#open.get(name ?? '')?.peer.uid;
+  }
+
   openStream(caller: AttestedCaller): () => void {
     const key = String(caller.pid);
     const open = this.#streams.get(key) ?? 0;
