@@ -78,7 +78,7 @@ export class LogPins {
     if (before !== undefined)
       checkContinues(checkpointIn(parseNote(Buffer.from(before.checkpoint))), checkpoint, logged.consistency);
     else
-      this.#logger.warn(
+      this.#logger[this.#pins.size === 0 ? 'info' : 'warn'](
         { origin: checkpoint.origin, size: checkpoint.size },
         'an audit log is seen for the first time',
       );
