@@ -1,5 +1,6 @@
 import type { Static } from 'typebox';
 import { Type } from 'typebox';
+import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { Entries } from '../../control/authority/entries.ts';
@@ -7,11 +8,13 @@ import type { PolicyStore } from '../../control/policies/store.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
 import { parseSpiffeId, workloadId, workloadOf } from '../../core/identity/spiffe-id.ts';
+import { attributeOf, textsOf } from '../../core/policy/attributes.ts';
 import { selects } from '../../core/policy/compile.ts';
 import { explain } from '../../core/policy/explain.ts';
-import type { Policy, Request } from '../../core/policy/model.ts';
+import type { HttpRequest, Policy, Request } from '../../core/policy/model.ts';
 import { DEFAULT_DENY, decisionReasons } from '../../core/policy/model.ts';
 import { normalizePath } from '../../core/policy/path.ts';
+import { conditionsOf } from '../../core/policy/uses.ts';
 import type { App } from './app.ts';
 import { closed, nullable, oneOf, revision } from './schemas.ts';
 
@@ -20,6 +23,10 @@ const party = Type.String({
   maxLength: 2048,
   description: 'A SPIFFE ID, or `<namespace>/<service>` in this trust domain.',
 });
+
+function text(description: string) {
+  return Type.String({ maxLength: 4096, ...(description !== '' && { description }) });
+}
 
 const Question = Type.Object(
   {
@@ -41,6 +48,19 @@ const Question = Type.Object(
         description: 'Of the application. Needed only where a rule names ports.',
       }),
     ),
+    host: Type.Optional(text('Authority of the request, with its port where it has one. HTTP only.')),
+    headers: Type.Optional(
+      Type.Record(Type.String(), text(''), { maxProperties: 100, description: 'Fields of the request. HTTP only.' }),
+    ),
+    claims: Type.Optional(
+      Type.Record(Type.String(), Type.Unknown(), {
+        maxProperties: 100,
+        description: 'Of a JWT-SVID that the caller presents and that verifies. HTTP only.',
+      }),
+    ),
+    sourceIp: Type.Optional(text('IP address of the caller.')),
+    destinationIp: Type.Optional(text('IP address at which the call arrives.')),
+    serverName: Type.Optional(text('Server name in the TLS handshake.')),
   },
   closed,
 );
@@ -52,6 +72,13 @@ const Answer = Type.Object(
     decision: oneOf(['allow', 'deny']),
     reason: oneOf(decisionReasons),
     rule: Type.String({ description: '`<namespace>/<policy>@<revision>#<rule index>`, or `default-deny`.' }),
+    shadow: Type.Optional(
+      Type.Object(
+        { decision: oneOf(['allow', 'deny']), rule: Type.String() },
+        { ...closed, description: 'What it would be if policies in shadow mode were enforced, where that is another.' },
+      ),
+    ),
+    audited: Type.Optional(Type.String({ description: 'The rule of an AUDIT policy that marks the call.' })),
     source: nullable(
       Type.Object(
         { policy: Type.String(), line: Type.Integer({ minimum: 1 }), text: Type.String() },
@@ -59,7 +86,18 @@ const Answer = Type.Object(
       ),
     ),
     considered: Type.Array(
-      Type.Object({ rule: Type.String(), action, matched: Type.Boolean(), failed: Type.Array(Type.String()) }, closed),
+      Type.Object(
+        {
+          rule: Type.String(),
+          action,
+          shadow: Type.Optional(
+            Type.Literal(true, { description: 'Its policy is in shadow mode and decides nothing.' }),
+          ),
+          matched: Type.Boolean(),
+          failed: Type.Array(Type.String()),
+        },
+        closed,
+      ),
       { description: 'Every rule that applies to `to`, and what of it did not match.' },
     ),
     request: Type.Object(
@@ -85,6 +123,8 @@ export interface PolicyCheckDeps {
   readonly bundle: Watch<TrustBundle>;
   /** Policies of this namespace apply to every namespace. */
   readonly rootNamespace: string;
+  /** Without it, policies with a validity are taken as for a call at an unknown time. */
+  readonly clock?: Clock;
 }
 
 /** POST /v1/policies:check */
@@ -149,17 +189,29 @@ async function check(question: Static<typeof Question>, deps: PolicyCheckDeps): 
   const call: Request = {
     source: from.uri,
     port: readPort(question.port, applying),
-    ...(http !== undefined && { http }),
+    ...(deps.clock !== undefined && { time: deps.clock.now() }),
+    connection: {
+      ...(question.sourceIp !== undefined && { peerIp: question.sourceIp }),
+      ...(question.destinationIp !== undefined && { ownIp: question.destinationIp }),
+      ...(question.serverName !== undefined && { sni: question.serverName.toLowerCase() }),
+    },
+    ...(http !== undefined && { http: { ...http, ...attributesOf(question, trustDomain) } }),
   };
-  const { decision, reason, rule, considered } = explain(applying, call);
+  const open = notGiven(applying, call);
+  if (open.length > 0)
+    notes.push(`Rules ask for ${open.join(', ')}; the question does not give it, so it was taken as absent.`);
+  const { decision, reason, rule, considered, shadow, audited } = explain(applying, call);
   return {
     decision,
     reason,
     rule,
+    ...(shadow !== undefined && { shadow }),
+    ...(audited !== undefined && { audited }),
     source: await sourceOf(rule, deps.policies),
     considered: considered.map((one) => ({
       rule: one.rule,
       action: one.action,
+      ...(one.shadow && { shadow: true as const }),
       matched: one.matched,
       failed: [...one.failed],
     })),
@@ -195,10 +247,38 @@ function readHttp(question: Static<typeof Question>): Request['http'] | { readon
   return path.ok ? { method: question.method, path: path.path } : { why: path.why };
 }
 
+function attributesOf(question: Static<typeof Question>, trustDomain: string): Partial<HttpRequest> {
+  const { host, headers, claims } = question;
+  return {
+    ...(host !== undefined && { host }),
+    ...(headers !== undefined && {
+      headers: new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), [value]])),
+    }),
+    ...(claims !== undefined && { token: { trustDomain, claims } }),
+  };
+}
+
+/** Keys of conditions that the call of the question has nothing for. */
+function notGiven(applying: readonly Policy[], call: Request): readonly string[] {
+  const keys = new Set(applying.flatMap(conditionsOf).map((condition) => condition.key));
+  return [...keys]
+    .filter((key) => {
+      const attribute = attributeOf(key);
+      if (attribute === undefined || (key.startsWith('source.') && attribute.type !== 'ip')) return false;
+      if (attribute.httpOnly && call.http === undefined) return false;
+      return textsOf(attribute, call) === undefined;
+    })
+    .map((key) => key.replace(/^operation\./, ''));
+}
+
 /** An answer that depends on the port must not be guessed. */
 function readPort(port: number | undefined, applying: readonly Policy[]): number {
   if (port !== undefined) return port;
-  const naming = applying.find((policy) => policy.rules.some((rule) => rule.to.some((to) => to.ports.length > 0)));
+  const naming = applying.find(
+    (policy) =>
+      policy.rules.some((rule) => rule.to.some((to) => to.ports.length > 0)) ||
+      conditionsOf(policy).some((condition) => condition.key === 'destination.port'),
+  );
   if (naming !== undefined)
     throw invalid(
       'port',

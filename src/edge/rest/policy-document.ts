@@ -8,20 +8,50 @@ import { toTime } from './time.ts';
 
 const strings = Type.Optional(Type.Array(Type.String()));
 
+const source = {
+  principals: strings,
+  notPrincipals: strings,
+  namespaces: strings,
+  notNamespaces: strings,
+  serviceAccounts: strings,
+  notServiceAccounts: strings,
+  trustDomains: strings,
+  notTrustDomains: strings,
+  requestPrincipals: strings,
+  notRequestPrincipals: strings,
+  ipBlocks: strings,
+  notIpBlocks: strings,
+  remoteIpBlocks: strings,
+  notRemoteIpBlocks: strings,
+};
+
+const operation = {
+  methods: strings,
+  notMethods: strings,
+  paths: strings,
+  notPaths: strings,
+  hosts: strings,
+  notHosts: strings,
+  ports: strings,
+  notPorts: strings,
+};
+
 /** For the reader of the OpenAPI document; what a policy may hold is checked by core/policy alone. */
 export const PolicySpec = Type.Object(
   {
     selector: Type.Optional(Type.Object({ matchLabels: Type.Optional(Type.Record(Type.String(), Type.String())) })),
-    action: Type.Optional(oneOf(['ALLOW', 'DENY'])),
+    action: Type.Optional(oneOf(['ALLOW', 'DENY', 'AUDIT'])),
+    mode: Type.Optional(oneOf(['Enforce', 'Shadow'])),
+    validity: Type.Optional(
+      Type.Object({ notBefore: Type.Optional(Type.String()), notAfter: Type.Optional(Type.String()) }),
+    ),
+    reason: Type.Optional(Type.String()),
     rules: Type.Optional(
       Type.Array(
         Type.Object({
-          from: Type.Optional(
-            Type.Array(Type.Object({ source: Type.Object({ principals: strings, namespaces: strings }) })),
-          ),
-          to: Type.Optional(
-            Type.Array(Type.Object({ operation: Type.Object({ methods: strings, paths: strings, ports: strings }) })),
-          ),
+          from: Type.Optional(Type.Array(Type.Object({ source: Type.Object(source) }))),
+          to: Type.Optional(Type.Array(Type.Object({ operation: Type.Object(operation) }))),
+          when: Type.Optional(Type.Array(Type.Object({ key: Type.String(), values: strings, notValues: strings }))),
         }),
       ),
     ),

@@ -131,6 +131,7 @@ export async function createRoutes(
     entries: deps.entries,
     bundle: deps.bundle,
     rootNamespace: deps.rootNamespace ?? 'writ-system',
+    clock: deps.clock,
   });
   entries(app, { entries: deps.entries });
   entriesImport(app, { entries: deps.entries });

@@ -103,6 +103,59 @@ describe('POST /v1/policies:check', () => {
     expect((await check(world, call)).json()).toMatchObject({ decision: 'deny', reason: 'deny-rule' });
   });
 
+  it('takes header, host, claims, addresses and server name, and says what rules ask for that was not given', async () => {
+    const world = await createWorld();
+    await world.entries.create({ spiffeId: 'spiffe://example.org/ns/shop/sa/orders' });
+    const rule = (condition: string) =>
+      policyText('web').replace(/ {2}rules:[\s\S]*/, `  rules: [{when: [{${condition}}]}]\n`);
+    const cases: readonly (readonly [string, object])[] = [
+      ['key: "request.headers[X-Tenant]", values: [a]', { headers: { 'x-tenant': 'a' } }],
+      ['key: "request.headers[:authority]", values: [shop]', { host: 'shop' }],
+      ['key: "request.auth.claims[role]", values: [admin]', { claims: { sub: 's', role: 'admin' } }],
+      ['key: request.auth.principal, values: ["example.org/s"]', { claims: { sub: 's' } }],
+      ['key: source.ip, values: [10.0.0.0/8]', { sourceIp: '10.1.2.3' }],
+      ['key: destination.ip, values: [10.0.0.0/8]', { destinationIp: '10.1.2.3' }],
+      ['key: connection.sni, values: [shop]', { serverName: 'SHOP' }],
+    ];
+    for (const [index, [condition, given]] of cases.entries()) {
+      await world.policies.put({
+        source: rule(condition),
+        author: 'test',
+        ...(index > 0 && { ifMatch: '*' as const }),
+      });
+      expect((await check(world, { ...call, ...given })).json(), condition).toMatchObject({
+        decision: 'allow',
+        notes: [],
+      });
+      const without = (await check(world, call)).json();
+      expect(without, condition).toMatchObject({ decision: 'deny' });
+      expect(without.notes, condition).toEqual([expect.stringMatching(/^Rules ask for .*taken as absent/)]);
+    }
+  });
+
+  it('shows what shadow policies would have decided and what is audited, at the time of the question', async () => {
+    const world = await createWorld();
+    const now = world.clock.now();
+    const spec = (name: string, text: string) =>
+      policyText(name).replace(/spec:\n[\s\S]*/, `spec: {${text}, rules: [{}]}\n`);
+    await put(world, spec('grant', `validity: {notAfter: "${new Date(now + 60_000).toISOString()}"}`));
+    await put(world, spec('try', 'action: DENY, mode: Shadow'));
+    await put(world, spec('watch', 'action: AUDIT'));
+    const answer = (await check(world, call)).json();
+    expect(answer).toMatchObject({
+      decision: 'allow',
+      shadow: { decision: 'deny', rule: 'shop/try@2#0' },
+      audited: 'shop/watch@3#0',
+      considered: [
+        { action: 'DENY', shadow: true, matched: true },
+        { action: 'ALLOW', matched: true },
+        { action: 'AUDIT', matched: true },
+      ],
+    });
+    await world.clock.advance(60_000);
+    expect((await check(world, call)).json()).toMatchObject({ decision: 'deny', reason: 'default-deny' });
+  });
+
   it('asks about plain TCP when there is neither method nor path', async () => {
     const world = await createWorld();
     const answer = (await check(world, { from: 'shop/web', to: 'shop/orders' })).json();
