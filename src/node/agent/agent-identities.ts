@@ -197,7 +197,7 @@ class Core implements RunningAgentIdentities {
       const order = { audience, entryId: entry.id, variables };
       return checkSubject(await signJwt(this.#clients.current.identity, order), grant);
     };
-    return await this.#jwts.get(key, fetch, (kept) => !this.#isTainted(kept));
+    return await this.#jwts.get(key, fetch, (kept) => this.#isTrusted(kept));
   }
 
   async wit(grant: Grant): Promise<AgentWit> {
@@ -208,7 +208,7 @@ class Core implements RunningAgentIdentities {
       const token = checkSubject(await this.#witQueue.add({ entryId: entry.id, csr, variables }), grant);
       return { ...token, privateKey };
     };
-    return await this.#wits.get(this.#keyOf(grant), fetch, (kept) => !this.#isTainted(kept));
+    return await this.#wits.get(this.#keyOf(grant), fetch, (kept) => this.#isTrusted(kept));
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -226,10 +226,14 @@ class Core implements RunningAgentIdentities {
     return JSON.stringify([grantKey(grant), entry.revision]);
   }
 
-  /** Whether its key may be in wrong hands: verifiers will not take it for long. */
-  #isTainted({ token }: IssuedToken): boolean {
-    const tainted = this.state.current?.bundle.tainted ?? [];
-    return tainted.length > 0 && tainted.includes(keyIdOf(token));
+  /**
+   * Whether verifiers take it: its key is in the bundle, and not said to be in wrong hands. Both are asked, since an agent that
+   * was away hears of neither: when it comes back, a key that was tainted may have been revoked, and is simply gone.
+   */
+  #isTrusted({ token }: IssuedToken): boolean {
+    const { jwks, tainted = [] } = this.state.current?.bundle ?? {};
+    const kid = keyIdOf(token);
+    return !tainted.includes(kid) && jwks?.keys.some((key) => key.kid === kid) === true;
   }
 }
 

@@ -169,6 +169,23 @@ describe('the identities of an agent', () => {
     ]);
   });
 
+  it('tokens of a key that was revoked while the agent was away are not handed out again', async () => {
+    const { runAgent, svid, register, bundle, recorder } = await world();
+    await register(WEB, 'unix:uid:1');
+    const agent = await runAgent(svid);
+    const grant = await grantOf(agent, 'unix:uid:1');
+    await agent.jwt(grant, ['a']);
+    await agent.wit(grant);
+    await agent.jwt(grant, ['a']);
+    expect(recorder.events).toHaveLength(2);
+    const sequence = bundle.current.sequence + 1;
+    bundle.set({ ...bundle.current, sequence, jwks: { keys: [] } });
+    await until(agent.state, (state) => state?.bundle.sequence === sequence);
+    await agent.jwt(grant, ['a']);
+    await agent.wit(grant);
+    expect(recorder.events).toHaveLength(4);
+  });
+
   it('what came for somebody else is not handed out', async () => {
     const { runAgent, svid, register } = await world();
     const entry = await register(WEB, 'unix:uid:1');
