@@ -9,6 +9,7 @@ import { becameAnother, openProcess, startTimeOf } from './attest-workload/proce
 import type { AttestedCaller, Callers } from './caller.ts';
 import type { PeerCredentials } from './peer-credentials.ts';
 import { closePidfd, isAlive, peerCredentials } from './peer-credentials.ts';
+import { Places } from './places.ts';
 
 export interface CallerLimits {
   /** Connections at once; more are closed unanswered. Default 10,000. */
@@ -17,6 +18,14 @@ export interface CallerLimits {
   readonly maxConnectionsPerUser: number;
   /** Streams that one process may have open at once. Default 100. */
   readonly maxStreamsPerProcess: number;
+  /** Those of all processes of one user. Default 8,000. */
+  readonly maxStreamsPerUser: number;
+  /**
+   * Calls of one process, and of all of one user, whose caller is being attested: that takes up to half a minute where a
+   * daemon has to be asked, and a file of /proc is held open meanwhile. Default 200 and 2,000.
+   */
+  readonly maxAttestationsPerProcess: number;
+  readonly maxAttestationsPerUser: number;
   /** Calls per second of one process, in the long run and at once. Default 500 and 1,000. */
   readonly callsPerSecond: number;
   readonly callBurst: number;
@@ -26,6 +35,9 @@ export const defaultCallerLimits: CallerLimits = Object.freeze({
   maxConnections: 10_000,
   maxConnectionsPerUser: 4_000,
   maxStreamsPerProcess: 100,
+  maxStreamsPerUser: 8_000,
+  maxAttestationsPerProcess: 200,
+  maxAttestationsPerUser: 2_000,
   callsPerSecond: 500,
   callBurst: 1_000,
 });
@@ -69,7 +81,8 @@ export class Connections implements Callers {
   readonly #rate: RateLimit;
   readonly #open = new Map<string, Connection>();
   readonly #perUser = new Map<number, number>();
-  readonly #streams = new Map<string, number>();
+  readonly #streams: readonly [Places, Places];
+  readonly #attestations: readonly [Places, Places];
   #count = 0;
   #refusedAt = 0;
 
@@ -81,6 +94,13 @@ export class Connections implements Callers {
       burst: this.#limits.callBurst,
       clock: o.clock,
     });
+    const { maxStreamsPerProcess, maxStreamsPerUser, maxAttestationsPerProcess, maxAttestationsPerUser } = this.#limits;
+    const many = (max: number, who: string) =>
+      new Places({ max, full: `The ${who} has ${max} streams open already. Close some.` });
+    const busy = (max: number, who: string) =>
+      new Places({ max, full: `The ${who} has ${max} calls already whose caller is being found out. Try again.` });
+    this.#streams = [many(maxStreamsPerProcess, 'process'), many(maxStreamsPerUser, 'user')];
+    this.#attestations = [busy(maxAttestationsPerProcess, 'process'), busy(maxAttestationsPerUser, 'user')];
   }
 
   /** Takes in a connection that was accepted just now; false when it is not wanted: destroy it. */
@@ -119,8 +139,17 @@ export class Connections implements Callers {
   async attest(call: { getPeer(): string }): Promise<AttestedCaller & Attestation> {
     const connection = this.#open.get(call.getPeer());
     if (connection === undefined) throw new AppError('unavailable', 'The connection has ended.');
+    this.#rate.take(String(connection.peer.pid));
+    const release = takeBoth(this.#attestations, connection.peer);
+    try {
+      return await this.#attestNow(connection);
+    } finally {
+      release();
+    }
+  }
+
+  async #attestNow(connection: Connection): Promise<AttestedCaller & Attestation> {
     const { pid, uid, gid } = connection.peer;
-    this.#rate.take(String(pid));
     const process = openProcess(pid, this.#o.procRoot);
     try {
       // Alive now, and opened before: so what was opened is the process that connected.
@@ -146,20 +175,7 @@ export class Connections implements Callers {
   }
 
   openStream(caller: AttestedCaller): () => void {
-    const key = String(caller.pid);
-    const open = this.#streams.get(key) ?? 0;
-    if (open >= this.#limits.maxStreamsPerProcess) {
-      throw new AppError('exhausted', `The process has ${open} streams open already. Close some.`);
-    }
-    this.#streams.set(key, open + 1);
-    let released = false;
-    return () => {
-      if (released) return;
-      released = true;
-      const left = (this.#streams.get(key) ?? 1) - 1;
-      if (left > 0) this.#streams.set(key, left);
-      else this.#streams.delete(key);
-    };
+    return takeBoth(this.#streams, caller);
   }
 
   #checkAlive(connection: Connection): void {
@@ -183,6 +199,24 @@ export class Connections implements Callers {
     if (now - this.#refusedAt < 1_000) return;
     this.#refusedAt = now;
     this.#o.logger.warn({ ...fields, err: error }, 'a connection was refused');
+  }
+}
+
+/** A place of the process, and one of its user: both or none. */
+function takeBoth(
+  [ofProcess, ofUser]: readonly [Places, Places],
+  caller: { readonly pid: number; readonly uid: number },
+): () => void {
+  const first = ofProcess.take(caller.pid);
+  try {
+    const second = ofUser.take(caller.uid);
+    return () => {
+      first();
+      second();
+    };
+  } catch (error) {
+    first();
+    throw error;
   }
 }
 

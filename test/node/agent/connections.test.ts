@@ -11,6 +11,7 @@ import { status } from '@grpc/grpc-js';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
 import type { WorkloadAttestor } from '../../../src/node/agent/attest-workload/attestor.ts';
+import type { CallerLimits } from '../../../src/node/agent/connections.ts';
 import type { PeerCredentials } from '../../../src/node/agent/peer-credentials.ts';
 import { isAlive, peerCredentials } from '../../../src/node/agent/peer-credentials.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -23,11 +24,22 @@ const WEB = 'spiffe://example.org/ns/shop/sa/web';
 const anybody: WorkloadAttestor = { type: 'test', attest: async () => ['test:any'] };
 
 /** An agent whose kernel is the test: every caller is process 7, without a pidfd unless given. */
-async function faked(o: { readonly attestors?: readonly WorkloadAttestor[]; readonly uid?: () => number } = {}) {
+async function faked(
+  o: {
+    readonly attestors?: readonly WorkloadAttestor[];
+    readonly uid?: () => number;
+    readonly limits?: Partial<CallerLimits>;
+  } = {},
+) {
   const procRoot = await tempDirectory();
   await writeProcess(procRoot, 7, { uid: 1000, gid: 1000 });
   const credentialsOf = (): PeerCredentials => ({ pid: 7, uid: o.uid?.() ?? 1000, gid: 1000, pidfd: undefined });
-  const agent = await startTestAgent({ procRoot, credentialsOf, attestors: o.attestors ?? [anybody] });
+  const agent = await startTestAgent({
+    procRoot,
+    credentialsOf,
+    attestors: o.attestors ?? [anybody],
+    limits: o.limits ?? {},
+  });
   agent.identities.set([testEntry({ spiffeId: WEB, selectors: ['test:any'] })]);
   return { ...agent, procRoot, client: clientOf(agent.socketPath) };
 }
@@ -258,6 +270,53 @@ describe('limits', () => {
       );
       if (served) break;
     }
+  });
+
+  it('of streams of one user, whatever their processes are', async () => {
+    const procRoot = await tempDirectory();
+    let pid = 6;
+    const agent = await startTestAgent({
+      procRoot,
+      attestors: [anybody],
+      limits: { maxStreamsPerUser: 2 },
+      credentialsOf: () => ({ pid, uid: 1000, gid: 1000, pidfd: undefined }),
+    });
+    agent.identities.set([testEntry({ spiffeId: WEB, selectors: ['test:any'] })]);
+    const open = async () => {
+      pid += 1;
+      await writeProcess(procRoot, pid, { uid: 1000, gid: 1000 });
+      return new Received(clientOf(agent.socketPath).fetchX509Bundles({}, secured));
+    };
+    await (await open()).next();
+    await (await open()).next();
+    expect(await (await open()).status()).toMatchObject({
+      code: status.UNAVAILABLE,
+      details: 'The user has 2 streams open already. Close some.',
+    });
+  });
+
+  it('of calls whose caller is being attested; one that is done makes room', async () => {
+    const waiting: (() => void)[] = [];
+    const slow: WorkloadAttestor = {
+      type: 'test',
+      attest: async () => {
+        await new Promise<void>((done) => waiting.push(done));
+        return ['test:any'];
+      },
+    };
+    const agent = await faked({ attestors: [slow], limits: { maxAttestationsPerProcess: 2 } });
+    const calls = [fetchToken(agent.client), fetchToken(agent.client)];
+    while (waiting.length < 2) await new Promise((done) => setImmediate(done));
+    expect(await statusOf(fetchToken(agent.client))).toMatchObject({
+      code: status.UNAVAILABLE,
+      details: expect.stringMatching(/2 calls already/),
+    });
+    for (const done of waiting.splice(0)) done();
+    await Promise.all(calls);
+    const next = fetchToken(agent.client);
+    while (waiting.length < 1) await new Promise((done) => setImmediate(done));
+    waiting[0]?.();
+    expect((await next).svids).toHaveLength(1);
   });
 
   it('of one message', async () => {
