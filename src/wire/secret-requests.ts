@@ -11,6 +11,8 @@ import { SECRET_TYPE_URL } from './secret-discovery.ts';
 export const MAX_SECRET_NAMES = 100;
 
 const MAX_NAME_LENGTH = 2048;
+/** Of all names together that a client says it has: they are kept, and may all have to be named to it as gone. */
+const MAX_HELD_CHARACTERS = 128 * 1024;
 const MAX_VERSION_LENGTH = 256;
 const MAX_REFUSAL_LENGTH = 500;
 
@@ -71,6 +73,10 @@ export function fromSecretsDeltaRequest(message: DeltaDiscoveryRequest__Output):
     ],
     { max: 10 * MAX_SECRET_NAMES },
   );
+  const characters = versions.reduce((sum, [name]) => sum + name.length, 0);
+  if (characters > MAX_HELD_CHARACTERS) {
+    throw field.invalid('initial_resource_versions', `has more than ${MAX_HELD_CHARACTERS} characters of names`);
+  }
   return Object.freeze({
     node: fromNode(message.node),
     subscribe: names(message.resourceNamesSubscribe, 'resource_names_subscribe'),

@@ -777,6 +777,13 @@ describe('streams of secrets', () => {
       code: status.INVALID_ARGUMENT,
       details: 'initial_resource_versions has more than 1000 elements.',
     });
+    const long = delta();
+    const longNames = Array.from({ length: 70 }, (_, i) => [`${i}`.padEnd(2_000, 'x'), '1']);
+    long.send({ initialResourceVersions: Object.fromEntries(longNames) });
+    expect(await long.status()).toEqual({
+      code: status.INVALID_ARGUMENT,
+      details: 'initial_resource_versions has more than 131072 characters of names.',
+    });
     const everything = whole();
     everything.send({});
     expect(await everything.status()).toEqual({
