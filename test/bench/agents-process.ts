@@ -89,7 +89,14 @@ async function handle(request: AgentsRequest): Promise<void> {
         services: [workloadApi],
         clock: systemClock,
         logger: silentLogger,
-        limits: { maxStreamsPerProcess: 10_000, callsPerSecond: 10_000, callBurst: 10_000 },
+        limits: {
+          maxStreamsPerProcess: 10_000,
+          maxStreamsPerUser: 10_000,
+          maxAttestationsPerProcess: 10_000,
+          maxAttestationsPerUser: 10_000,
+          callsPerSecond: 10_000,
+          callBurst: 10_000,
+        },
       });
       return;
     }
