@@ -18,8 +18,8 @@ import { addPolicy } from './policy.ts';
 import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
 
-/** Every command that speaks to a control plane, in the order of the help. `failed`: the exit status is 1. */
-export function addCommands(program: Command, world: World, failed: () => void): void {
+/** Every command that speaks to a control plane, in the order of the help. `failed`: the exit status is 1, or as it says. */
+export function addCommands(program: Command, world: World, failed: (code?: number) => void): void {
   addCheck(program, world, failed);
   addApply(program, world, failed);
   addDiff(program, world, failed);
