@@ -18,7 +18,10 @@ function document(spec: string, o: { name?: string } = {}): string {
   return support.document(`${spec.trim()}\n# That is all.`, o);
 }
 
-function decided(spec: string, request: Partial<Omit<Request, 'http'>> & { readonly http?: Partial<HttpRequest> } = {}): Decision {
+function decided(
+  spec: string,
+  request: Partial<Omit<Request, 'http'>> & { readonly http?: Partial<HttpRequest> } = {},
+): Decision {
   const { http, ...rest } = request;
   return decide(compile([parseOne(document(`\n${spec}`))], 1), {
     source: web,
