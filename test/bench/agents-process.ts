@@ -13,24 +13,9 @@ import { startAgentServer } from '../../src/node/agent/agent-server.ts';
 import { channelOptions, controlPlaneCredentials } from '../../src/node/agent/control-plane-tls.ts';
 import { workloadApi } from '../../src/node/agent/workload-api.ts';
 import { clients } from '../../src/wire/loader.ts';
+import type { Admitted, Connection } from './control-plane.ts';
 
 /** The agents' side of the agent benchmark, a process of its own. It ends when its parent does. */
-interface Connection {
-  readonly address: string;
-  /** PEM. */
-  readonly roots: string;
-  /** Of all agents: PEM. */
-  readonly key: string;
-  readonly trustDomain: string;
-  readonly sequence: number;
-}
-
-interface Admitted {
-  readonly spiffeId: string;
-  readonly instanceId: string;
-  readonly chain: readonly string[];
-}
-
 export type AgentsRequest =
   | ({ readonly kind: 'agents'; readonly agents: readonly Admitted[]; readonly directory: string } & Connection)
   /** From now on workloads with these selectors wait beside the agent. */

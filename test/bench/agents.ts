@@ -1,42 +1,23 @@
-import type { ChildProcess } from 'node:child_process';
-import { fork } from 'node:child_process';
 import { generateKeyPairSync, sign, verify } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
-import { systemClock } from '../../src/base/clock.ts';
-import { silentLogger } from '../../src/base/log.ts';
-import { uuidv7 } from '../../src/base/random.ts';
-import { WatchSource } from '../../src/base/watch.ts';
-import { Authority } from '../../src/control/authority/authority.ts';
-import { Entries } from '../../src/control/authority/entries.ts';
-import { EntrySet } from '../../src/control/authority/entry-set.ts';
-import { Identities } from '../../src/control/authority/identities.ts';
-import { MemoryKeyStore } from '../../src/control/authority/key-store.ts';
-import { Nodes } from '../../src/control/authority/nodes.ts';
-import { Ledger } from '../../src/control/ledger/ledger.ts';
-import { EventProducer } from '../../src/control/ledger/producer.ts';
-import { LedgerRecorder } from '../../src/control/ledger/recorder.ts';
-import { AgentViews } from '../../src/control/registry/agent-views.ts';
-import { Agents } from '../../src/control/registry/agents.ts';
-import { openStore } from '../../src/control/store/store.ts';
-import { agentId } from '../../src/core/identity/agent-id.ts';
-import { bundlePem } from '../../src/core/identity/bundle.ts';
-import { createCsr } from '../../src/core/identity/csr.ts';
-import { generateKeyPair } from '../../src/core/identity/keys.ts';
-import { startGrpcServer } from '../../src/edge/grpc/server.ts';
 import type { AgentsReply, AgentsRequest } from './agents-process.ts';
+import { Child } from './child.ts';
+import type { Admitted, Plane } from './control-plane.ts';
+import { createAll, input, startControlPlane } from './control-plane.ts';
 import { fsyncPerSecond, perSecond } from './reference.ts';
 import type { Reference, Row } from './report.ts';
 import { alone, quantile, time } from './report.ts';
 import { WorkloadApiClient, workloadMetadata } from './workload-client.ts';
 
+type AgentsChild = Child<AgentsRequest, AgentsReply>;
+
 const AGENTS = 1_000;
 const ENTRIES_PER_AGENT = 10;
 const SAMPLES = 300;
 const WORKLOADS = 1_000;
-const TRUST_DOMAIN = 'example.org';
 const IDLE_MS = 5_000;
 
 /**
@@ -50,7 +31,7 @@ export async function benchAgents(directory: string): Promise<Row[]> {
   try {
     const plane = await startControlPlane(directory, closers);
     const ids = await plane.admit(AGENTS);
-    await plane.fill(ids);
+    await fill(plane, ids);
     const echo = await echoMs(closers);
     const steps = cryptoMs() + 1_000 / fsyncPerSecond(directory, 1024);
     const reference: Reference = {
@@ -58,7 +39,7 @@ export async function benchAgents(directory: string): Promise<Row[]> {
       figure: steps + 2 * echo + 1_000 / fsyncPerSecond(directory, 4096),
     };
 
-    const agents = new Child(closers);
+    const agents = new Child<AgentsRequest, AgentsReply>('agents-process.ts', closers);
     await agents.ask({ kind: 'agents', ...plane.connection(), agents: ids, directory });
     const idle = await idleCpu();
     const single = await newEntries(plane, agents, ids);
@@ -88,112 +69,17 @@ export async function benchAgents(directory: string): Promise<Row[]> {
   }
 }
 
-type Plane = Awaited<ReturnType<typeof startControlPlane>>;
-
-interface Admitted {
-  readonly spiffeId: string;
-  readonly instanceId: string;
-  /** base64 DER, leaf first. */
-  readonly chain: readonly string[];
-}
-
-async function startControlPlane(directory: string, closers: (() => unknown)[]) {
-  const deps = { clock: systemClock, logger: silentLogger };
-  const store = await openStore({ kind: 'sqlite', path: join(directory, 'agents.db') }, deps);
-  closers.unshift(() => store.close());
-  const authority = await Authority.open({ trustDomain: TRUST_DOMAIN, keyStore: new MemoryKeyStore(), ...deps });
-  const ledger = await Ledger.open({ directory: join(directory, 'agents-ledger'), ...deps });
-  closers.unshift(() => ledger.close());
-  const producer = new EventProducer({ ledger, identity: () => authority.serverIdentity.current, ...deps });
-  closers.unshift(() => producer.close());
-  const recorder = new LedgerRecorder({ producer, clock: systemClock });
-  const entries = new Entries({ store, trustDomain: TRUST_DOMAIN, clock: systemClock, recorder });
-  const entrySet = await EntrySet.open({ store, trustDomain: TRUST_DOMAIN, ...deps });
-  closers.unshift(() => entrySet.close());
-  const nodes = await Nodes.open({ store, recorder, ...deps });
-  closers.unshift(() => nodes.close());
-  const views = new AgentViews({ trustDomain: TRUST_DOMAIN, entries: entrySet.current });
-  closers.unshift(() => views.close());
-  const agents = new Agents({ views, bundle: authority.bundle, nodes, ...deps });
-  closers.unshift(() => agents.close());
-  const absent = () => Promise.reject(new Error('not part of this'));
-  const server = await startGrpcServer({
-    host: '127.0.0.1',
-    port: 0,
-    identity: authority.serverIdentity,
-    bundle: authority.bundle,
-    services: {
-      nodes,
-      enrollment: { attest: absent },
-      identity: new Identities({ authority, entries: entrySet, views, nodes, recorder, ...deps }),
-      agents,
-      policy: {
-        published: new WatchSource({ revision: 0, publishedAt: 0, for: never }),
-        proxies: { connect: absent },
-        entries: { bySpiffeId: absent },
-        changes: new WatchSource(0),
-      },
-      audit: { connect: absent },
-    },
-    ...deps,
-  });
-  closers.unshift(() => server.close());
-  const { privateKey } = generateKeyPair();
-  const csr = createCsr(privateKey);
-
-  const admitOne = async (name: string): Promise<Admitted> => {
-    const id = agentId(TRUST_DOMAIN, 'bench', name);
-    const instanceId = uuidv7(systemClock);
-    const svid = authority.issue({ id, instanceId, csr });
-    await nodes.admit({
-      instanceId,
-      spiffeId: id.uri,
-      kind: 'agent',
-      method: 'bench',
-      subject: id.uri,
-      entryId: null,
-      selectors: [],
-      canReattest: true,
-      serial: svid.serial,
-      expiresAt: svid.notAfter,
-    });
-    return { spiffeId: id.uri, instanceId, chain: svid.chain.map((der) => der.toString('base64')) };
-  };
-  return {
-    entries,
-    admit: async (count: number, prefix = 'a') => {
-      const admitted: Admitted[] = [];
-      for (let i = 0; i < count; i++) admitted.push(await admitOne(`${prefix}${i}`));
-      return admitted;
-    },
-    /** What is there before anything is measured. */
-    fill: async (ids: readonly Admitted[]) => {
-      const inputs = ids.flatMap(({ spiffeId: parentId }, agent) =>
-        Array.from({ length: ENTRIES_PER_AGENT }, (_, i) => input(parentId, `there/${agent}-${i}`)),
-      );
-      for (let at = 0; at < inputs.length; at += 1_000) await createAll(entries, inputs.slice(at, at + 1_000));
-      await entrySet.settled();
-    },
-    connection: () => ({
-      address: `127.0.0.1:${server.port}`,
-      roots: bundlePem(authority.bundle.current),
-      key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-      trustDomain: TRUST_DOMAIN,
-      sequence: authority.bundle.current.sequence,
-    }),
-  };
-}
-
-function input(parentId: string, name: string) {
-  return { parentId, spiffeId: `spiffe://${TRUST_DOMAIN}/${name}`, selectors: [`bench:name:${name}`] };
-}
-
-async function createAll(entries: Entries, inputs: readonly ReturnType<typeof input>[]): Promise<void> {
-  await entries.createAll({ items: inputs.map((each, index) => ({ input: each, pointer: `/${index}` })) });
+/** What is there before anything is measured. */
+async function fill(plane: Plane, ids: readonly Admitted[]): Promise<void> {
+  const inputs = ids.flatMap(({ spiffeId: parentId }, agent) =>
+    Array.from({ length: ENTRIES_PER_AGENT }, (_, i) => input(parentId, `there/${agent}-${i}`)),
+  );
+  await createAll(plane.entries, inputs);
+  await plane.entrySet.settled();
 }
 
 /** One after the other, each for another agent. */
-async function newEntries(plane: Plane, agents: Child, ids: readonly Admitted[]): Promise<number[]> {
+async function newEntries(plane: Plane, agents: AgentsChild, ids: readonly Admitted[]): Promise<number[]> {
   const samples: number[] = [];
   for (let i = 0; i < SAMPLES + 20; i++) {
     const agent = (i * 7) % ids.length;
@@ -210,7 +96,7 @@ async function newEntries(plane: Plane, agents: Child, ids: readonly Admitted[])
 }
 
 /** One for each agent, at once. */
-async function importedEntries(plane: Plane, agents: Child, ids: readonly Admitted[]): Promise<number> {
+async function importedEntries(plane: Plane, agents: AgentsChild, ids: readonly Admitted[]): Promise<number> {
   const inputs = ids.map(({ spiffeId }, agent) => input(spiffeId, `import/${agent}`));
   for (const agent of ids.keys()) await agents.ask({ kind: 'wait', agent, names: [`bench:name:import/${agent}`] });
   const all = agents.hear('held', ids.length);
@@ -232,7 +118,7 @@ async function firstSvids(
     plane.entries,
     Array.from({ length: WORKLOADS }, (_, i) => input(agent.spiffeId, `w/${i}`)),
   );
-  const child = new Child(closers);
+  const child = new Child<AgentsRequest, AgentsReply>('agents-process.ts', closers);
   const socket = join(directory, 'agent.sock');
   await child.ask({
     kind: 'workloads',
@@ -289,51 +175,6 @@ async function idleCpu(): Promise<number> {
   const { user, system } = process.cpuUsage(before);
   return (user + system) / 1000 / (IDLE_MS / 1000);
 }
-
-/** A process with agents in it. */
-class Child {
-  readonly #process: ChildProcess;
-  readonly #listeners = new Set<(reply: AgentsReply) => void>();
-
-  constructor(closers: (() => unknown)[]) {
-    this.#process = fork(join(import.meta.dirname, 'agents-process.ts'));
-    closers.unshift(() => this.end());
-    this.#process.on('message', (reply: AgentsReply) => {
-      for (const listener of [...this.#listeners]) listener(reply);
-    });
-  }
-
-  /** Resolves with the answer. */
-  async ask(request: AgentsRequest): Promise<{ readonly rssBytes: number }> {
-    const done = this.hear('done');
-    this.#process.send(request);
-    return await done;
-  }
-
-  hear(kind: AgentsReply['kind'], times = 1): Promise<{ readonly rssBytes: number }> {
-    return new Promise((resolve, reject) => {
-      let left = times;
-      const limit = setTimeout(() => reject(new Error(`the agents did not say ${kind}: ${left} are missing`)), 120_000);
-      const listener = (reply: AgentsReply) => {
-        if (reply.kind !== kind) return;
-        left -= 1;
-        if (left > 0) return;
-        clearTimeout(limit);
-        this.#listeners.delete(listener);
-        resolve({ rssBytes: reply.kind === 'done' ? reply.rssBytes : 0 });
-      };
-      this.#listeners.add(listener);
-    });
-  }
-
-  end(): void {
-    this.#process.kill();
-  }
-}
-
-const never = () => {
-  throw new Error('not part of this');
-};
 
 /** A key, a request and a certificate signed, both verified. */
 function cryptoMs(): number {

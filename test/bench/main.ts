@@ -9,10 +9,11 @@ import { benchPush } from './push.ts';
 import { opensslP256, sha256PerSecond } from './reference.ts';
 import type { Row } from './report.ts';
 import { table, writeJson } from './report.ts';
+import { benchRotation } from './rotation.ts';
 import { benchSidecar } from './sidecar.ts';
 
 /**
- * `npm run bench [-- issuance decide push ingest sidecar agents]`: measures the hot paths, each beside a reference in the same run, and
+ * `npm run bench [-- issuance decide push ingest sidecar agents rotation]`: measures the hot paths, each beside a reference in the same run, and
  * prints a table; the same as JSON in bench-results.json. Figures differ between machines, ratios hardly.
  */
 const parts: Readonly<Record<string, (directory: string) => Promise<Row[]>>> = {
@@ -22,6 +23,7 @@ const parts: Readonly<Record<string, (directory: string) => Promise<Row[]>>> = {
   ingest: benchIngest,
   sidecar: benchSidecar,
   agents: benchAgents,
+  rotation: benchRotation,
 };
 
 const asked = process.argv.slice(2);

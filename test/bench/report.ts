@@ -10,7 +10,7 @@ export interface Row {
   /** Absent where nothing simpler does the same work: an amount of memory. */
   readonly reference?: string;
   readonly referenceFigure?: number;
-  /** figure / reference for rates, reference / figure for times: greater is better in both. */
+  /** figure / reference for rates, reference / figure for times and amounts: greater is better in all. */
   readonly ratio?: number;
   /** What the design asks for, where it names a number. */
   readonly target?: string;
@@ -24,6 +24,11 @@ export function rate(path: string, figure: number, unit: string, reference: Refe
 
 /** For something that takes so long. */
 export function time(path: string, figure: number, unit: string, reference: Reference, target?: string): Row {
+  return row(path, figure, unit, reference, reference.figure / figure, target);
+}
+
+/** For what should not be more than something: the less, the better. */
+export function amount(path: string, figure: number, unit: string, reference: Reference, target?: string): Row {
   return row(path, figure, unit, reference, reference.figure / figure, target);
 }
 
