@@ -1,4 +1,4 @@
-import { chmod, lstat, mkdir, realpath, rename, stat, unlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readlink, realpath, rename, unlink } from 'node:fs/promises';
 import type { Server, Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { dirname, isAbsolute } from 'node:path';
@@ -86,27 +86,45 @@ function checkPath(path: string): void {
 /**
  * Whoever may rename files in the directory could put a socket of his own in the agent's place, and hand out identities of
  * his making: the directory and those above it belong to root or to us, and nobody else may write there, unless it is sticky.
+ * That holds for every symbolic link on the way, too, which its owner could point elsewhere later.
  */
 async function checkDirectory(path: string): Promise<string> {
   try {
     await makeDirectories(path);
+    await checkWay(path, 0);
     const directory = await realpath(path);
-    for (let each = directory; ; each = dirname(each)) {
-      const { uid, mode } = await stat(each);
-      const ours = uid === 0 || uid === process.geteuid?.();
-      const sticky = (mode & 0o1000) !== 0;
-      if (!ours || ((mode & 0o022) !== 0 && !sticky)) {
-        throw new AppError(
-          'usage',
-          `Others can replace files in ${each} (owner ${uid}, mode ${(mode & 0o7777).toString(8)}), and with them the agent's socket. Choose another directory, or run: chmod go-w ${each}`,
-        );
-      }
-      if (each === dirname(each)) return directory;
-    }
+    await checkWay(directory, 0);
+    return directory;
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
     throw new AppError('unavailable', `Cannot use the directory ${path}: ${reason(cause)}.`, { cause });
   }
+}
+
+/** Every step from the root to `path`, and for a link, every step to where it points. */
+async function checkWay(given: string, links: number): Promise<void> {
+  // Only slashes are tidied: what `..` means depends on the links before it, and a slash at the end would follow one.
+  const path = given.replace(/\/+/g, '/').replace(/(?<=.)\/$/, '');
+  if (dirname(path) !== path) await checkWay(dirname(path), links);
+  const { uid, mode, isLink } = await ownerOf(path);
+  const ours = uid === 0 || uid === process.geteuid?.();
+  const sticky = (mode & 0o1000) !== 0;
+  if (!ours || (!isLink && (mode & 0o022) !== 0 && !sticky)) {
+    throw new AppError(
+      'usage',
+      `Others can replace files in ${path} (owner ${uid}, mode ${(mode & 0o7777).toString(8)}), and with them the agent's socket. Choose another directory, or run: chmod go-w ${path}`,
+    );
+  }
+  if (!isLink) return;
+  // The kernel follows no more than 40.
+  if (links >= 40) throw new AppError('usage', `There are too many symbolic links on the way to ${path}.`);
+  const target = await readlink(path);
+  await checkWay(isAbsolute(target) ? target : `${dirname(path)}/${target}`, links + 1);
+}
+
+async function ownerOf(path: string): Promise<{ uid: number; mode: number; isLink: boolean }> {
+  const found = await lstat(path);
+  return { uid: found.uid, mode: found.mode, isLink: found.isSymbolicLink() };
 }
 
 /** Not by Node's `recursive`: below /proc that never ends. */

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmod, lstat, mkdir, readdir, rename, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lchown, lstat, mkdir, readdir, rename, symlink, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -106,6 +106,29 @@ describe('a Unix socket', () => {
     await chmod(open, 0o1777);
     await listen(join(open, 'a.sock'));
   });
+
+  it.runIf(process.geteuid?.() === 0)(
+    'is not made behind a link of somebody else, who could point it elsewhere',
+    async () => {
+      const directory = await tempDirectory();
+      await mkdir(join(directory, 'good'));
+      await symlink('good', join(directory, 'link'));
+      await symlink(join(directory, 'link'), join(directory, 'ours'));
+      await listen(join(directory, 'ours/a.sock'));
+      await lchown(join(directory, 'link'), 4711, 4711);
+      for (const name of ['link', 'ours']) {
+        await expectAppError(listen(join(directory, name, 'b.sock')), 'usage', /link \(owner 4711/);
+      }
+      // Relative to where the link really is, and with slashes that would follow it.
+      await symlink('../link/', join(directory, 'good/up'));
+      await symlink('good', join(directory, 'other'));
+      for (const name of ['other/up', 'link//', 'good/../link/']) {
+        await expectAppError(listen(`${directory}/${name}/b.sock`), 'usage', /link \(owner 4711/);
+      }
+      await symlink('loop', join(directory, 'loop'));
+      await expectAppError(listen(join(directory, 'loop/a.sock')), 'usage', /too many symbolic links/);
+    },
+  );
 
   it('has an absolute path that fits into an address', async () => {
     await expectAppError(listen('a.sock'), 'usage', /must be absolute/);
