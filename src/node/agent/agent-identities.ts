@@ -4,6 +4,7 @@ import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom } from '../../base/random.ts';
+import { RateLimit } from '../../base/rate-limit.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import { createCsr } from '../../core/identity/csr.ts';
@@ -83,7 +84,8 @@ export interface AgentIdentities {
   /**
    * Kept until half of its life has passed; then the last good one is handed out while the control plane is away.
    *
-   * @throws AppError `invalid` for a bad audience, `not-found` when the entry is gone, or what the control plane said
+   * @throws AppError `invalid` for a bad audience, `not-found` when the entry is gone, `exhausted` when this identity asks for
+   * too many audiences, or what the control plane said
    */
   jwt(grant: Grant, audience: readonly string[]): Promise<AgentJwt>;
   /** As `jwt`. The key stays the same for as long as the token does. */
@@ -111,6 +113,8 @@ export interface AgentIdentitiesOptions {
   readonly maxTokens?: number;
   /** All SVIDs below a tainted root are replaced within this time. Default 30 s. */
   readonly rekeySpreadMs?: number;
+  /** JWT-SVIDs of one identity that are signed, and not from the cache. Default 100 a second, 500 at once. */
+  readonly tokenRate?: { readonly perSecond: number; readonly burst: number };
 }
 
 export interface RunningAgentIdentities extends AgentIdentities {
@@ -119,6 +123,12 @@ export interface RunningAgentIdentities extends AgentIdentities {
   /** Nothing is renewed from now on. */
   close(): void;
 }
+
+/**
+ * The control plane counts signatures for each agent: one workload that makes up audiences must not use up what the others
+ * need to have their certificates renewed.
+ */
+const TOKEN_RATE = Object.freeze({ perSecond: 100, burst: 500 });
 
 /** Certificates of one call: an answer of that size is signed in some 50 ms, and the next call is under way meanwhile. */
 const MAX_X509_CALL_ITEMS = 250;
@@ -142,6 +152,7 @@ class Core implements RunningAgentIdentities {
   readonly #jwts: TokenCache<IssuedToken>;
   readonly #wits: TokenCache<KeptWit>;
   readonly #witQueue: SignQueue<SignItem, IssuedToken>;
+  readonly #tokenRate: RateLimit;
   #index: { readonly of: AgentState['entries']; readonly index: GrantIndex } | undefined;
 
   constructor(o: AgentIdentitiesOptions, client: IdentityClient) {
@@ -169,6 +180,7 @@ class Core implements RunningAgentIdentities {
     const tokens = { clock, ...(maxTokens !== undefined && { maxTokens }) };
     this.#jwts = new TokenCache(tokens);
     this.#wits = new TokenCache(tokens);
+    this.#tokenRate = new RateLimit({ ...TOKEN_RATE, ...o.tokenRate, clock });
   }
 
   get state(): Watch<AgentState | undefined> {
@@ -194,6 +206,7 @@ class Core implements RunningAgentIdentities {
     const key = JSON.stringify([this.#keyOf(grant), [...audience].sort()]);
     const { entry, variables } = grant;
     const fetch = async () => {
+      this.#tokenRate.take(grantKey(grant));
       const order = { audience, entryId: entry.id, variables };
       return checkSubject(await signJwt(this.#clients.current.identity, order), grant);
     };

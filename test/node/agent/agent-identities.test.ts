@@ -186,6 +186,20 @@ describe('the identities of an agent', () => {
     expect(recorder.events).toHaveLength(4);
   });
 
+  it('one that makes up audiences uses up nothing of what the others need', async () => {
+    const { runAgent, svid, register, recorder } = await world();
+    await register(WEB, 'unix:uid:1');
+    await register(ORDERS, 'unix:uid:2');
+    const agent = await runAgent(svid, { tokenRate: { perSecond: 0.001, burst: 3 } });
+    const [greedy, other] = [await grantOf(agent, 'unix:uid:1'), await grantOf(agent, 'unix:uid:2')];
+    for (const audience of ['a', 'b', 'c']) await agent.jwt(greedy, [audience]);
+    await expectAppError(agent.jwt(greedy, ['d']), 'exhausted');
+    expect(recorder.events).toHaveLength(3);
+    // What is kept costs nothing.
+    await agent.jwt(greedy, ['a']);
+    await agent.jwt(other, ['d']);
+  });
+
   it('what came for somebody else is not handed out', async () => {
     const { runAgent, svid, register } = await world();
     const entry = await register(WEB, 'unix:uid:1');
