@@ -31,6 +31,8 @@ export class UnixAttestor implements WorkloadAttestor {
   readonly #groups: AccountNames;
   readonly #maxProgramBytes: number;
   readonly #digests = new Map<string, Promise<string>>();
+  /** The digest that is made last, by user. */
+  readonly #turns = new Map<number, Promise<string>>();
 
   constructor(o: UnixOptions = {}) {
     this.#users = new AccountNames(o.passwdFile ?? '/etc/passwd', parsePasswd);
@@ -71,7 +73,7 @@ export class UnixAttestor implements WorkloadAttestor {
         }
       }
       if (wantsDigest) {
-        const digest = await this.#digest(process.executable);
+        const digest = await this.#digest(process.executable, process.owner.uid);
         if (digest !== undefined) found.push(`unix:sha256:${digest}`);
       }
     } catch (error) {
@@ -82,7 +84,7 @@ export class UnixAttestor implements WorkloadAttestor {
   }
 
   /** Once for each state of a file: a program that is started a thousand times is read once. */
-  async #digest(path: string): Promise<string | undefined> {
+  async #digest(path: string, uid: number): Promise<string | undefined> {
     const { key, bytes } = await fileState(path);
     if (bytes > this.#maxProgramBytes) return undefined;
     const known = this.#digests.get(key);
@@ -91,11 +93,22 @@ export class UnixAttestor implements WorkloadAttestor {
       this.#digests.set(key, known);
       return known;
     }
-    const digest = digestOf(path, this.#maxProgramBytes);
+    const digest = this.#inTurn(uid, () => digestOf(path, this.#maxProgramBytes));
     this.#digests.set(key, digest);
     const [oldest] = this.#digests.keys();
     if (this.#digests.size > MAX_CACHED_DIGESTS && oldest !== undefined) this.#digests.delete(oldest);
     digest.catch(() => this.#digests.delete(key));
+    return digest;
+  }
+
+  /** One at a time for each user: who has large programs, and changes their state again and again, holds up himself. */
+  #inTurn(uid: number, make: () => Promise<string>): Promise<string> {
+    const digest = this.#turns.get(uid)?.then(make, make) ?? make();
+    this.#turns.set(uid, digest);
+    const done = () => {
+      if (this.#turns.get(uid) === digest) this.#turns.delete(uid);
+    };
+    digest.then(done, done);
     return digest;
   }
 }

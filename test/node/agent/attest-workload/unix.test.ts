@@ -106,6 +106,32 @@ describe('the unix attestor', () => {
   });
 });
 
+describe('digests', () => {
+  it('are made one at a time for each user: who has large programs holds up himself', async () => {
+    const directory = await tempDirectory();
+    const attestor = new UnixAttestor();
+    const order: string[] = [];
+    const attest = async (pid: number, uid: number, program: string | Buffer) => {
+      const exe = join(directory, `program-${pid}`);
+      await writeFile(exe, program);
+      await writeProcess(directory, pid, { uid, exe });
+      const opened = openProcess(pid, directory);
+      onTestFinished(() => opened.close());
+      return async () => {
+        const selectors = await attestor.attest(opened.view, everything);
+        order.push(`${pid}`);
+        return selectors;
+      };
+    };
+    const large = await attest(7, 1000, Buffer.alloc(64 * 1024 * 1024));
+    const small = await attest(8, 1000, 'code');
+    const others = await attest(9, 1001, 'code too');
+    const [, found] = await Promise.all([large(), small(), others()]);
+    expect(order).toEqual(['9', '7', '8']);
+    expect(found).toContain(`unix:sha256:${sha256('code')}`);
+  });
+});
+
 describe('a process that was opened', () => {
   it('is not there: forbidden', async () => {
     await expectAppError(
