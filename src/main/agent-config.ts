@@ -5,8 +5,8 @@ import { address, choice, flag, formatAddress, list, path, text } from '../base/
 import { AppError } from '../base/errors.ts';
 import type { AttestationProof } from '../node/agent/attest-node/proof.ts';
 import type { Trust } from '../node/agent/bootstrap.ts';
-import type { SecretNames } from '../node/agent/secret-names.ts';
-import { checkSecretNames } from '../node/agent/secret-names.ts';
+import type { SecretNames } from '../node/agent/sds/secret-names.ts';
+import { checkSecretNames } from '../node/agent/sds/secret-names.ts';
 import { adminSocketBeside, DEFAULT_SOCKET_PATH, workloadEndpointOf } from '../wire/workload-endpoint.ts';
 import type { LogLevel } from './config.ts';
 import { cliVariables, logLevel } from './config.ts';

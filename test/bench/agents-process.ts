@@ -7,11 +7,11 @@ import { WatchSource } from '../../src/base/watch.ts';
 import { parsePemCertificates } from '../../src/core/identity/bundle.ts';
 import { parseSpiffeId } from '../../src/core/identity/spiffe-id.ts';
 import { keepHeapSmall } from '../../src/main/small-heap.ts';
-import type { AgentIdentities } from '../../src/node/agent/agent-identities.ts';
-import { openAgentIdentities } from '../../src/node/agent/agent-identities.ts';
-import { startAgentServer } from '../../src/node/agent/agent-server.ts';
 import { channelOptions, controlPlaneCredentials } from '../../src/node/agent/control-plane-tls.ts';
-import { workloadApi } from '../../src/node/agent/workload-api.ts';
+import type { AgentIdentities } from '../../src/node/agent/identities/agent-identities.ts';
+import { openAgentIdentities } from '../../src/node/agent/identities/agent-identities.ts';
+import { startAgentServer } from '../../src/node/agent/workload-api/agent-server.ts';
+import { workloadApi } from '../../src/node/agent/workload-api/workload-api.ts';
 import { clients } from '../../src/wire/loader.ts';
 import type { Admitted, Connection } from './control-plane.ts';
 

@@ -5,7 +5,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { uuidv7 } from '../../src/base/random.ts';
 import { Authority } from '../../src/control/authority/authority.ts';
-import { MemoryKeyStore } from '../../src/control/authority/key-store.ts';
+import { MemoryKeyStore } from '../../src/control/authority/keys/key-store.ts';
 import { Ledger } from '../../src/control/ledger/ledger.ts';
 import { EventProducer } from '../../src/control/ledger/producer.ts';
 import type { IdentityFacts } from '../../src/control/ledger/recorder.ts';

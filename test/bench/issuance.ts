@@ -1,7 +1,7 @@
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { Authority } from '../../src/control/authority/authority.ts';
-import { MemoryKeyStore } from '../../src/control/authority/key-store.ts';
+import { MemoryKeyStore } from '../../src/control/authority/keys/key-store.ts';
 import { createCsr } from '../../src/core/identity/csr.ts';
 import { generateKeyPair } from '../../src/core/identity/keys.ts';
 import { workloadId } from '../../src/core/identity/spiffe-id.ts';

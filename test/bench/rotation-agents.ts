@@ -10,13 +10,13 @@ import { parsePemCertificates } from '../../src/core/identity/bundle.ts';
 import { verifyPeer } from '../../src/core/identity/chain.ts';
 import { rootFingerprintOf } from '../../src/core/identity/root-of.ts';
 import { parseSpiffeId } from '../../src/core/identity/spiffe-id.ts';
-import type { Lease } from '../../src/node/agent/agent-identities.ts';
-import { openAgentIdentities } from '../../src/node/agent/agent-identities.ts';
-import { startAgentServer } from '../../src/node/agent/agent-server.ts';
 import { controlPlaneIdentitySource } from '../../src/node/agent/enroll.ts';
+import type { Lease } from '../../src/node/agent/identities/agent-identities.ts';
+import { openAgentIdentities } from '../../src/node/agent/identities/agent-identities.ts';
 import { SvidKeeper } from '../../src/node/agent/svid-keeper.ts';
 import { SvidStore } from '../../src/node/agent/svid-store.ts';
-import { workloadApi } from '../../src/node/agent/workload-api.ts';
+import { startAgentServer } from '../../src/node/agent/workload-api/agent-server.ts';
+import { workloadApi } from '../../src/node/agent/workload-api/workload-api.ts';
 import { ControlPlane } from '../../src/node/sidecar/control-plane.ts';
 import type { Admitted, Connection } from './control-plane.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
-import { serveAdminSocket } from '../../src/node/agent/admin-socket.ts';
+import { serveAdminSocket } from '../../src/node/agent/admin/admin-socket.ts';
 import { UnixAttestor } from '../../src/node/agent/attest-workload/unix.ts';
 import { TestIdentities, testEntry } from '../node/agent/test-identities.ts';
 import { startTestAgent } from '../node/agent/workload-client.ts';

@@ -32,7 +32,7 @@ describe('the documents', () => {
     const page = readFileSync(join(root, 'docs/api.md'), 'utf8');
     const { paths } = JSON.parse(readFileSync(join(root, 'docs/openapi.json'), 'utf8')) as { paths: object };
     expect(Object.keys(paths).filter((path) => !page.includes(`\`${path}\``))).toEqual([]);
-    const sources = globSync(['src/edge/rest/*.ts', 'src/control/authority/entry-import.ts'], { cwd: root });
+    const sources = globSync(['src/edge/rest/*.ts', 'src/control/authority/entries/entry-import.ts'], { cwd: root });
     const warnings = sources.flatMap((file) =>
       [...readFileSync(join(root, file), 'utf8').matchAll(/code: '([a-z-]+)'(?: as const)?,\s+detail:/g)].map(
         (match) => match[1],

@@ -76,7 +76,9 @@ describe(title, { timeout: 120_000 }, () => {
   it('02 shows both calls in the audit within 2 s: who, whom, what, verdict, rule and revision', async () => {
     const records = await eventually('both calls in the audit', 2000, async () => {
       const found = await search('path=/step-01');
-      return found.length >= 2 && found.every((r) => r.status !== null && r.proof.state === 'sealed') ? found : undefined;
+      return found.length >= 2 && found.every((r) => r.status !== null && r.proof.state === 'sealed')
+        ? found
+        : undefined;
     });
     expect(records).toHaveLength(2);
     const allowed = records.find((r) => r.destination === orders);

@@ -7,11 +7,11 @@ import { uuidv7 } from '../../src/base/random.ts';
 import type { Watch } from '../../src/base/watch.ts';
 import { WatchSource } from '../../src/base/watch.ts';
 import { Authority } from '../../src/control/authority/authority.ts';
-import { Entries } from '../../src/control/authority/entries.ts';
-import { EntrySet } from '../../src/control/authority/entry-set.ts';
+import { Entries } from '../../src/control/authority/entries/entries.ts';
+import { EntrySet } from '../../src/control/authority/entries/entry-set.ts';
 import { Identities } from '../../src/control/authority/identities.ts';
-import { MemoryKeyStore } from '../../src/control/authority/key-store.ts';
-import { Nodes } from '../../src/control/authority/nodes.ts';
+import { MemoryKeyStore } from '../../src/control/authority/keys/key-store.ts';
+import { Nodes } from '../../src/control/authority/nodes/nodes.ts';
 import { AgentViews } from '../../src/control/registry/agent-views.ts';
 import { Agents } from '../../src/control/registry/agents.ts';
 import { openStore } from '../../src/control/store/store.ts';
@@ -23,9 +23,12 @@ import { parseSpiffeId } from '../../src/core/identity/spiffe-id.ts';
 import type { GrpcLimits } from '../../src/edge/grpc/limits.ts';
 import type { GrpcServer } from '../../src/edge/grpc/server.ts';
 import { startGrpcServer } from '../../src/edge/grpc/server.ts';
-import type { AgentIdentitiesOptions, RunningAgentIdentities } from '../../src/node/agent/agent-identities.ts';
-import { openAgentIdentities } from '../../src/node/agent/agent-identities.ts';
 import { channelOptions, controlPlaneCredentials } from '../../src/node/agent/control-plane-tls.ts';
+import type {
+  AgentIdentitiesOptions,
+  RunningAgentIdentities,
+} from '../../src/node/agent/identities/agent-identities.ts';
+import { openAgentIdentities } from '../../src/node/agent/identities/agent-identities.ts';
 import type { Svid } from '../../src/node/agent/svid.ts';
 import type { IdentityClient } from '../../src/wire/gen/writ/v1/Identity.ts';
 import { clients } from '../../src/wire/loader.ts';

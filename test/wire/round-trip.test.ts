@@ -141,7 +141,7 @@ describe('a message survives the wire:', () => {
       bundles: fc.array(any.trustBundle, { maxLength: 3 }),
       removedBundles: fc.array(any.trustDomain, { maxLength: 3 }),
     });
-    fc.assert(
+    void fc.assert(
       fc.property(difference, fc.constantFrom(1, 400, 1_000_000), any.count, (value, maxBytes, revision) => {
         const encoded = watch.encodeDifference(value, maxBytes);
         const updates = encoded.map((part) =>

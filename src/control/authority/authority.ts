@@ -16,12 +16,12 @@ import { MemoryAuthorities } from './authority-store.ts';
 import { establish } from './establish.ts';
 import type { JwtOrder, NamedToken, WitOrder, X509Order } from './issuance.ts';
 import { Issuance } from './issuance.ts';
-import type { KeyStore } from './key-store.ts';
+import type { KeyStore } from './keys/key-store.ts';
+import type { UpstreamAuthority } from './keys/upstream.ts';
 import type { Lifetimes } from './lifetimes.ts';
 import { defaultLifetimes } from './lifetimes.ts';
 import type { ServerIdentity, Signing, SigningOptions } from './signing.ts';
 import { nextSigning } from './signing.ts';
-import type { UpstreamAuthority } from './upstream.ts';
 
 export type { ServerIdentity } from './signing.ts';
 export { SERVER_DNS_NAME } from './signing.ts';

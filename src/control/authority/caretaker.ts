@@ -7,11 +7,11 @@ import type { Authority } from './authority.ts';
 import type { AuthorityStore } from './authority-store.ts';
 import type { AllFollowers } from './followers.ts';
 import { MAX_NAMED } from './followers.ts';
+import type { UpstreamAuthority } from './keys/upstream.ts';
 import { certificateMaterial } from './make-authority.ts';
 import type { Due } from './schedule.ts';
 import { nextLook, whatIsDue } from './schedule.ts';
 import type { Actor, Transitions } from './transitions.ts';
-import type { UpstreamAuthority } from './upstream.ts';
 
 export interface CaretakerOptions {
   readonly transitions: Transitions;

@@ -8,11 +8,11 @@ import { checkAuthority } from '../../core/identity/profile.ts';
 import type { AuthorityKind, AuthorityMaterial, AuthorityRecord, AuthoritySet } from './authorities.ts';
 import { authorityKinds, inState, withoutRecords, withRecords } from './authorities.ts';
 import type { AuthorityStore } from './authority-store.ts';
-import type { SigningKey } from './key-store.ts';
+import type { SigningKey } from './keys/key-store.ts';
+import { damaged } from './keys/saved-key.ts';
+import type { UpstreamAuthority } from './keys/upstream.ts';
 import type { MakeOptions } from './make-authority.ts';
 import { certificateMaterial, makeMaterial, newRecord, tokenKeyMaterial } from './make-authority.ts';
-import { damaged } from './saved-key.ts';
-import type { UpstreamAuthority } from './upstream.ts';
 
 export interface EstablishOptions extends MakeOptions {
   readonly store: AuthorityStore;

@@ -15,10 +15,10 @@ import { isTemplate, matchTemplate, resolveTemplate } from '../../core/identity/
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
 import type { Recorder } from '../ledger/recorder.ts';
 import type { KnownAgent } from '../registry/agent-views.ts';
-import type { Entry } from './entry.ts';
-import type { EntrySnapshot } from './entry-index.ts';
-import { lifetimeBy } from './entry-lifetime.ts';
-import type { Node } from './node.ts';
+import type { Entry } from './entries/entry.ts';
+import type { EntrySnapshot } from './entries/entry-index.ts';
+import { lifetimeBy } from './entries/entry-lifetime.ts';
+import type { Node } from './nodes/node.ts';
 import type { Facts, Note } from './recorded.ts';
 import { recorded } from './recorded.ts';
 

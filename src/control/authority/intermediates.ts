@@ -9,10 +9,10 @@ import { checkPublicKey, generateKeyPair, importPublicKey } from '../../core/ide
 import { controlPlaneId } from '../../core/identity/spiffe-id.ts';
 import { issueX509Svid } from '../../core/identity/x509-svid.ts';
 import type { AuthorityRecord } from './authorities.ts';
-import type { SigningKey } from './key-store.ts';
+import type { SigningKey } from './keys/key-store.ts';
+import type { MintOrder, UpstreamAuthority } from './keys/upstream.ts';
 import type { Lifetimes } from './lifetimes.ts';
 import { newSerial } from './make-authority.ts';
-import type { MintOrder, UpstreamAuthority } from './upstream.ts';
 
 /** What signs in this process: an authority below a root, whose key never leaves this memory. */
 export interface Intermediate {

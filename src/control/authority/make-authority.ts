@@ -4,7 +4,7 @@ import { fingerprint, jwtKey, thumbprint } from '../../core/identity/bundle.ts';
 import { sealAuthorityElsewhere, unsignedRoot } from '../../core/identity/ca.ts';
 import { parseCertificate } from '../../core/identity/certificate.ts';
 import type { AuthorityKind, AuthorityMaterial, AuthorityRecord } from './authorities.ts';
-import type { KeyStore, SigningKey } from './key-store.ts';
+import type { KeyStore, SigningKey } from './keys/key-store.ts';
 import type { Lifetimes } from './lifetimes.ts';
 import { belowMs } from './lifetimes.ts';
 

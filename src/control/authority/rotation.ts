@@ -11,10 +11,10 @@ import type { AuthorityStore } from './authority-store.ts';
 import { Caretaker } from './caretaker.ts';
 import type { Followers } from './followers.ts';
 import { AllFollowers } from './followers.ts';
-import type { KeyStore } from './key-store.ts';
+import type { KeyStore } from './keys/key-store.ts';
+import type { UpstreamAuthority } from './keys/upstream.ts';
 import type { Actor, AuthorityStatus } from './transitions.ts';
 import { Transitions } from './transitions.ts';
-import type { UpstreamAuthority } from './upstream.ts';
 
 export type { Followers } from './followers.ts';
 export type { Actor, AuthorityStatus } from './transitions.ts';

@@ -7,7 +7,7 @@ import type { AuthorityKind, AuthorityRecord, AuthoritySet } from './authorities
 import { inState, trusted } from './authorities.ts';
 import type { Intermediate, IntermediateOptions } from './intermediates.ts';
 import { halfLife, makeIntermediate } from './intermediates.ts';
-import type { KeyStore, SigningKey } from './key-store.ts';
+import type { KeyStore, SigningKey } from './keys/key-store.ts';
 import { newSerial } from './make-authority.ts';
 
 /** What the control plane's own listener presents. */

@@ -22,7 +22,7 @@ import {
 import type { Authority } from './authority.ts';
 import type { AuthorityStore } from './authority-store.ts';
 import type { AllFollowers } from './followers.ts';
-import type { KeyStore } from './key-store.ts';
+import type { KeyStore } from './keys/key-store.ts';
 import type { Lifetimes } from './lifetimes.ts';
 import { belowMs } from './lifetimes.ts';
 import { makeMaterial, newRecord } from './make-authority.ts';

@@ -1,6 +1,6 @@
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
-import type { EntrySnapshot } from '../authority/entry-index.ts';
+import type { EntrySnapshot } from '../authority/entries/entry-index.ts';
 
 /**
  * Which trust domains an identity federates with: what all its entries name together. Changes of entries that name none, by

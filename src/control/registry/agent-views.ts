@@ -1,9 +1,9 @@
 import type { Watch } from '../../base/watch.ts';
 import { holdsAll } from '../../core/identity/selectors.ts';
 import { controlPlaneId } from '../../core/identity/spiffe-id.ts';
-import { aliasesOf, ancestorsOf, authorisedEntries } from '../authority/authorised.ts';
-import type { Entry } from '../authority/entry.ts';
-import type { EntrySnapshot } from '../authority/entry-index.ts';
+import { aliasesOf, ancestorsOf, authorisedEntries } from '../authority/entries/authorised.ts';
+import type { Entry } from '../authority/entries/entry.ts';
+import type { EntrySnapshot } from '../authority/entries/entry-index.ts';
 
 /** An agent, as the control plane knows it: never what it says of itself. */
 export interface KnownAgent {

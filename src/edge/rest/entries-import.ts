@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import type { Entries } from '../../control/authority/entries.ts';
+import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { App } from './app.ts';
 import { NO_ID, Warning } from './dry-run.ts';
 import { authorOf, ofBody } from './entry-write.ts';

@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 import { AppError } from '../../base/errors.ts';
-import type { Entries } from '../../control/authority/entries.ts';
+import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { App } from './app.ts';
 import { NO_ID, warningsOfReplacing } from './dry-run.ts';
 import { EntryBody, EntryOutput, toInput, toOutput } from './entry-schema.ts';

@@ -1,6 +1,6 @@
 import type { Static } from 'typebox';
 import { Type } from 'typebox';
-import type { Entry, EntryInput } from '../../control/authority/entries.ts';
+import type { Entry, EntryInput } from '../../control/authority/entries/entries.ts';
 import { warnings } from './dry-run.ts';
 import { closed, id, nullable, revision, spiffeId, time } from './schemas.ts';
 import { toTime, toTimeOrNull } from './time.ts';

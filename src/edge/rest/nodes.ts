@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import type { Node, Nodes } from '../../control/authority/nodes.ts';
+import type { Node, Nodes } from '../../control/authority/nodes/nodes.ts';
 import type { App } from './app.ts';
 import { warnings } from './dry-run.ts';
 import {

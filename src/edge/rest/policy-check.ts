@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
-import type { Entries } from '../../control/authority/entries.ts';
+import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { SpiffeId } from '../../core/identity/spiffe-id.ts';

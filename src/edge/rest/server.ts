@@ -7,7 +7,7 @@ import type { Watch } from '../../base/watch.ts';
 import type { IdempotencyKeys } from '../../control/access/idempotency.ts';
 import type { NamedTokens } from '../../control/access/named-tokens.ts';
 import type { JoinTokens } from '../../control/authority/attest/join-token.ts';
-import type { Entries } from '../../control/authority/entries.ts';
+import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { AuditIndex } from '../../control/ledger/index.ts';
 import type { AuditLog } from '../../control/ledger/log/audit-log.ts';
 import type { PolicyHistory } from '../../control/policies/history.ts';

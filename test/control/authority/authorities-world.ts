@@ -6,8 +6,8 @@ import type { AuthorityOptions } from '../../../src/control/authority/authority.
 import { Authority } from '../../../src/control/authority/authority.ts';
 import type { AuthorityStore } from '../../../src/control/authority/authority-store.ts';
 import { MemoryAuthorities } from '../../../src/control/authority/authority-store.ts';
-import type { KeyStore } from '../../../src/control/authority/key-store.ts';
-import { MemoryKeyStore } from '../../../src/control/authority/key-store.ts';
+import type { KeyStore } from '../../../src/control/authority/keys/key-store.ts';
+import { MemoryKeyStore } from '../../../src/control/authority/keys/key-store.ts';
 import type { RotationOptions } from '../../../src/control/authority/rotation.ts';
 import { Rotation } from '../../../src/control/authority/rotation.ts';
 import { createCsr } from '../../../src/core/identity/csr.ts';

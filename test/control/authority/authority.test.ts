@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { silentLogger } from '../../../src/base/log.ts';
 import { Authority, type AuthorityOptions } from '../../../src/control/authority/authority.ts';
 import { MemoryAuthorities } from '../../../src/control/authority/authority-store.ts';
-import { MemoryKeyStore, SealedFileKeyStore } from '../../../src/control/authority/key-store.ts';
+import { MemoryKeyStore, SealedFileKeyStore } from '../../../src/control/authority/keys/key-store.ts';
 import { fingerprint, publicJwks } from '../../../src/core/identity/bundle.ts';
 import { verifyPeer } from '../../../src/core/identity/chain.ts';
 import { createCsr } from '../../../src/core/identity/csr.ts';

@@ -4,7 +4,7 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { Authority } from '../../../src/control/authority/authority.ts';
 import type { AuthorityStore } from '../../../src/control/authority/authority-store.ts';
 import { MemoryAuthorities, SqlAuthorities } from '../../../src/control/authority/authority-store.ts';
-import { MemoryKeyStore } from '../../../src/control/authority/key-store.ts';
+import { MemoryKeyStore } from '../../../src/control/authority/keys/key-store.ts';
 import type { Store } from '../../../src/control/store/store.ts';
 import { fingerprint, thumbprint } from '../../../src/core/identity/bundle.ts';
 import { createRoot } from '../../../src/core/identity/ca.ts';

@@ -5,7 +5,7 @@ import type { AuthorityKind } from '../../../src/control/authority/authorities.t
 import { authorityKinds, withoutRecords } from '../../../src/control/authority/authorities.ts';
 import type { AuthorityStore } from '../../../src/control/authority/authority-store.ts';
 import { MemoryAuthorities } from '../../../src/control/authority/authority-store.ts';
-import { MemoryKeyStore } from '../../../src/control/authority/key-store.ts';
+import { MemoryKeyStore } from '../../../src/control/authority/keys/key-store.ts';
 import { fingerprint } from '../../../src/core/identity/bundle.ts';
 import { verifyPeer } from '../../../src/core/identity/chain.ts';
 import { verifyJwtSvid } from '../../../src/core/identity/jwt-svid.ts';

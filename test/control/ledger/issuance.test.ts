@@ -1,7 +1,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { silentLogger } from '../../../src/base/log.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
-import type { Entry } from '../../../src/control/authority/entry.ts';
+import type { Entry } from '../../../src/control/authority/entries/entry.ts';
 import type { IdentitiesOptions } from '../../../src/control/authority/identities.ts';
 import { Identities } from '../../../src/control/authority/identities.ts';
 import { defaultLifetimes } from '../../../src/control/authority/lifetimes.ts';

@@ -1,10 +1,10 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { WatchSource } from '../../../src/base/watch.ts';
-import { authorisedEntries } from '../../../src/control/authority/authorised.ts';
-import type { Entry } from '../../../src/control/authority/entry.ts';
-import type { EntrySnapshot } from '../../../src/control/authority/entry-index.ts';
-import { EntryIndex } from '../../../src/control/authority/entry-index.ts';
+import { authorisedEntries } from '../../../src/control/authority/entries/authorised.ts';
+import type { Entry } from '../../../src/control/authority/entries/entry.ts';
+import type { EntrySnapshot } from '../../../src/control/authority/entries/entry-index.ts';
+import { EntryIndex } from '../../../src/control/authority/entries/entry-index.ts';
 import type { EntryView, KnownAgent } from '../../../src/control/registry/agent-views.ts';
 import { AgentViews } from '../../../src/control/registry/agent-views.ts';
 

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { silentLogger } from '../../../src/base/log.ts';
-import { Entries } from '../../../src/control/authority/entries.ts';
+import { Entries } from '../../../src/control/authority/entries/entries.ts';
 import { migrations } from '../../../src/control/store/migrations.ts';
 import { migrate } from '../../../src/control/store/store.ts';
 import { expectAppError } from '../../support/errors.ts';

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { silentLogger } from '../../../src/base/log.ts';
 import { JoinTokens } from '../../../src/control/authority/attest/join-token.ts';
-import { Entries } from '../../../src/control/authority/entries.ts';
+import { Entries } from '../../../src/control/authority/entries/entries.ts';
 import { PolicyStore } from '../../../src/control/policies/store.ts';
 import { writer } from '../../../src/control/store/rehearse.ts';
 import { FakeClock } from '../../support/clock.ts';

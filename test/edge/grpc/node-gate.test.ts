@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { silentLogger } from '../../../src/base/log.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
-import { Nodes } from '../../../src/control/authority/nodes.ts';
+import { Nodes } from '../../../src/control/authority/nodes/nodes.ts';
 import { openStore } from '../../../src/control/store/store.ts';
 import type { PeerIdentity } from '../../../src/core/identity/chain.ts';
 import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';

@@ -7,7 +7,7 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
 import { Authority } from '../../../src/control/authority/authority.ts';
 import { MemoryAuthorities } from '../../../src/control/authority/authority-store.ts';
-import { MemoryKeyStore } from '../../../src/control/authority/key-store.ts';
+import { MemoryKeyStore } from '../../../src/control/authority/keys/key-store.ts';
 import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
 import { startDiscovery } from '../../../src/edge/oidc/discovery.ts';
 import { createTestAuthority } from '../../support/pki.ts';

@@ -10,7 +10,12 @@ import { matchEntries } from '../../../src/core/identity/selectors.ts';
 import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
 import { signWitSvid } from '../../../src/core/identity/wit-svid.ts';
 import type { Grant, WorkloadEntry } from '../../../src/core/identity/workload-entry.ts';
-import type { AgentIdentities, AgentState, HeldSvid, Lease } from '../../../src/node/agent/agent-identities.ts';
+import type {
+  AgentIdentities,
+  AgentState,
+  HeldSvid,
+  Lease,
+} from '../../../src/node/agent/identities/agent-identities.ts';
 import type { TestAuthority } from '../../support/pki.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 

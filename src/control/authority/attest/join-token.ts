@@ -12,9 +12,9 @@ import type { WriteOptions } from '../../store/rehearse.ts';
 import { writer } from '../../store/rehearse.ts';
 import type { Store } from '../../store/store.ts';
 import type { Tables } from '../../store/tables.ts';
-import type { Entry } from '../entry.ts';
-import { toEntry } from '../entry.ts';
-import type { Claim } from '../node-rows.ts';
+import type { Entry } from '../entries/entry.ts';
+import { toEntry } from '../entries/entry.ts';
+import type { Claim } from '../nodes/node-rows.ts';
 
 /** What is known about a join token; the token itself is shown once, when it is created. */
 export interface JoinToken {

@@ -1,5 +1,5 @@
-import type { Entry } from '../entry.ts';
-import type { Claim } from '../node-rows.ts';
+import type { Entry } from '../entries/entry.ts';
+import type { Claim } from '../nodes/node-rows.ts';
 
 /** What came with an attestation. All of it is attacker-controlled but the address. */
 export interface Attestation {

@@ -12,7 +12,7 @@ import {
   mldsa44PrivateKey,
   rawPublicKey,
 } from '../../../core/audit/note-key.ts';
-import type { SecretStore } from '../../authority/key-store.ts';
+import type { SecretStore } from '../../authority/keys/key-store.ts';
 
 /** What a log signs its checkpoints with. */
 export interface LogKeys {

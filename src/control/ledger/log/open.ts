@@ -6,7 +6,7 @@ import { localFiles } from '../../../base/journal/files.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { RandomBytes } from '../../../base/random.ts';
 import { secureRandom } from '../../../base/random.ts';
-import type { SecretStore } from '../../authority/key-store.ts';
+import type { SecretStore } from '../../authority/keys/key-store.ts';
 import type { Store } from '../../store/store.ts';
 import type { AuditIndex } from '../index.ts';
 import type { Ledger } from '../ledger.ts';

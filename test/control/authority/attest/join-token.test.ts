@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { JoinTokens } from '../../../../src/control/authority/attest/join-token.ts';
-import { Entries } from '../../../../src/control/authority/entries.ts';
+import { Entries } from '../../../../src/control/authority/entries/entries.ts';
 import type { StoreOptions } from '../../../../src/control/store/store.ts';
 import { FakeClock } from '../../../support/clock.ts';
 import { expectAppError } from '../../../support/errors.ts';
