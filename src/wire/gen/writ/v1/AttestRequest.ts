@@ -1,6 +1,6 @@
 // Generated from enrollment.proto by `npm run gen`. Do not edit.
 
-import type { AttestBegin as _writ_v1_AttestBegin, AttestBegin__Output as _writ_v1_AttestBegin__Output } from './AttestBegin.ts';
+import type { AttestBegin as _writ_v1_AttestBegin, AttestBegin__Output as _writ_v1_AttestBegin__Output } from '../../writ/v1/AttestBegin.ts';
 
 export interface AttestRequest {
   'begin'?: (_writ_v1_AttestBegin | null);

@@ -1,6 +1,6 @@
 // Generated from enrollment.proto by `npm run gen`. Do not edit.
 
-import type { AttestResult as _writ_v1_AttestResult, AttestResult__Output as _writ_v1_AttestResult__Output } from './AttestResult.ts';
+import type { AttestResult as _writ_v1_AttestResult, AttestResult__Output as _writ_v1_AttestResult__Output } from '../../writ/v1/AttestResult.ts';
 
 export interface AttestResponse {
   'challenge'?: (Buffer | Uint8Array | string);

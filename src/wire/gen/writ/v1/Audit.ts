@@ -2,8 +2,8 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
-import type { ShipRequest as _writ_v1_ShipRequest, ShipRequest__Output as _writ_v1_ShipRequest__Output } from './ShipRequest.ts';
-import type { ShipResponse as _writ_v1_ShipResponse, ShipResponse__Output as _writ_v1_ShipResponse__Output } from './ShipResponse.ts';
+import type { ShipRequest as _writ_v1_ShipRequest, ShipRequest__Output as _writ_v1_ShipRequest__Output } from '../../writ/v1/ShipRequest.ts';
+import type { ShipResponse as _writ_v1_ShipResponse, ShipResponse__Output as _writ_v1_ShipResponse__Output } from '../../writ/v1/ShipResponse.ts';
 
 export interface AuditClient extends grpc.Client {
   Ship(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_writ_v1_ShipRequest, _writ_v1_ShipResponse__Output>;

@@ -1,6 +1,6 @@
 // Generated from audit.proto by `npm run gen`. Do not edit.
 
-import type { BatchEncoding as _writ_v1_BatchEncoding, BatchEncoding__Output as _writ_v1_BatchEncoding__Output } from './BatchEncoding.ts';
+import type { BatchEncoding as _writ_v1_BatchEncoding, BatchEncoding__Output as _writ_v1_BatchEncoding__Output } from '../../writ/v1/BatchEncoding.ts';
 
 export interface Batch {
   'header'?: (Buffer | Uint8Array | string);

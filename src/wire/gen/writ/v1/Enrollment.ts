@@ -2,8 +2,8 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
-import type { AttestRequest as _writ_v1_AttestRequest, AttestRequest__Output as _writ_v1_AttestRequest__Output } from './AttestRequest.ts';
-import type { AttestResponse as _writ_v1_AttestResponse, AttestResponse__Output as _writ_v1_AttestResponse__Output } from './AttestResponse.ts';
+import type { AttestRequest as _writ_v1_AttestRequest, AttestRequest__Output as _writ_v1_AttestRequest__Output } from '../../writ/v1/AttestRequest.ts';
+import type { AttestResponse as _writ_v1_AttestResponse, AttestResponse__Output as _writ_v1_AttestResponse__Output } from '../../writ/v1/AttestResponse.ts';
 
 export interface EnrollmentClient extends grpc.Client {
   Attest(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_writ_v1_AttestRequest, _writ_v1_AttestResponse__Output>;

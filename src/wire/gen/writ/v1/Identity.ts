@@ -2,16 +2,16 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
-import type { IdentityUpdate as _writ_v1_IdentityUpdate, IdentityUpdate__Output as _writ_v1_IdentityUpdate__Output } from './IdentityUpdate.ts';
-import type { RenewRequest as _writ_v1_RenewRequest, RenewRequest__Output as _writ_v1_RenewRequest__Output } from './RenewRequest.ts';
-import type { RenewResponse as _writ_v1_RenewResponse, RenewResponse__Output as _writ_v1_RenewResponse__Output } from './RenewResponse.ts';
-import type { SignJwtRequest as _writ_v1_SignJwtRequest, SignJwtRequest__Output as _writ_v1_SignJwtRequest__Output } from './SignJwtRequest.ts';
-import type { SignJwtResponse as _writ_v1_SignJwtResponse, SignJwtResponse__Output as _writ_v1_SignJwtResponse__Output } from './SignJwtResponse.ts';
-import type { SignWitRequest as _writ_v1_SignWitRequest, SignWitRequest__Output as _writ_v1_SignWitRequest__Output } from './SignWitRequest.ts';
-import type { SignWitResponse as _writ_v1_SignWitResponse, SignWitResponse__Output as _writ_v1_SignWitResponse__Output } from './SignWitResponse.ts';
-import type { SignX509Request as _writ_v1_SignX509Request, SignX509Request__Output as _writ_v1_SignX509Request__Output } from './SignX509Request.ts';
-import type { SignX509Response as _writ_v1_SignX509Response, SignX509Response__Output as _writ_v1_SignX509Response__Output } from './SignX509Response.ts';
-import type { WatchIdentityRequest as _writ_v1_WatchIdentityRequest, WatchIdentityRequest__Output as _writ_v1_WatchIdentityRequest__Output } from './WatchIdentityRequest.ts';
+import type { IdentityUpdate as _writ_v1_IdentityUpdate, IdentityUpdate__Output as _writ_v1_IdentityUpdate__Output } from '../../writ/v1/IdentityUpdate.ts';
+import type { RenewRequest as _writ_v1_RenewRequest, RenewRequest__Output as _writ_v1_RenewRequest__Output } from '../../writ/v1/RenewRequest.ts';
+import type { RenewResponse as _writ_v1_RenewResponse, RenewResponse__Output as _writ_v1_RenewResponse__Output } from '../../writ/v1/RenewResponse.ts';
+import type { SignJwtRequest as _writ_v1_SignJwtRequest, SignJwtRequest__Output as _writ_v1_SignJwtRequest__Output } from '../../writ/v1/SignJwtRequest.ts';
+import type { SignJwtResponse as _writ_v1_SignJwtResponse, SignJwtResponse__Output as _writ_v1_SignJwtResponse__Output } from '../../writ/v1/SignJwtResponse.ts';
+import type { SignWitRequest as _writ_v1_SignWitRequest, SignWitRequest__Output as _writ_v1_SignWitRequest__Output } from '../../writ/v1/SignWitRequest.ts';
+import type { SignWitResponse as _writ_v1_SignWitResponse, SignWitResponse__Output as _writ_v1_SignWitResponse__Output } from '../../writ/v1/SignWitResponse.ts';
+import type { SignX509Request as _writ_v1_SignX509Request, SignX509Request__Output as _writ_v1_SignX509Request__Output } from '../../writ/v1/SignX509Request.ts';
+import type { SignX509Response as _writ_v1_SignX509Response, SignX509Response__Output as _writ_v1_SignX509Response__Output } from '../../writ/v1/SignX509Response.ts';
+import type { WatchIdentityRequest as _writ_v1_WatchIdentityRequest, WatchIdentityRequest__Output as _writ_v1_WatchIdentityRequest__Output } from '../../writ/v1/WatchIdentityRequest.ts';
 
 export interface IdentityClient extends grpc.Client {
   Renew(argument: _writ_v1_RenewRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_writ_v1_RenewResponse__Output>): grpc.ClientUnaryCall;

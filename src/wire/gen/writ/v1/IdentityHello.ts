@@ -1,7 +1,7 @@
 // Generated from identity.proto by `npm run gen`. Do not edit.
 
-import type { EntryVersion as _writ_v1_EntryVersion, EntryVersion__Output as _writ_v1_EntryVersion__Output } from './EntryVersion.ts';
-import type { BundleVersion as _writ_v1_BundleVersion, BundleVersion__Output as _writ_v1_BundleVersion__Output } from './BundleVersion.ts';
+import type { EntryVersion as _writ_v1_EntryVersion, EntryVersion__Output as _writ_v1_EntryVersion__Output } from '../../writ/v1/EntryVersion.ts';
+import type { BundleVersion as _writ_v1_BundleVersion, BundleVersion__Output as _writ_v1_BundleVersion__Output } from '../../writ/v1/BundleVersion.ts';
 import type { Timestamp as _google_protobuf_Timestamp, Timestamp__Output as _google_protobuf_Timestamp__Output } from '../../google/protobuf/Timestamp.ts';
 
 export interface IdentityHello {

@@ -1,7 +1,7 @@
 // Generated from identity.proto by `npm run gen`. Do not edit.
 
-import type { WorkloadEntry as _writ_v1_WorkloadEntry, WorkloadEntry__Output as _writ_v1_WorkloadEntry__Output } from './WorkloadEntry.ts';
-import type { TrustBundle as _writ_v1_TrustBundle, TrustBundle__Output as _writ_v1_TrustBundle__Output } from './TrustBundle.ts';
+import type { WorkloadEntry as _writ_v1_WorkloadEntry, WorkloadEntry__Output as _writ_v1_WorkloadEntry__Output } from '../../writ/v1/WorkloadEntry.ts';
+import type { TrustBundle as _writ_v1_TrustBundle, TrustBundle__Output as _writ_v1_TrustBundle__Output } from '../../writ/v1/TrustBundle.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface IdentityUpdate {

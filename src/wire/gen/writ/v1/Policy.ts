@@ -2,8 +2,8 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
-import type { Snapshot as _writ_v1_Snapshot, Snapshot__Output as _writ_v1_Snapshot__Output } from './Snapshot.ts';
-import type { WatchPolicyRequest as _writ_v1_WatchPolicyRequest, WatchPolicyRequest__Output as _writ_v1_WatchPolicyRequest__Output } from './WatchPolicyRequest.ts';
+import type { Snapshot as _writ_v1_Snapshot, Snapshot__Output as _writ_v1_Snapshot__Output } from '../../writ/v1/Snapshot.ts';
+import type { WatchPolicyRequest as _writ_v1_WatchPolicyRequest, WatchPolicyRequest__Output as _writ_v1_WatchPolicyRequest__Output } from '../../writ/v1/WatchPolicyRequest.ts';
 
 export interface PolicyClient extends grpc.Client {
   Watch(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_writ_v1_WatchPolicyRequest, _writ_v1_Snapshot__Output>;

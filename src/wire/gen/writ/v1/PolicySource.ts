@@ -1,7 +1,7 @@
 // Generated from policy.proto by `npm run gen`. Do not edit.
 
-import type { StringMatch as _writ_v1_StringMatch, StringMatch__Output as _writ_v1_StringMatch__Output } from './StringMatch.ts';
-import type { PolicyCondition as _writ_v1_PolicyCondition, PolicyCondition__Output as _writ_v1_PolicyCondition__Output } from './PolicyCondition.ts';
+import type { StringMatch as _writ_v1_StringMatch, StringMatch__Output as _writ_v1_StringMatch__Output } from '../../writ/v1/StringMatch.ts';
+import type { PolicyCondition as _writ_v1_PolicyCondition, PolicyCondition__Output as _writ_v1_PolicyCondition__Output } from '../../writ/v1/PolicyCondition.ts';
 
 export interface PolicySource {
   'principals'?: (_writ_v1_StringMatch)[];

@@ -1,7 +1,7 @@
 // Generated from audit.proto by `npm run gen`. Do not edit.
 
 import type { Timestamp as _google_protobuf_Timestamp, Timestamp__Output as _google_protobuf_Timestamp__Output } from '../../google/protobuf/Timestamp.ts';
-import type { LogPins as _writ_v1_LogPins, LogPins__Output as _writ_v1_LogPins__Output } from './LogPins.ts';
+import type { LogPins as _writ_v1_LogPins, LogPins__Output as _writ_v1_LogPins__Output } from '../../writ/v1/LogPins.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface ShipHello {

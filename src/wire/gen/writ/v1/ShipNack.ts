@@ -1,6 +1,6 @@
 // Generated from audit.proto by `npm run gen`. Do not edit.
 
-import type { ShipNackCode as _writ_v1_ShipNackCode, ShipNackCode__Output as _writ_v1_ShipNackCode__Output } from './ShipNackCode.ts';
+import type { ShipNackCode as _writ_v1_ShipNackCode, ShipNackCode__Output as _writ_v1_ShipNackCode__Output } from '../../writ/v1/ShipNackCode.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface ShipNack {

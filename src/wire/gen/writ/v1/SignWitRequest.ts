@@ -1,6 +1,6 @@
 // Generated from identity.proto by `npm run gen`. Do not edit.
 
-import type { SignWitItem as _writ_v1_SignWitItem, SignWitItem__Output as _writ_v1_SignWitItem__Output } from './SignWitItem.ts';
+import type { SignWitItem as _writ_v1_SignWitItem, SignWitItem__Output as _writ_v1_SignWitItem__Output } from '../../writ/v1/SignWitItem.ts';
 
 export interface SignWitRequest {
   'items'?: (_writ_v1_SignWitItem)[];

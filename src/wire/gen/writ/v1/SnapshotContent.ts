@@ -1,8 +1,8 @@
 // Generated from policy.proto by `npm run gen`. Do not edit.
 
-import type { AuthorizationPolicy as _writ_v1_AuthorizationPolicy, AuthorizationPolicy__Output as _writ_v1_AuthorizationPolicy__Output } from './AuthorizationPolicy.ts';
-import type { Service as _writ_v1_Service, Service__Output as _writ_v1_Service__Output } from './Service.ts';
-import type { TrustBundle as _writ_v1_TrustBundle, TrustBundle__Output as _writ_v1_TrustBundle__Output } from './TrustBundle.ts';
+import type { AuthorizationPolicy as _writ_v1_AuthorizationPolicy, AuthorizationPolicy__Output as _writ_v1_AuthorizationPolicy__Output } from '../../writ/v1/AuthorizationPolicy.ts';
+import type { Service as _writ_v1_Service, Service__Output as _writ_v1_Service__Output } from '../../writ/v1/Service.ts';
+import type { TrustBundle as _writ_v1_TrustBundle, TrustBundle__Output as _writ_v1_TrustBundle__Output } from '../../writ/v1/TrustBundle.ts';
 
 export interface SnapshotContent {
   'policies'?: (_writ_v1_AuthorizationPolicy)[];

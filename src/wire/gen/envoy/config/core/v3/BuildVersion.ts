@@ -1,6 +1,6 @@
 // Generated from base.proto by `npm run gen`. Do not edit.
 
-import type { SemanticVersion as _envoy_type_v3_SemanticVersion, SemanticVersion__Output as _envoy_type_v3_SemanticVersion__Output } from '../../../type/v3/SemanticVersion.ts';
+import type { SemanticVersion as _envoy_type_v3_SemanticVersion, SemanticVersion__Output as _envoy_type_v3_SemanticVersion__Output } from '../../../../envoy/type/v3/SemanticVersion.ts';
 
 export interface BuildVersion {
   'version'?: (_envoy_type_v3_SemanticVersion | null);
