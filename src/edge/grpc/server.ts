@@ -20,6 +20,7 @@ import { Peers } from './peer.ts';
 import { policyHandlers } from './policy-service.ts';
 import { RateLimit } from './rate-limit.ts';
 import { tolerant } from './receive.ts';
+import { RootRemoval } from './root-removal.ts';
 import type { ServerIdentity, Services } from './services.ts';
 
 export interface GrpcServerOptions {
@@ -71,19 +72,21 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     handshakeTimeoutMs: limits.handshakeTimeoutMs,
     logger,
   });
-  const injector = server.createConnectionInjector(credentials);
-  const { host, port, maxConnections } = { ...options, ...limits };
-  const onConnection = (socket: Socket) => injector.injectConnection(socket);
-  const listener = await listen({ host, port, maxConnections, onConnection });
-  const unsubscribe = onRootRemoved(bundle, () => {
-    logger.warn('a root left the bundle: every caller has to prove its identity again');
-    injector.drain(limits.stopGraceMs);
+  const connections = new RootRemoval({
+    bundle,
+    open: () => server.createConnectionInjector(credentials),
+    graceMs: limits.stopGraceMs,
+    clock,
+    logger,
   });
+  const { host, port, maxConnections } = { ...options, ...limits };
+  const onConnection = (socket: Socket) => connections.inject(socket);
+  const listener = await listen({ host, port, maxConnections, onConnection });
   logger.info({ host, port: listener.port }, 'gRPC is served');
 
   let closing: Promise<void> | undefined;
   const close = async () => {
-    unsubscribe();
+    connections.close();
     const ended = listener.stop();
     health.stop();
     stopping.abort();
@@ -101,14 +104,4 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
       return closing;
     },
   };
-}
-
-/** TLS looked at the roots when a connection was made: those that exist are worth nothing once a root is not trusted. */
-function onRootRemoved(bundle: Watch<TrustBundle>, fn: () => void): () => void {
-  let before = bundle.current.roots;
-  return bundle.subscribe(({ roots }) => {
-    const removed = before.some((old) => !roots.some((root) => root.equals(old)));
-    before = roots;
-    if (removed) fn();
-  });
 }

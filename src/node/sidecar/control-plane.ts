@@ -4,6 +4,7 @@ import { secureRandom, uniform } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
+import { fingerprint } from '../../core/identity/bundle.ts';
 import type { AuditClient } from '../../wire/gen/writ/v1/Audit.ts';
 import type { IdentityClient } from '../../wire/gen/writ/v1/Identity.ts';
 import type { PolicyClient } from '../../wire/gen/writ/v1/Policy.ts';
@@ -18,7 +19,7 @@ export interface ControlPlaneClients {
   readonly identity: IdentityClient;
 }
 
-/** Within this time everybody has moved to a connection that knows a new root, each at a moment of its own. */
+/** Within this time everybody has moved to a connection that goes by the new roots, each at a moment of its own. */
 const SPREAD_MS = 30_000;
 
 /**
@@ -27,7 +28,9 @@ const SPREAD_MS = 30_000;
  * is away.
  *
  * That a root was added is no hurry: the control plane's own certificate hangs from an older one for as long as there is one
- * that is not tainted. So a thousand nodes that hear of it at the same time do not all come back at the same time.
+ * that is not tainted. Nor is that one was retired, since nothing below it is alive. So a thousand nodes that hear of it at the
+ * same time do not all come back at the same time. A root that was tainted may be in wrong hands: once it leaves, nothing that
+ * was proved by it counts any more, at once.
  */
 export class ControlPlane {
   readonly #clients: WatchSource<ControlPlaneClients>;
@@ -43,6 +46,8 @@ export class ControlPlane {
     readonly random?: RandomBytes;
   }) {
     let known: TrustBundle = o.bundle.current;
+    // A mark of taint is gone together with the root.
+    const tainted = new Set(known.tainted);
     const make = (): ControlPlaneClients => {
       known = o.bundle.current;
       const credentials = controlPlaneCredentials({ bundle: known, svid: o.identity.current, clock: o.clock });
@@ -64,9 +69,11 @@ export class ControlPlane {
       old.policy.close();
     };
     const bundleChanged = () => {
-      const roots = o.bundle.current.roots;
-      if (!holdsAll(roots, known.roots)) renew();
-      else if (holdsAll(known.roots, roots)) this.#stay();
+      const { roots } = o.bundle.current;
+      for (const name of o.bundle.current.tainted ?? []) tainted.add(name);
+      const left = known.roots.filter((root) => !holdsAll(roots, [root]));
+      if (left.some((root) => tainted.has(fingerprint(root)))) renew();
+      else if (left.length === 0 && holdsAll(known.roots, roots)) this.#stay();
       else this.#cancelMove ??= o.clock.after(SPREAD_MS * uniform(o.random ?? secureRandom), renew);
     };
     this.#unsubscribe = [o.identity.subscribe(renew), o.bundle.subscribe(bundleChanged)];

@@ -144,7 +144,7 @@ describe('the server’s certificate', () => {
 });
 
 describe('a change of the bundle', () => {
-  it('lets callers of a new root in, and cuts those of a removed one off', async () => {
+  it('lets callers of a new root in, and cuts those of a tainted one off when it is removed', async () => {
     const next = createTestAuthority();
     const bench = await startBench(echo, { limits: { stopGraceMs: 50 } });
     const { bundle } = bench.authority;
@@ -156,7 +156,10 @@ describe('a change of the bundle', () => {
     const call = () => unary((callback) => old.SignJwt({ audience: ['a'] }, callback));
     await call();
 
-    bench.bundle.set({ ...bundle, roots: next.bundle.roots, sequence: 3 });
+    const roots = [...bundle.roots, ...next.bundle.roots];
+    bench.bundle.set({ ...bundle, roots, sequence: 3, tainted: bundle.roots.map(fingerprint) });
+    await call();
+    bench.bundle.set({ ...bundle, roots: next.bundle.roots, sequence: 4 });
     await expectAppError(eventually(call), 'unauthenticated');
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { WatchSource } from '../../../src/base/watch.ts';
 import type { TrustBundle } from '../../../src/core/identity/bundle.ts';
+import { fingerprint } from '../../../src/core/identity/bundle.ts';
 import { ControlPlane } from '../../../src/node/sidecar/control-plane.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { createTestAuthority } from '../../support/pki.ts';
@@ -40,12 +41,24 @@ describe('the connection to the control plane', () => {
     }
   });
 
-  it('is made anew at once when a root has left, and with a new certificate', () => {
+  it('is made anew at once when a tainted root has left, and with a new certificate', () => {
     const { bundle, both, next, identity, old, made } = started();
     identity.set(old.issue(WEB));
     expect(made()).toBe(1);
-    bundle.set(both);
+    bundle.set({ ...both, tainted: old.bundle.roots.map(fingerprint) });
     bundle.set(next.bundle);
+    expect(made()).toBe(2);
+  });
+
+  it('is made anew for a root that was retired, within half a minute, at a moment of its own', async () => {
+    const { clock, bundle, both, next, made } = started(0x80);
+    bundle.set(both);
+    await clock.advance(60_000);
+    expect(made()).toBe(1);
+    bundle.set(next.bundle);
+    await clock.advance(14_000);
+    expect(made()).toBe(1);
+    await clock.advance(2_000);
     expect(made()).toBe(2);
   });
 
