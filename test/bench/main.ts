@@ -13,8 +13,8 @@ import { benchRotation } from './rotation.ts';
 import { benchSidecar } from './sidecar.ts';
 
 /**
- * `npm run bench [-- issuance decide push ingest sidecar agents rotation]`: measures the hot paths, each beside a reference in the same run, and
- * prints a table; the same as JSON in bench-results.json. Figures differ between machines, ratios hardly.
+ * `npm run bench [-- issuance decide push ingest sidecar agents rotation]`: measures the hot paths, each beside a reference in
+ * the same run, and prints a table; the same as JSON in bench-results.json. Figures differ between machines, ratios hardly.
  */
 const parts: Readonly<Record<string, (directory: string) => Promise<Row[]>>> = {
   issuance: () => benchIssuance(opensslP256()),
@@ -32,6 +32,8 @@ if (unknown.length > 0) {
   process.stderr.write(`No such part: ${unknown.join(', ')}. There are: ${Object.keys(parts).join(', ')}.\n`);
   process.exit(2);
 }
+// Timers of ours do not keep a process alive; while something is measured or closed, waiting is work.
+const alive = setInterval(() => undefined, 2 ** 30);
 const directory = await mkdtemp(join(tmpdir(), 'writ-bench-'));
 try {
   const rows: Row[] = [];
@@ -45,4 +47,5 @@ try {
   process.stdout.write(`${table(rows)}\n\nAs JSON: bench-results.json\n`);
 } finally {
   await rm(directory, { recursive: true, force: true });
+  clearInterval(alive);
 }
