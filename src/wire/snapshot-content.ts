@@ -28,10 +28,14 @@ import type { StringMatch as ProtoMatch, StringMatch__Output as ProtoMatchOutput
 import { fromForeignTrustBundle, fromTrustBundle, toTrustBundle } from './identity.ts';
 import { snapshotContentCodec } from './loader.ts';
 
-export const actions = field.enumMap<Action, 'POLICY_ACTION_ALLOW' | 'POLICY_ACTION_DENY' | 'POLICY_ACTION_AUDIT'>({
+export const actions = field.enumMap<
+  Action,
+  'POLICY_ACTION_ALLOW' | 'POLICY_ACTION_DENY' | 'POLICY_ACTION_AUDIT' | 'POLICY_ACTION_CUSTOM'
+>({
   ALLOW: 'POLICY_ACTION_ALLOW',
   DENY: 'POLICY_ACTION_DENY',
   AUDIT: 'POLICY_ACTION_AUDIT',
+  CUSTOM: 'POLICY_ACTION_CUSTOM',
 });
 
 export const endpointProtocols = field.enumMap<EndpointProtocol, 'ENDPOINT_PROTOCOL_HTTP' | 'ENDPOINT_PROTOCOL_TCP'>({

@@ -78,12 +78,12 @@ export function selects(
   return Object.entries(policy.selector).every(([key, value]) => workload.labels[key] === value);
 }
 
-/** DENY first, then ALLOW, then AUDIT; then by namespace and name, compared by code unit: the same on every machine. */
+/** CUSTOM first, then DENY, ALLOW, AUDIT; then by namespace and name, compared by code unit: the same on every machine. */
 export function inDecidingOrder(policies: readonly Policy[]): readonly Policy[] {
   return policies.toSorted((a, b) => rank[a.action] - rank[b.action] || comparePlace(a, b));
 }
 
-const rank = { DENY: 0, ALLOW: 1, AUDIT: 2 } as const;
+const rank = { CUSTOM: 0, DENY: 1, ALLOW: 2, AUDIT: 3 } as const;
 
 /** Which of two policies of one action is weighed first. */
 export function comparePlace(a: Policy, b: Policy): number {

@@ -1,12 +1,15 @@
 /**
  * The policy model: what is left of a policy document once it has been parsed and checked. Frozen values only.
  *
- * The language is Istio's AuthorizationPolicy with default deny, without CUSTOM and targetRefs. The parser refuses whatever
- * is not in it, by name, with line and column.
+ * The language is Istio's AuthorizationPolicy with default deny. The parser refuses whatever is not in it, by name, with
+ * line and column.
  */
 
-/** AUDIT marks the calls that it matches on the record and decides nothing. */
-export type Action = 'ALLOW' | 'DENY' | 'AUDIT';
+/**
+ * AUDIT marks the calls that it matches on the record and decides nothing. CUSTOM has an external authorizer asked about
+ * them, who can deny and not allow.
+ */
+export type Action = 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
 
 export interface Policy {
   readonly namespace: string;
@@ -15,7 +18,13 @@ export interface Policy {
   readonly revision: number;
   /** Workloads it applies to: those of its namespace (or of every namespace, in the root namespace) that carry all labels. */
   readonly selector: Readonly<Record<string, string>>;
+  /** Which workloads, instead of by labels. Absent for none. */
+  readonly targets?: readonly Target[];
+  /** `egress`: about the calls that the selected workloads make; in its rules `from` is whom they call. Absent: those that reach them. */
+  readonly direction?: 'egress';
   readonly action: Action;
+  /** CUSTOM only: the name of the external authorizer that is asked. */
+  readonly provider?: string;
   /** Matches when any rule does. None: an ALLOW that allows nothing. */
   readonly rules: readonly Rule[];
   /** True: what it would decide is said beside the decision and changes nothing. Never on an AUDIT. */
@@ -24,6 +33,12 @@ export interface Policy {
   readonly validity?: Validity;
   /** Why it exists, in the author's words. Stays in the control plane. */
   readonly reason?: string;
+}
+
+/** What a `targetRef` names. A gateway or class stands for the workloads that carry its label. */
+export interface Target {
+  readonly kind: 'Service' | 'Gateway' | 'GatewayClass' | 'ServiceEntry';
+  readonly name: string;
 }
 
 /** Milliseconds since the epoch; at least one of the two. */
@@ -88,6 +103,8 @@ export type StringMatch =
 /** A workload, as far as choosing its policies needs it. */
 export interface Workload {
   readonly namespace: string;
+  /** Its service account, which is the name of its service. Absent where it is not known: then no target names it. */
+  readonly service?: string;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -149,6 +166,12 @@ export const decisionReasons = [
   'token-refused',
   /** The request cannot be interpreted safely: path, host or headers are ambiguous or malformed. */
   'malformed-request',
+  /** The caller or the called workload is in quarantine. */
+  'quarantined',
+  /** An external authorizer refused, could not be reached, or answered nothing that is understood. */
+  'custom-rule',
+  /** More calls than a rate limit lets in. */
+  'rate-limited',
 ] as const;
 export type DecisionReason = (typeof decisionReasons)[number];
 
@@ -161,6 +184,13 @@ export interface Decision {
   readonly shadow?: ShadowDecision;
   /** The first rule of an AUDIT policy that matches. Absent for none. */
   readonly audited?: string;
+  /** Who else must agree before an `allow` is one: one for each provider, with the first rule that names it. Absent for nobody. */
+  readonly custom?: readonly CustomCheck[];
+}
+
+export interface CustomCheck {
+  readonly provider: string;
+  readonly rule: string;
 }
 
 export interface ShadowDecision {

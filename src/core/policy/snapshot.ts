@@ -1,5 +1,8 @@
 import type { TrustBundle } from '../identity/bundle.ts';
 import type { Condition, Policy, Rule } from './model.ts';
+import type { PeerModes } from './peer-authentication.ts';
+import type { RateLimit } from './rate-limit.ts';
+import type { RequestAuthentication } from './request-authentication.ts';
 
 /** What the control plane pushes to one sidecar: only what concerns its workload. */
 export interface SnapshotContent {
@@ -9,10 +12,48 @@ export interface SnapshotContent {
   readonly bundle: TrustBundle;
   /** Of the trust domains that the workload federates with; each verifies its own identities and no others. Absent for none. */
   readonly federated?: readonly TrustBundle[];
+  /** Policies about the calls that the workload makes. Absent: it may call everybody who lets it in. */
+  readonly egress?: readonly Policy[];
+  /** With their keys in `jwks`. Absent for none. */
+  readonly requestAuthentications?: readonly RequestAuthentication[];
+  /** Absent: STRICT on every port. */
+  readonly peerAuthentication?: PeerModes;
+  /** Absent for none. */
+  readonly rateLimits?: readonly RateLimit[];
+  /** Those that the CUSTOM policies name, where they are configured. Absent for none. */
+  readonly authorizers?: readonly ExternalAuthorizer[];
+  /** Proxies in front of the workload that append to X-Forwarded-For. Absent: the field is not believed. */
+  readonly trustedProxies?: number;
+}
+
+/** An Envoy ext_authz service, asked over gRPC. What it does not answer in time is denied. */
+export interface ExternalAuthorizer {
+  readonly name: string;
+  /** host:port. */
+  readonly address: string;
+  readonly timeoutMs: number;
+  /** PEM of the CAs that its certificate is verified with. Absent: plain text, for a loopback address only. */
+  readonly ca?: string;
+  /** The most of a request's body that is sent along, in bytes. 0: none. */
+  readonly maxBodyBytes: number;
+}
+
+/** Identities whose every call, in and out, is refused. */
+export interface Quarantine {
+  /** Grows with every change. */
+  readonly revision: number;
+  readonly spiffeIds: readonly string[];
 }
 
 /** What a sidecar must understand of a snapshot beyond the first release, or it would not do what the snapshot says. */
-export type SnapshotFeature = 'federation' | 'policy-v2';
+export type SnapshotFeature =
+  | 'federation'
+  | 'policy-v2'
+  | 'custom'
+  | 'egress'
+  | 'request-authentication'
+  | 'peer-authentication'
+  | 'rate-limits';
 
 /** All that this version understands: what its sidecars say when they connect. */
 export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation', 'policy-v2']);
@@ -67,4 +108,6 @@ export interface Snapshot {
   readonly content: Buffer | undefined;
   /** Milliseconds since the epoch. */
   readonly publishedAt: number;
+  /** Absent: the one before goes on. */
+  readonly quarantine?: Quarantine;
 }

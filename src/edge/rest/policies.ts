@@ -188,6 +188,10 @@ const effects = {
     code: 'access-opens',
     detail: 'Calls that only this policy denies are allowed wherever another policy allows them.',
   },
+  CUSTOM: {
+    code: 'checks-end',
+    detail: 'Calls are no longer asked about: they are allowed wherever another policy allows them.',
+  },
   AUDIT: { code: 'marks-end', detail: 'Calls are no longer marked on the record by this policy. No decision changes.' },
   shadow: { code: 'trial-ends', detail: 'It is only tried: what is recorded changes, and no decision does.' },
 } as const;

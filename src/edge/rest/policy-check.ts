@@ -65,7 +65,7 @@ const Question = Type.Object(
   closed,
 );
 
-const action = oneOf(['ALLOW', 'DENY', 'AUDIT']);
+const action = oneOf(['ALLOW', 'DENY', 'AUDIT', 'CUSTOM']);
 
 const Answer = Type.Object(
   {

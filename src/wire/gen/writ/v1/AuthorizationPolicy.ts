@@ -14,6 +14,7 @@ export interface AuthorizationPolicy {
   'shadow'?: (boolean);
   'notBefore'?: (_google_protobuf_Timestamp | null);
   'notAfter'?: (_google_protobuf_Timestamp | null);
+  'provider'?: (string);
 }
 
 export interface AuthorizationPolicy__Output {
@@ -25,4 +26,5 @@ export interface AuthorizationPolicy__Output {
   'shadow': (boolean);
   'notBefore': (_google_protobuf_Timestamp__Output | null);
   'notAfter': (_google_protobuf_Timestamp__Output | null);
+  'provider': (string);
 }

@@ -5,9 +5,11 @@ import type { Long } from '@grpc/proto-loader';
 export interface PolicyAck {
   'revision'?: (number | string | Long);
   'hash'?: (Buffer | Uint8Array | string);
+  'quarantineRevision'?: (number | string | Long);
 }
 
 export interface PolicyAck__Output {
   'revision': (string);
   'hash': (Buffer);
+  'quarantineRevision': (string);
 }

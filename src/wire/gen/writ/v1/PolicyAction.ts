@@ -5,6 +5,7 @@ export const PolicyAction = {
   POLICY_ACTION_ALLOW: 'POLICY_ACTION_ALLOW',
   POLICY_ACTION_DENY: 'POLICY_ACTION_DENY',
   POLICY_ACTION_AUDIT: 'POLICY_ACTION_AUDIT',
+  POLICY_ACTION_CUSTOM: 'POLICY_ACTION_CUSTOM',
 } as const;
 
 export type PolicyAction =
@@ -16,5 +17,7 @@ export type PolicyAction =
   | 2
   | 'POLICY_ACTION_AUDIT'
   | 3
+  | 'POLICY_ACTION_CUSTOM'
+  | 4
 
 export type PolicyAction__Output = typeof PolicyAction[keyof typeof PolicyAction]
