@@ -2,7 +2,10 @@ import { nearest, shapes } from './fields.ts';
 import type { Findings } from './findings.ts';
 import { quoted } from './findings.ts';
 import type { Action, Policy } from './model.ts';
+import type { Name } from './read-metadata.ts';
+import { readApiVersion, readMetadata, requireText } from './read-metadata.ts';
 import { MAX_ALTERNATIVES, readRule } from './read-rule.ts';
+import { readSelector } from './read-selector.ts';
 import { readDryRun, readMode, readValidity } from './read-terms.ts';
 import type { Field, Value } from './yaml-reader.ts';
 import { readFields, readItems, readMap, readText, requireField, unsupported } from './yaml-reader.ts';
@@ -44,44 +47,6 @@ export function readPolicy(value: Value, findings: Findings): ReadPolicy | undef
   if (name === undefined || rest === undefined) return undefined;
   const policy = { namespace: name.namespace, name: name.name, revision: 0, ...rest.spec };
   return { policy: Object.freeze(policy), ruleOffsets: rest.ruleOffsets };
-}
-
-export function readApiVersion(
-  fields: ReadonlyMap<string, Field>,
-  known: readonly string[],
-  owner: Value,
-  findings: Findings,
-): void {
-  const found = requireText(fields, 'apiVersion', owner, findings);
-  if (found === undefined || known.includes(found.text)) return;
-  const message = `The apiVersion ${quoted(found.text)} is not read. Write one of ${known.map(quoted).join(', ')}.`;
-  findings.add('unknown-api-version', found.at, message);
-}
-
-function readMetadata(value: Value, findings: Findings): Name | undefined {
-  const fields = readFields(value, shapes.metadata, findings);
-  if (fields === undefined) return undefined;
-  const name = requireText(fields, 'name', value, findings);
-  if (name !== undefined && !isDnsSubdomain(name.text)) {
-    const message = `The name ${quoted(name.text)} is not a DNS name: lower-case letters, digits, "-" and ".", at most 253, beginning and ending with a letter or digit.`;
-    findings.add('invalid-name', name.at, message);
-  }
-  const namespace = requireText(fields, 'namespace', value, findings);
-  if (namespace !== undefined && !isDnsLabel(namespace.text)) {
-    const message = `The namespace ${quoted(namespace.text)} is not a DNS label: lower-case letters, digits and "-", at most 63, beginning and ending with a letter or digit.`;
-    findings.add('invalid-name', namespace.at, message);
-  }
-  if (name === undefined || namespace === undefined) return undefined;
-  const annotations = fields.get('annotations');
-  const dryRun = annotations === undefined ? undefined : readMap(annotations, findings)?.get('istio.io/dry-run');
-  return { name: name.text, namespace: namespace.text, ...(dryRun !== undefined && { dryRun }) };
-}
-
-interface Name {
-  readonly name: string;
-  readonly namespace: string;
-  /** The annotation, which means something only together with the action. */
-  readonly dryRun?: Field;
 }
 
 type Spec = Omit<Policy, 'namespace' | 'name' | 'revision'>;
@@ -145,72 +110,6 @@ function readAction(value: Value, findings: Findings): Action | undefined {
   return undefined;
 }
 
-/** An empty selector selects every workload, as everywhere in Kubernetes. */
-function readSelector(value: Field, findings: Findings): Policy['selector'] | undefined {
-  const fields = readFields(value, shapes.selector, findings);
-  if (fields === undefined) return undefined;
-  const labelsField = fields.get('matchLabels');
-  const labels = labelsField === undefined ? new Map<string, Field>() : readMap(labelsField, findings);
-  if (labels === undefined) return undefined;
-  if (labels.size === 0) {
-    const message = 'A selector without labels selects every workload. Give it a label, or leave it out.';
-    findings.warn('selects-everything', value.key, message);
-  }
-  const selector: [string, string][] = [];
-  for (const [key, field] of labels) {
-    const label = readLabel(key, field, findings);
-    if (label !== undefined) selector.push([key, label]);
-  }
-  return Object.freeze(Object.fromEntries(selector));
-}
-
-function readLabel(key: string, field: Field, findings: Findings): string | undefined {
-  const { node } = field;
-  // A label may have the empty value, which `readText` would refuse.
-  const empty = node !== null && 'value' in node && node.value === '';
-  const text = empty ? '' : readText(field, findings);
-  if (!isLabelKey(key)) {
-    const message = `The label key ${quoted(key)} can be carried by no workload: a name of letters, digits, "-", "_" and ".", at most 63, may follow a DNS name and "/".`;
-    findings.add('invalid-label', field.key, message);
-  }
-  if (text !== undefined && text !== '' && !isLabelName(text)) {
-    const message = `The label value ${quoted(text)} can be carried by no workload: letters, digits, "-", "_" and ".", at most 63. Labels have no wildcards.`;
-    findings.add('invalid-label', field, message);
-  }
-  return text;
-}
-
-function requireText(
-  fields: ReadonlyMap<string, Field>,
-  name: string,
-  owner: Value,
-  findings: Findings,
-): { readonly text: string; readonly at: Value } | undefined {
-  const at = requireField(fields, name, owner, findings);
-  const text = at === undefined ? undefined : readText(at, findings);
-  return at === undefined || text === undefined ? undefined : { text, at };
-}
-
 function isComplete<T>(items: readonly (T | undefined)[] | undefined): items is T[] {
   return items?.every((item) => item !== undefined) === true;
-}
-
-/** RFC 1123 label, as Kubernetes takes namespaces. */
-function isDnsLabel(text: string): boolean {
-  return text.length <= 63 && /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(text);
-}
-
-/** RFC 1123 subdomain, as Kubernetes takes names of objects. */
-function isDnsSubdomain(text: string): boolean {
-  return text.length <= 253 && text.split('.').every((part) => /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(part));
-}
-
-function isLabelName(text: string): boolean {
-  return text.length <= 63 && /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(text);
-}
-
-function isLabelKey(text: string): boolean {
-  const slash = text.indexOf('/');
-  if (slash === -1) return isLabelName(text);
-  return isDnsSubdomain(text.slice(0, slash)) && isLabelName(text.slice(slash + 1));
 }
