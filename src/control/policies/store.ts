@@ -75,6 +75,25 @@ export interface RollBackPolicy extends WriteOptions {
   readonly ifMatch: number | '*';
 }
 
+/** One of several writes that count together. `replaces`: the revision that it must find; null for no policy at all. */
+export type PolicyWrite =
+  | { readonly operation: 'put'; readonly source: string; readonly replaces: number | null }
+  | {
+      readonly operation: 'delete';
+      readonly namespace: string;
+      readonly name: string;
+      readonly replaces: number;
+    };
+
+export interface WritePolicies extends WriteOptions {
+  /** In this order. */
+  readonly writes: readonly PolicyWrite[];
+  readonly author: string;
+  readonly reason: string;
+  /** Part of the same transaction, after all of them: what it throws undoes them. `revision` is that of the last. */
+  readonly alongside?: (trx: Transaction<Tables>, revision: number) => Promise<void>;
+}
+
 export interface PolicyFilter extends PageRequest {
   readonly namespace?: string | undefined;
   /** As Kubernetes writes it (`store/label-selector.ts`); of the labels of the policies themselves. */
@@ -196,23 +215,34 @@ export class PolicyStore {
       const before = await readRow(trx, input);
       if (before === undefined) throw notFound(input);
       if (!matches(before, input.ifMatch ?? '*')) throw changed(before, input.ifMatch);
-      const { namespace, name } = before;
-      await trx.deleteFrom('policies').where('namespace', '=', namespace).where('name', '=', name).execute();
-      const revision = await store.nextRevision(trx);
-      await trx
-        .insertInto('policy_revisions')
-        .values({
-          revision,
-          namespace,
-          name,
-          operation: 'delete',
-          source: null,
-          author,
-          time: this.#clock.now(),
-          reason,
-        })
-        .execute();
-      return { revision };
+      return { revision: await this.#remove(store, trx, { before, author, reason }) };
+    });
+  }
+
+  /**
+   * Several puts and deletions: all of them, or none. Returns the revision of the last that changed anything, 0 when none
+   * did. Throws `invalid-document`, `not-found`, and `precondition-failed` when one of the policies is not as its write says.
+   */
+  async writeAll(input: WritePolicies): Promise<{ readonly revision: number }> {
+    const author = checkAuthor(input.author);
+    const reason = checkReason(input.reason) ?? null;
+    const writes = input.writes.map((write) =>
+      write.operation === 'put' ? { ...write, parsed: parseOne(write.source) } : write,
+    );
+    const store = writer(this.#store, input);
+    return await store.transaction(async (trx) => {
+      let last = 0;
+      for (const write of writes) {
+        const key = write.operation === 'put' ? write.parsed.policy : write;
+        const before = await readRow(trx, key);
+        checkReplaces(write, key, before);
+        if (write.operation === 'put') {
+          const { policy } = await this.#replace(store, trx, { parsed: write.parsed, author, reason, before });
+          if (policy.revision !== before?.revision) last = policy.revision;
+        } else if (before !== undefined) last = await this.#remove(store, trx, { before, author, reason });
+      }
+      await input.alongside?.(trx, last);
+      return { revision: last };
     });
   }
 
@@ -232,6 +262,22 @@ export class PolicyStore {
     }
     const row = await this.#write(store, trx, change);
     return { policy: toStored(row, parsed), created: before === undefined };
+  }
+
+  async #remove(
+    store: Writer,
+    trx: Transaction<Tables>,
+    { before, author, reason }: Pick<Change, 'author' | 'reason'> & { readonly before: PolicyRow },
+  ): Promise<number> {
+    const { namespace, name } = before;
+    await trx.deleteFrom('policies').where('namespace', '=', namespace).where('name', '=', name).execute();
+    const revision = await store.nextRevision(trx);
+    const time = this.#clock.now();
+    await trx
+      .insertInto('policy_revisions')
+      .values({ revision, namespace, name, operation: 'delete', source: null, author, time, reason })
+      .execute();
+    return revision;
   }
 
   async #write(store: Writer, trx: Transaction<Tables>, change: Change): Promise<PolicyRow> {
@@ -371,6 +417,17 @@ function checkPut(input: PutPolicy, parsed: ParsedSource, before: PolicyRow | un
     );
   }
   if (!matches(before, input.ifMatch)) throw changed(before, input.ifMatch);
+}
+
+/** Of a write that was decided on earlier: what it is about must be as it was then. */
+function checkReplaces({ replaces }: PolicyWrite, key: PolicyName, before: PolicyRow | undefined): void {
+  if ((before?.revision ?? null) === replaces) return;
+  const now = before === undefined ? 'does not exist' : `is at revision ${before.revision}`;
+  const then = replaces === null ? 'did not exist' : `was at revision ${replaces}`;
+  throw new AppError(
+    'precondition-failed',
+    `The policy ${nameOf(key)} ${now}; it ${then} when this was proposed. Look at what it is now, and propose it again.`,
+  );
 }
 
 function matches(row: PolicyRow, ifMatch: number | '*'): boolean {
