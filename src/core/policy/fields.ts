@@ -36,9 +36,21 @@ export const shapes = {
   },
   spec: {
     name: 'spec',
-    fields: ['selector', 'action', 'rules', 'mode', 'validity', 'reason'],
-    unsupported: ['targetRef', 'targetRefs', 'provider'],
+    fields: [
+      'selector',
+      'targetRefs',
+      'targetRef',
+      'action',
+      'provider',
+      'rules',
+      'direction',
+      'mode',
+      'validity',
+      'reason',
+    ],
   },
+  target: { name: 'targetRef', fields: ['group', 'kind', 'name', 'namespace', 'sectionName'] },
+  provider: { name: 'provider', fields: ['name'] },
   validity: { name: 'validity', fields: ['notBefore', 'notAfter'] },
   selector: { name: 'selector', fields: ['matchLabels'], unsupported: ['matchExpressions'] },
   rule: { name: 'rule', fields: ['from', 'to', 'when'] },
@@ -67,7 +79,20 @@ export const shapes = {
     name: 'operation',
     fields: ['methods', 'notMethods', 'paths', 'notPaths', 'hosts', 'notHosts', 'ports', 'notPorts'],
   },
+  /** Of egress, where it also says whom the workload calls. */
+  egressOperation: {
+    name: 'operation',
+    fields: [
+      ...['methods', 'notMethods', 'paths', 'notPaths', 'hosts', 'notHosts', 'ports', 'notPorts'],
+      ...['principals', 'notPrincipals', 'namespaces', 'notNamespaces'],
+      ...['serviceAccounts', 'notServiceAccounts', 'trustDomains', 'notTrustDomains'],
+    ],
+  },
   when: { name: 'when', fields: ['key', 'values', 'notValues'] },
+  rateLimit: { name: 'RateLimit', fields: ['apiVersion', 'kind', 'metadata', 'spec'], ignored: ['status'] },
+  rateLimitSpec: { name: 'spec', fields: ['selector', 'total', 'perSource', 'overrides'] },
+  rate: { name: 'rate', fields: ['requests', 'period'] },
+  rateOverride: { name: 'override', fields: ['principals', 'serviceAccounts', 'requests', 'period'] },
 } as const satisfies Record<string, Shape>;
 
 /** What to do about a field that `shape` does not know: the end of a message, with a space before it. */

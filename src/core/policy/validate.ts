@@ -1,6 +1,7 @@
 import { nearest, shapes } from './fields.ts';
 import type { Findings } from './findings.ts';
 import { quoted } from './findings.ts';
+import { policyKindNames } from './kinds.ts';
 import type { Action, Policy } from './model.ts';
 import type { Name } from './read-metadata.ts';
 import { readApiVersion, readMetadata, requireText } from './read-metadata.ts';
@@ -33,7 +34,7 @@ export function readPolicy(value: Value, findings: Findings): ReadPolicy | undef
   const kind = all === undefined ? undefined : requireText(all, 'kind', value, findings);
   if (kind !== undefined && kind.text !== 'AuthorizationPolicy') {
     // What its fields should be nobody knows.
-    const message = `The kind ${quoted(kind.text)} is not read. Only "AuthorizationPolicy" and lists of it are.`;
+    const message = `The kind ${quoted(kind.text)} is not read. Only ${policyKindNames.map(quoted).join(', ')} and lists of them are.`;
     findings.add('unknown-kind', kind.at, message);
     return undefined;
   }
