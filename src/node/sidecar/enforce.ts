@@ -6,10 +6,18 @@ import type { Watch } from '../../base/watch.ts';
 import type { AuditEvent } from '../../core/audit/event.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
 import { decide } from '../../core/policy/decide.ts';
-import type { Connection, Decision, DecisionReason, Token } from '../../core/policy/model.ts';
-import { DEFAULT_DENY } from '../../core/policy/model.ts';
-import { normalizePath } from '../../core/policy/path.ts';
+import type { Connection } from '../../core/policy/model.ts';
 import type { Svid } from '../agent/svid.ts';
+import { ExternalAuthorizers } from './checks/custom.ts';
+import { pathAsSent, readRequest } from './checks/http-request.ts';
+import { checkJwtSvid } from './checks/jwt-svid.ts';
+import type { TooMany } from './checks/rate-limit.ts';
+import { RateLimiter } from './checks/rate-limit.ts';
+import { ambiguous, notRecorded, problemFor } from './checks/refusal.ts';
+import type { RequestChanges } from './checks/request-changes.ts';
+import { bothChanges } from './checks/request-changes.ts';
+import type { Known, Ruling } from './checks/ruling.ts';
+import { refused } from './checks/ruling.ts';
 import type { PolicyState } from './policy-state.ts';
 import type { Problem } from './problem.ts';
 import type { TokenVerifier } from './token.ts';
@@ -52,6 +60,8 @@ export interface Admitted {
   readonly startedAt: number;
   /** What to forward: the normalised path with the original query; empty on TCP. */
   readonly target: string;
+  /** Of the fields, before they are forwarded. */
+  readonly changes: RequestChanges | undefined;
 }
 
 export interface Refused {
@@ -90,10 +100,13 @@ export interface EnforcerDeps {
 export class Enforcer {
   readonly #o: EnforcerDeps;
   readonly #random: RandomBytes;
+  readonly #rates: RateLimiter;
+  readonly #authorizers = new ExternalAuthorizers();
 
   constructor(o: EnforcerDeps) {
     this.#o = o;
     this.#random = o.random ?? secureRandom;
+    this.#rates = new RateLimiter(o.clock);
   }
 
   async admit(call: Call): Promise<Verdict> {
@@ -101,9 +114,8 @@ export class Enforcer {
     const startedAt = clock.now();
     const svid = identity.current;
     const state = policy.current;
-    const ruling = this.#rule(call, svid, state, startedAt);
-    const { decision, reason, rule, path, target, tokenSubject, why, shadow, audited } =
-      ruling instanceof Promise ? await ruling : ruling;
+    const ruling = await this.#judge(call, svid, state, startedAt);
+    const { decision, reason, rule, path, target, tokenSubject, shadow, audited, changes } = ruling;
     const id = uuidv7(clock, this.#random);
     try {
       await recorder.append({
@@ -131,8 +143,8 @@ export class Enforcer {
       logger.error({ err: error }, 'a decision could not be recorded; the call was refused');
       return { admitted: false, id: undefined, startedAt, problem: notRecorded };
     }
-    if (decision === 'allow') return { admitted: true, id, startedAt, target };
-    return { admitted: false, id, startedAt, problem: problemFor(reason, rule, why) };
+    if (decision === 'allow') return { admitted: true, id, startedAt, target, changes };
+    return { admitted: false, id, startedAt, problem: ruling.problem ?? problemFor(reason, rule) };
   }
 
   /** Records how a call ended. Not awaited by callers: the answer does not wait for it, and a loss is logged. */
@@ -156,114 +168,58 @@ export class Enforcer {
       .catch((error: unknown) => this.#o.logger.error({ err: error }, 'the end of a call could not be recorded'));
   }
 
-  /** Decides. A promise only where a token has to be verified. */
-  #rule(call: Call, svid: Svid, state: PolicyState | undefined, now: number): Ruling | Promise<Ruling> {
-    const deny = (reason: DecisionReason, path: string, why?: string): Ruling => {
-      return { decision: 'deny', reason, rule: DEFAULT_DENY, path, target: '', tokenSubject: '', why };
-    };
-    const asSent = call.target.split(/[?#]/, 1)[0] ?? '';
-    if (now >= svid.notAfter) return deny('no-identity', asSent);
-    if (state === undefined) return deny('no-policy', asSent);
+  /** Lets go of what the checks hold open. */
+  close(): void {
+    this.#authorizers.close();
+  }
+
+  /**
+   * The checks in their order; each ends it or adds to what the next ones know. Whoever cannot be served at all comes first,
+   * then who calls, then the policies; the last two count and ask only about calls that would be let in.
+   */
+  async #judge(call: Call, svid: Svid, state: PolicyState | undefined, now: number): Promise<Ruling> {
+    const asSent = { path: pathAsSent(call.target), tokenSubject: '' };
+    if (now >= svid.notAfter) return refused('no-identity', asSent);
+    if (state === undefined) return refused('no-policy', asSent);
     const { compiled } = state;
-    const request = { source: call.peer.id.uri, port: call.port, time: now, connection: call.connection };
-    if (call.protocol === 'tcp') {
-      return { ...decide(compiled, request), path: '', target: '', tokenSubject: '', why: undefined };
-    }
-    if (call.malformed !== undefined) return deny('malformed-request', asSent, call.malformed);
-    const normal = normalizePath(call.target);
-    if (!normal.ok) return deny('malformed-request', asSent, normal.why);
-    const { path, target } = normal;
-    const headers = headersOf(call.fields, compiled.uses.headers);
-    const decided = (tokenSubject: string, token?: Token): Ruling => {
-      const http = { method: call.method, path, host: call.host, headers, ...(token !== undefined && { token }) };
-      return { ...decide(compiled, { ...request, http }), path, target, tokenSubject, why: undefined };
-    };
-    const { tokens } = this.#o;
-    // The trust domain that a token claims chooses the one bundle that verifies it; of one that is not trusted it is the
-    // application's own business.
-    const bundle = [state.bundle, ...state.federated].find((each) => tokens.find(call.authorization, each.trustDomain));
-    const token = bundle === undefined ? undefined : tokens.find(call.authorization, bundle.trustDomain);
-    if (bundle === undefined || token === undefined) return decided('');
-    const { trustDomain } = bundle;
-    return tokens
-      .verify(token, bundle)
-      .then((good) =>
-        good === undefined ? deny('token-refused', path) : decided(good.subject, { trustDomain, claims: good.claims }),
-      );
+    const read = call.protocol === 'tcp' ? undefined : readRequest(call, compiled.uses.headers);
+    if (read?.ok === false) return refused('malformed-request', asSent, { problem: ambiguous(read.why) });
+    const path = read?.http.path ?? '';
+    const token = checkJwtSvid(call.authorization, state, this.#o.tokens);
+    const svidToken = token instanceof Promise ? await token : token;
+    if (!svidToken.ok) return refused('token-refused', { path, tokenSubject: '' });
+
+    const known = { path, tokenSubject: svidToken.subject };
+    const changes: RequestChanges | undefined = undefined;
+    const decided = decide(compiled, {
+      source: call.peer.id.uri,
+      port: call.port,
+      time: now,
+      connection: call.connection,
+      ...(read !== undefined && {
+        http: { ...read.http, ...(svidToken.token !== undefined && { token: svidToken.token }) },
+      }),
+    });
+    const target = read?.target ?? '';
+    if (decided.decision === 'deny') return { ...decided, ...known, target };
+    const tooMany = this.#rates.take(state.rateLimits, call.peer.id.uri);
+    if (tooMany !== undefined) return { ...decided, ...limited(tooMany, known) };
+    if (decided.custom === undefined) return { ...decided, ...known, target, changes };
+    const asked = { call, target, destination: svid.id.uri, changes };
+    const custom = await this.#authorizers.ask(decided.custom, asked, state.authorizers);
+    if (!custom.ok) return { ...decided, ...refused('custom-rule', known, custom) };
+    return { ...decided, ...known, target, changes: bothChanges(changes, custom.changes) };
   }
 }
 
-const noHeaders: ReadonlyMap<string, readonly string[]> = new Map();
-
-/** Those that rules ask for, by name in lower case, each as often as it stands there. */
-function headersOf(fields: readonly string[], wanted: readonly string[]): ReadonlyMap<string, readonly string[]> {
-  if (wanted.length === 0) return noHeaders;
-  const headers = new Map<string, string[]>();
-  for (let i = 0; i + 1 < fields.length; i += 2) {
-    const name = (fields[i] ?? '').toLowerCase();
-    if (!wanted.includes(name)) continue;
-    const values = headers.get(name);
-    if (values === undefined) headers.set(name, [fields[i + 1] ?? '']);
-    else values.push(fields[i + 1] ?? '');
-  }
-  // HTTP/2 may cut a cookie into crumbs (RFC 9113 §8.2.3); it is one field.
-  const crumbs = headers.get('cookie');
-  if (crumbs !== undefined && crumbs.length > 1) headers.set('cookie', [crumbs.join('; ')]);
-  return headers;
-}
-
-interface Ruling extends Decision {
-  /** For the record. */
-  readonly path: string;
-  readonly target: string;
-  readonly tokenSubject: string;
-  /** What made the request ambiguous, where that is the reason. */
-  readonly why: string | undefined;
-}
-
-const notRecorded: Problem = Object.freeze({
-  status: 503,
-  code: 'audit-unavailable',
-  reason: 'audit-unavailable',
-  detail: 'The decision could not be recorded, so the call was refused. Check the disk of the sidecar that was called.',
-});
-
-function problemFor(reason: DecisionReason, rule: string, why: string | undefined): Problem {
-  switch (reason) {
-    case 'malformed-request':
-      return {
-        status: 400,
-        code: 'invalid',
-        reason,
-        rule,
-        detail: `The request is ambiguous: ${why}.`,
-      };
-    case 'token-refused':
-      return {
-        status: 401,
-        code: 'token-refused',
-        reason,
-        rule,
-        detail:
-          'The JWT-SVID is not valid here: wrong audience, expired, or not signed by the trust domain that it names.',
-      };
-    case 'no-policy':
-      return {
-        status: 503,
-        code: 'unavailable',
-        reason,
-        rule,
-        detail: 'The called sidecar has not received a policy yet.',
-      };
-    case 'no-identity':
-      return {
-        status: 503,
-        code: 'unavailable',
-        reason,
-        rule,
-        detail: 'The certificate of the called sidecar has expired.',
-      };
-    default:
-      return { status: 403, code: 'forbidden', reason, rule, detail: `Refused by ${rule}.` };
-  }
+function limited({ rule, retryAfterSeconds }: TooMany, known: Known): Ruling {
+  const problem: Problem = {
+    status: 429,
+    code: 'exhausted',
+    reason: 'rate-limited',
+    rule,
+    detail: `More calls than ${rule} lets in. Try again in ${retryAfterSeconds} s.`,
+    headers: { 'retry-after': String(retryAfterSeconds) },
+  };
+  return refused('rate-limited', known, { rule, problem });
 }

@@ -5,7 +5,7 @@
 export interface Http1Head {
   readonly ok: true;
   /** End-to-end fields as sent, name and value alternating; without hop-by-hop fields and without fields that only sidecars set. */
-  readonly fields: string[];
+  readonly fields: readonly string[];
   readonly host: string;
   /** Bytes of the body; 0 for none; undefined when it is chunked. */
   readonly length: number | undefined;
@@ -183,6 +183,18 @@ export function isForbiddenTrailer(name: string): boolean {
 /** Only sidecars say it, whichever way it is spelled. */
 export function isSetBySidecars(name: string): boolean {
   return setBySidecars.has(sameAs(name));
+}
+
+/** Whether a check may not touch it in a request: who calls whom, how the message is framed, and what sidecars say. */
+export function isProtectedField(name: string): boolean {
+  const key = sameAs(name);
+  return (
+    key.startsWith(':') ||
+    hopByHop.has(key) ||
+    setBySidecars.has(key) ||
+    key.startsWith('x-writ-') ||
+    ['host', 'content-length', 'expect', 'traceparent'].includes(key)
+  );
 }
 
 /** In an answer, it says that a sidecar refused. */

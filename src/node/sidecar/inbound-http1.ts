@@ -3,6 +3,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { RandomBytes } from '../../base/random.ts';
 import type { Caller } from './caller.ts';
+import { changedFields } from './checks/request-changes.ts';
 import type { Call, Verdict } from './enforce.ts';
 import type { Http1Head, Malformed } from './http1-head.ts';
 import { CLIENT_CERT_HEADER, isSafeMethod, readHttp1Head } from './http1-head.ts';
@@ -86,7 +87,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
     relayHttp1({
       req,
       res,
-      head,
+      head: { ...head, fields: changedFields(head.fields, verdict.changes) },
       target: verdict.target,
       added: ['traceparent', trace.header, CLIENT_CERT_HEADER, caller.clientCert],
       targets: [application.http1],
@@ -131,7 +132,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       req,
       socket,
       first,
-      head,
+      head: { ...head, fields: changedFields(head.fields, verdict.changes) },
       target: verdict.target,
       added: ['traceparent', trace.header, CLIENT_CERT_HEADER, caller.clientCert],
       to: application.http1,

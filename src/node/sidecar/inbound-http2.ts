@@ -2,6 +2,7 @@ import type { Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:
 import { constants, createServer } from 'node:http2';
 import { AppError } from '../../base/errors.ts';
 import type { Caller } from './caller.ts';
+import { changeHeaders } from './checks/request-changes.ts';
 import { CLIENT_CERT_HEADER } from './http1-head.ts';
 import { readHttp2Head } from './http2-head.ts';
 import type { Inbound, Protocol } from './inbound.ts';
@@ -70,6 +71,7 @@ export function inboundHttp2(inbound: Inbound): Protocol {
       return enforcer.complete(verdict, { status: verdict.problem.status, bytesIn: 0, bytesOut });
     }
     const forwarded = forwardedFields(headers);
+    changeHeaders(forwarded, verdict.changes);
     forwarded[':path'] = verdict.target;
     forwarded[':authority'] = head.authority;
     forwarded[':scheme'] = 'http';

@@ -1,6 +1,7 @@
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { CompiledPolicies } from '../../core/policy/compile.ts';
-import type { Service } from '../../core/policy/snapshot.ts';
+import type { RateLimit } from '../../core/policy/rate-limit.ts';
+import type { ExternalAuthorizer, Service } from '../../core/policy/snapshot.ts';
 
 /** What is in force in this sidecar: the last snapshot that it could use. */
 export interface PolicyState {
@@ -8,6 +9,14 @@ export interface PolicyState {
   readonly revision: number;
   readonly hash: Buffer;
   readonly compiled: CompiledPolicies;
+  /** About the calls that this workload makes, with the called SPIFFE ID as their `source`. Absent: it may call everybody. */
+  readonly egress?: CompiledPolicies | undefined;
+  /** Absent for none. */
+  readonly rateLimits?: readonly RateLimit[] | undefined;
+  /** Absent for none. */
+  readonly authorizers?: readonly ExternalAuthorizer[] | undefined;
+  /** Proxies in front of this workload that append to X-Forwarded-For. Absent: the field is not believed. */
+  readonly trustedProxies?: number | undefined;
   /** By `<service>.<namespace>`, with `.<trust domain>` after it for a service of another one. */
   readonly services: ReadonlyMap<string, Service>;
   readonly bundle: TrustBundle;

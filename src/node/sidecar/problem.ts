@@ -12,6 +12,8 @@ export interface Problem {
   readonly detail: string;
   readonly reason?: DecisionReason | 'audit-unavailable';
   readonly rule?: string;
+  /** Fields besides those that every such answer has; names in lower case, values as HTTP allows them. */
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
 }
 
 /** gRPC status for an HTTP status (grpc: doc/http-grpc-status-mapping.md). */
@@ -31,8 +33,11 @@ export function problemBody(problem: Problem): string {
   });
 }
 
-function markers(problem: Problem): Record<string, string> {
-  const headers: Record<string, string> = {};
+function markers(problem: Problem): Record<string, string | string[]> {
+  const headers: Record<string, string | string[]> = {};
+  for (const [name, value] of Object.entries(problem.headers ?? {})) {
+    headers[name] = typeof value === 'string' ? value : [...value];
+  }
   if (problem.rule !== undefined) headers['x-writ-rule'] = problem.rule;
   if (problem.reason !== undefined) headers['x-writ-reason'] = problem.reason;
   if (problem.status === 401) headers['www-authenticate'] = 'Bearer error="invalid_token"';
@@ -92,6 +97,6 @@ export function rawProblem(problem: Problem): string {
     ...markers(problem),
   });
   return `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? 'Error'}\r\n${head
-    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .flatMap(([name, value]) => (Array.isArray(value) ? value : [value]).map((each) => `${name}: ${each}\r\n`))
     .join('')}\r\n${body}`;
 }

@@ -133,6 +133,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
 
   const tokens = new TokenVerifier({ audiences: [...audiencesOf(self), ...(config.jwtAudiences ?? [])], clock });
   const enforcer = new Enforcer({ identity, policy, recorder: spool, tokens, clock, logger, random });
+  lifetime.defer('checks', async () => enforcer.close());
   const stopListening: Listener[] = [];
   const opened = async (listener: Promise<Listener>): Promise<Listener> => {
     stopListening.push(await listener);

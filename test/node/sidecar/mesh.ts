@@ -110,7 +110,7 @@ export class TestSidecar {
     this.push(o.policies ?? [], o.services ?? []);
   }
 
-  push(policies: readonly Policy[], services: readonly Service[] = []): void {
+  push(policies: readonly Policy[], services: readonly Service[] = [], more: Partial<PolicyState> = {}): void {
     this.#revision += 1;
     this.policy.set({
       revision: this.#revision,
@@ -122,6 +122,7 @@ export class TestSidecar {
       publishedAt: 0,
       receivedAt: 0,
       connected: true,
+      ...more,
     });
   }
 
@@ -135,6 +136,7 @@ export class TestSidecar {
     const { identity, recorder, limits, clock, logger } = this;
     const tokens = new TokenVerifier({ audiences: [this.id], clock });
     const enforcer = new Enforcer({ identity, policy: this.policy, recorder, tokens, clock, logger });
+    onTestFinished(() => enforcer.close());
     const listener = await startInbound(
       { host: '127.0.0.1', port: 0, protocol: 'http', ...o },
       { identity, trust: this.#trust(), enforcer, limits, clock, logger },
