@@ -21,8 +21,16 @@ export const secretDiscoveryFiles = [
   'envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.proto',
 ] as const;
 
+/** How sidecars ask external authorizers. */
+export const externalAuthorizationFiles = ['envoy/service/auth/v3/external_auth.proto'] as const;
+
 /** Everything that types are generated for. */
-export const allProtoFiles = [...protoFiles, ...workloadApiFiles, ...secretDiscoveryFiles] as const;
+export const allProtoFiles = [
+  ...protoFiles,
+  ...workloadApiFiles,
+  ...secretDiscoveryFiles,
+  ...externalAuthorizationFiles,
+] as const;
 
 /**
  * Where the .proto files are: in `proto/` of the nearest directory above this file that has them, so that it is found from
