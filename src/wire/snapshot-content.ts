@@ -50,6 +50,7 @@ const MAX_FEDERATED = 256;
 export function encodeSnapshotContent(content: SnapshotContent): Buffer {
   return snapshotContentCodec.encode({
     policies: content.policies.map(toPolicy),
+    egress: (content.egress ?? []).map(toPolicy),
     services: content.services.map(toService),
     bundle: toTrustBundle(content.bundle),
     federated: (content.federated ?? []).map(toTrustBundle),
@@ -61,6 +62,7 @@ export function decodeSnapshotContent(bytes: Buffer): SnapshotContent {
   const message = decode(bytes);
   return Object.freeze({
     policies: field.list(message.policies, 'policies', fromPolicy),
+    ...(message.egress.length > 0 && { egress: field.list(message.egress, 'egress', fromEgressPolicy) }),
     services: field.list(message.services, 'services', fromService),
     bundle: fromTrustBundle(message.bundle, 'bundle'),
     ...(message.federated.length > 0 && {
@@ -85,6 +87,7 @@ function toPolicy(policy: Policy): ProtoPolicy {
     action: actions.to(policy.action),
     rules: policy.rules.map(toRule),
     shadow: policy.shadow === true,
+    provider: policy.provider ?? '',
     ...(policy.validity?.notBefore !== undefined && { notBefore: field.toTime(policy.validity.notBefore) }),
     ...(policy.validity?.notAfter !== undefined && { notAfter: field.toTime(policy.validity.notAfter) }),
   };
@@ -98,9 +101,17 @@ function fromPolicy(message: ProtoPolicyOutput, path: string): Policy {
     selector: Object.freeze({}),
     action: actions.from(message.action, `${path}.action`),
     rules: field.list(message.rules, `${path}.rules`, fromRule),
+    ...(message.provider !== '' && { provider: field.text(message.provider, `${path}.provider`, 253) }),
     ...(message.shadow && { shadow: true }),
     ...fromValidity(message, path),
   });
+}
+
+function fromEgressPolicy(message: ProtoPolicyOutput, path: string): Policy {
+  const policy = fromPolicy(message, path);
+  if (policy.action === 'CUSTOM')
+    throw field.invalid(`${path}.action`, 'is CUSTOM, which no policy about outgoing calls is');
+  return Object.freeze({ ...policy, direction: 'egress' });
 }
 
 function fromValidity(message: ProtoPolicyOutput, path: string): { readonly validity?: Validity } {

@@ -5,8 +5,8 @@ import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import { parseSpiffeId, workloadOf } from '../../core/identity/spiffe-id.ts';
-import { selects } from '../../core/policy/compile.ts';
 import type { Policy, Workload } from '../../core/policy/model.ts';
+import { selects } from '../../core/policy/selects.ts';
 import type { Service, SnapshotContent, SnapshotFeature } from '../../core/policy/snapshot.ts';
 import { featuresOf } from '../../core/policy/snapshot.ts';
 import type { Federated } from '../authority/federation/federated-bundles.ts';
@@ -152,12 +152,17 @@ class Snapshots implements Published {
 
   for(spiffeId: string, labels: Readonly<Record<string, string>>): EncodedSnapshot {
     // An identity that is no service has no namespace: only the policies of the root namespace can apply to it.
-    const namespace = workloadOf(parseSpiffeId(spiffeId))?.namespace ?? '';
+    const own = workloadOf(parseSpiffeId(spiffeId));
+    const namespace = own?.namespace ?? '';
     const foreign = this.#foreign(spiffeId);
-    const key = JSON.stringify([namespace, foreign, Object.entries(labels).sort(([a], [b]) => compareText(a, b))]);
+    const sorted = Object.entries(labels).sort(([a], [b]) => compareText(a, b));
+    // Its name matters only where a target may name it.
+    const service = this.#candidatesOf(namespace).some(namesService) ? own?.service : undefined;
+    const key = JSON.stringify([namespace, service, foreign, sorted]);
     const known = this.#byWorkload.get(key);
     if (known !== undefined) return known;
-    const snapshot = this.#encodeOnce(this.#selected({ namespace, labels }), foreign);
+    const workload = { namespace, labels, ...(service !== undefined && { service }) };
+    const snapshot = this.#encodeOnce(this.#selected(workload), foreign);
     this.#byWorkload.set(key, snapshot);
     return snapshot;
   }
@@ -190,11 +195,13 @@ class Snapshots implements Published {
     if (known !== undefined) return known;
     const { bundle, encode, federated } = this.#options;
     const bundles = foreign.flatMap((name) => federated.bundles.get(name) ?? []);
+    const egress = policies.filter((policy) => policy.direction === 'egress').map(withoutScope);
     const value: SnapshotContent = {
-      policies: policies.map(withoutSelector),
+      policies: policies.filter((policy) => policy.direction === undefined).map(withoutScope),
       services: [...this.#options.services, ...foreign.flatMap((name) => federated.services.get(name) ?? [])],
       bundle,
       ...(bundles.length > 0 && { federated: bundles }),
+      ...(egress.length > 0 && { egress }),
     };
     const content = encode(value);
     const hash = createHash('sha256').update(content).digest();
@@ -204,7 +211,11 @@ class Snapshots implements Published {
   }
 }
 
-/** It has selected; the sidecar has no use for it. */
-function withoutSelector(policy: Policy): Policy {
+/** They have selected; the sidecar has no use for them. */
+function withoutScope({ targets: _, ...policy }: Policy): Policy {
   return { ...policy, selector: {} };
+}
+
+function namesService({ targets = [] }: Policy): boolean {
+  return targets.some((target) => target.kind === 'Service');
 }

@@ -1,5 +1,6 @@
+import { unreachable } from '../../base/errors.ts';
 import { compileRule } from './compiled-rule.ts';
-import type { Decision, Policy, Workload } from './model.ts';
+import type { Decision, Policy } from './model.ts';
 import { ruleId } from './model.ts';
 import type { IndexNode } from './rule-index.ts';
 import { buildIndex } from './rule-index.ts';
@@ -25,6 +26,8 @@ export type Table = (typeof tables)[number];
 
 export interface RuleTables extends Readonly<Record<Table, CompiledRules>> {
   readonly policies: ReadonlySet<Policy>;
+  /** CUSTOM policies by the authorizer that they name, in the order of those names. */
+  readonly custom: ReadonlyMap<string, CompiledRules>;
 }
 
 export interface CompiledRules {
@@ -36,13 +39,15 @@ export interface CompiledRules {
 }
 
 /** Orders of rules. */
-export type Gone = Readonly<Partial<Record<Table, ReadonlySet<number>>>>;
+export interface Gone extends Readonly<Partial<Record<Table, ReadonlySet<number>>>> {
+  readonly custom?: ReadonlyMap<string, ReadonlySet<number>>;
+}
 
 /** So many changes are kept beside the base before it is made anew: they cost a second lookup, and time at every change. */
 const MAX_RECENT = 128;
 
 /**
- * Compiles policies that all apply to one workload; whether they do is `selects`, and is not asked again here.
+ * Compiles policies that all apply to one workload and one direction; whether they do is `selects`, and is not asked again here.
  *
  * Of several rules that match, a DENY decides before an ALLOW, then the order of (namespace, name, rule index), whatever
  * the order of `policies`. Takes time and memory in proportion to the number of values in the rules.
@@ -65,18 +70,7 @@ export function compile(
   return Object.freeze({ revision, base, recent, gone, uses: usesOf(policies) });
 }
 
-/**
- * Whether a policy applies to a workload: it lies in the workload's namespace or in the root namespace, and the workload
- * carries every label of its selector (reference: rule 28).
- */
-export function selects(
-  policy: Pick<Policy, 'namespace' | 'selector'>,
-  workload: Workload,
-  rootNamespace: string,
-): boolean {
-  if (policy.namespace !== workload.namespace && policy.namespace !== rootNamespace) return false;
-  return Object.entries(policy.selector).every(([key, value]) => workload.labels[key] === value);
-}
+export { selects } from './selects.ts';
 
 /** CUSTOM first, then DENY, ALLOW, AUDIT; then by namespace and name, compared by code unit: the same on every machine. */
 export function inDecidingOrder(policies: readonly Policy[]): readonly Policy[] {
@@ -94,10 +88,19 @@ function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-export function tableOf(policy: Policy): Table {
-  if (policy.action === 'AUDIT') return 'audit';
-  if (policy.action === 'DENY') return policy.shadow === true ? 'shadowDeny' : 'deny';
-  return policy.shadow === true ? 'shadowAllow' : 'allow';
+function tableOf({ action, shadow }: Policy): Table | 'custom' {
+  switch (action) {
+    case 'AUDIT':
+      return 'audit';
+    case 'CUSTOM':
+      return 'custom';
+    case 'DENY':
+      return shadow === true ? 'shadowDeny' : 'deny';
+    case 'ALLOW':
+      return shadow === true ? 'shadowAllow' : 'allow';
+    default:
+      return unreachable(action);
+  }
 }
 
 /** The difference to a base; undefined when it is too large to be worth it. */
@@ -119,16 +122,28 @@ function changed(
 function goneFrom(base: RuleTables, present: ReadonlySet<Policy>): Gone {
   const gone: Partial<Record<Table, ReadonlySet<number>>> = {};
   for (const table of tables) {
-    const orders = new Set<number>();
-    for (const [order, owner] of base[table].owners.entries()) if (!present.has(owner)) orders.add(order);
+    const orders = ordersGone(base[table], present);
     if (orders.size > 0) gone[table] = orders;
   }
-  return Object.freeze(gone);
+  const custom = [...base.custom].map(([provider, rules]) => [provider, ordersGone(rules, present)] as const);
+  return Object.freeze({ ...gone, custom: new Map(custom.filter(([, orders]) => orders.size > 0)) });
+}
+
+function ordersGone(rules: CompiledRules, present: ReadonlySet<Policy>): ReadonlySet<number> {
+  const orders = new Set<number>();
+  for (const [order, owner] of rules.owners.entries()) if (!present.has(owner)) orders.add(order);
+  return orders;
 }
 
 function compileTables(policies: readonly Policy[]): RuleTables {
-  const ordered = policies.toSorted(comparePlace);
-  const of = (table: Table) => compileTable(ordered.filter((policy) => tableOf(policy) === table));
+  const parts = new Map<Table | 'custom', Policy[]>();
+  for (const policy of policies.toSorted(comparePlace)) {
+    const table = tableOf(policy);
+    const part = parts.get(table);
+    if (part === undefined) parts.set(table, [policy]);
+    else part.push(policy);
+  }
+  const of = (table: Table) => compileTable(parts.get(table) ?? []);
   return Object.freeze({
     policies: new Set(policies),
     deny: of('deny'),
@@ -136,8 +151,22 @@ function compileTables(policies: readonly Policy[]): RuleTables {
     audit: of('audit'),
     shadowDeny: of('shadowDeny'),
     shadowAllow: of('shadowAllow'),
+    custom: compileCustom(parts.get('custom') ?? []),
   });
 }
+
+function compileCustom(policies: readonly Policy[]): ReadonlyMap<string, CompiledRules> {
+  const providers = [...new Set(policies.map((policy) => policy.provider ?? NO_PROVIDER))].sort(compareText);
+  return new Map(
+    providers.map((provider) => [
+      provider,
+      compileTable(policies.filter((policy) => (policy.provider ?? NO_PROVIDER) === provider)),
+    ]),
+  );
+}
+
+/** No authorizer has this name, so a CUSTOM that names none denies. */
+const NO_PROVIDER = '';
 
 function compileTable(policies: readonly Policy[]): CompiledRules {
   const decisions: Decision[] = [];

@@ -10,6 +10,8 @@ export interface Shape {
   readonly ignored?: readonly string[];
   /** Known to Istio, with a meaning that is not enforced here. */
   readonly unsupported?: readonly string[];
+  /** Of another kind than AuthorizationPolicy: advice does not send its fields there. */
+  readonly foreign?: true;
 }
 
 /** The one table of fields. */
@@ -99,7 +101,9 @@ export const shapes = {
 export function adviceOnField(field: string, shape: Shape): string {
   const near = nearest(field, known(shape));
   if (near !== undefined) return ` Did you mean "${near}"?`;
-  const home = Object.values<Shape>(shapes).find((other) => known(other).includes(field) && other !== shapes.list);
+  const home = shape.foreign
+    ? undefined
+    : Object.values<Shape>(shapes).find((other) => known(other).includes(field) && other !== shapes.list);
   if (home !== undefined) return ` "${field}" belongs in "${home.name}".`;
   return ` The fields here are ${shape.fields.map(quoted).join(', ')}.`;
 }

@@ -52,6 +52,13 @@ export const policyFindings = {
   'invalid-server-name': 'A server name can match none.',
   'unknown-condition-key': 'The key of a condition is none.',
   'invalid-condition-key': 'The key of a condition names something that rules cannot look at.',
+  'invalid-issuer': 'An issuer of tokens is none, or nobody knows where its keys are.',
+  'invalid-jwks': 'The keys of an issuer are no JSON Web Key Set of public keys.',
+  'invalid-jwks-uri': 'The keys of an issuer are at no URL that they may be fetched from.',
+  'invalid-token-place': 'A token or a claim cannot stand in that header, parameter or cookie.',
+  'invalid-claim': 'A claim can stand in no token.',
+  'invalid-mtls-mode': 'The mode of mutual TLS is none.',
+  'ports-without-selector': 'Ports are named, and no workload whose ports they are.',
   'invalid-rate': 'A number of calls is not a whole number from 1 on.',
   'invalid-duration': 'A duration is not a number with its unit, or outside its limits.',
 } as const;
@@ -69,6 +76,10 @@ export const policyWarnings = {
   'http-rule-on-tcp': 'A rule names what only HTTP has, for ports that speak TCP.',
   'selects-nothing': 'No workload carries these labels.',
   'validity-over': 'The policy no longer holds.',
+  'plain-text': 'Callers without a certificate are let in.',
+  'mtls-not-disabled': 'DISABLE is read as PERMISSIVE.',
+  'audiences-unchecked': 'Tokens are accepted that were meant for somebody else.',
+  'no-jwt-rules': 'A RequestAuthentication accepts no token and refuses none.',
   'too-many-rules': 'There are more rules than are compared with one another.',
 } as const;
 

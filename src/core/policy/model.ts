@@ -110,8 +110,10 @@ export interface Workload {
 
 /** One call to decide on. Every string in it is attacker-controlled but `source`, which mTLS has verified. */
 export interface Request {
-  /** The verified SPIFFE ID of the peer, with `spiffe://`. */
+  /** The verified SPIFFE ID of the peer, with `spiffe://`; '' with `plaintext`. For egress policies, that of whom is called. */
   readonly source: string;
+  /** The caller came without a certificate, where that is let in: it is nobody. */
+  readonly plaintext?: true;
   /** Port of the application at the destination. */
   readonly port: number;
   /** Milliseconds since the epoch. Without it, of the policies with a validity only a DENY counts. */
@@ -172,13 +174,15 @@ export const decisionReasons = [
   'custom-rule',
   /** More calls than a rate limit lets in. */
   'rate-limited',
+  /** A call that goes out, and no egress policy is enforced for who makes it. */
+  'egress-open',
 ] as const;
 export type DecisionReason = (typeof decisionReasons)[number];
 
 export interface Decision {
   readonly decision: 'allow' | 'deny';
   readonly reason: DecisionReason;
-  /** `<namespace>/<policy>@<revision>#<rule index>`, or `default-deny`. */
+  /** `<namespace>/<policy>@<revision>#<rule index>`, `default-deny` or `egress-open`. */
   readonly rule: string;
   /** What it would have been if policies in shadow mode were enforced, where that, or the rule, is another. */
   readonly shadow?: ShadowDecision;
@@ -199,6 +203,7 @@ export interface ShadowDecision {
 }
 
 export const DEFAULT_DENY = 'default-deny';
+export const EGRESS_OPEN = 'egress-open';
 
 export function ruleId(policy: Pick<Policy, 'namespace' | 'name' | 'revision'>, ruleIndex: number): string {
   return `${policy.namespace}/${policy.name}@${policy.revision}#${ruleIndex}`;

@@ -24,6 +24,8 @@ export interface RuleOwner {
   readonly namespace: string;
   /** Undefined where it could not be read. */
   readonly action: Action | undefined;
+  /** Whether it is about calls that go out: then an operation also says whom they reach. */
+  readonly egress: boolean;
 }
 
 /** The fields of a source that are conditions: the positive one, its twin, and what they look at. */
@@ -37,6 +39,14 @@ const sourceFields = [
   [undefined, 'notNamespaces', 'source.namespace'],
 ] as const;
 
+/** Of an operation of egress, whom it reaches. */
+const calledFields = [
+  ['principals', 'notPrincipals', 'source.principal'],
+  ['namespaces', 'notNamespaces', 'source.namespace'],
+  ['serviceAccounts', 'notServiceAccounts', 'source.serviceAccount'],
+  ['trustDomains', 'notTrustDomains', 'source.trustDomain'],
+] as const;
+
 /** The same of an operation. */
 const operationFields = [
   ['hosts', 'notHosts', 'operation.host'],
@@ -48,6 +58,12 @@ const operationFields = [
 export function readRule(value: Value, owner: RuleOwner, findings: Findings): Rule | undefined {
   const fields = readFields(value, shapes.rule, findings);
   if (fields === undefined) return undefined;
+  const caller = owner.egress ? fields.get('from') : undefined;
+  if (caller !== undefined) {
+    const message =
+      'Of a call that goes out, the caller is a workload that the policy selects. Remove "from", and say in "to" whom it calls.';
+    findings.add('invalid-direction', caller.key, message);
+  }
   const from = readAlternatives(
     fields.get('from'),
     shapes.from,
@@ -88,26 +104,46 @@ function readAlternatives<T>(
 function readSource(value: Value, owner: RuleOwner, findings: Findings): Source | undefined {
   const fields = readConstraints(value, shapes.source, findings);
   if (fields === undefined) return undefined;
+  if (owner.action === 'CUSTOM') reportCallers(fields, findings);
   const principals = readValues(fields.get('principals'), readPrincipal, findings);
   const namespaces = readValues(fields.get('namespaces'), readNamespace, findings);
   const where = readTwins(fields, sourceFields, owner, findings);
-  const accounts = fields.get('serviceAccounts') ?? fields.get('notServiceAccounts');
-  const besides = ['principals', 'notPrincipals', 'namespaces', 'notNamespaces'].find((name) => fields.has(name));
-  if (accounts !== undefined && besides !== undefined) {
-    const message = `Service accounts and ${quoted(besides)} stand in one source; a service account says both already. Use one of the two, or two sources.`;
-    findings.add('conflicting-fields', accounts.key, message);
-  }
+  reportAccounts(fields, 'source', findings);
   if (principals === undefined || namespaces === undefined || where === undefined) return undefined;
   return Object.freeze({ principals, namespaces, ...(where.length > 0 && { where }) });
 }
 
+/** Reference: rules 12 and 45. */
+function reportAccounts(fields: ReadonlyMap<string, Field>, where: string, findings: Findings): void {
+  const accounts = fields.get('serviceAccounts') ?? fields.get('notServiceAccounts');
+  const besides = ['principals', 'notPrincipals', 'namespaces', 'notNamespaces'].find((name) => fields.has(name));
+  if (accounts === undefined || besides === undefined) return;
+  const message = `Service accounts and ${quoted(besides)} stand in one ${where}; a service account says both already. Use one of the two, or two ${where}s.`;
+  findings.add('conflicting-fields', accounts.key, message);
+}
+
+/** Reference: rules 23 and 44. What is left to a source is where it is. */
+function reportCallers(fields: ReadonlyMap<string, Field>, findings: Findings): void {
+  for (const [name, field] of fields) {
+    if (!/ipBlocks$/i.test(name) && shapes.source.fields.some((known) => known === name)) {
+      findings.add('custom-caller', field.key, customCaller(name));
+    }
+  }
+}
+
+function customCaller(name: string): string {
+  return `A CUSTOM does not choose by ${quoted(name)}: who calls is for its authorizer to judge. Remove it, and write a DENY or ALLOW for what does not need the authorizer.`;
+}
+
 function readOperation(value: Value, owner: RuleOwner, findings: Findings): Operation | undefined {
-  const fields = readConstraints(value, shapes.operation, findings);
+  const fields = readConstraints(value, owner.egress ? shapes.egressOperation : shapes.operation, findings);
   if (fields === undefined) return undefined;
+  if (owner.egress) reportAccounts(fields, 'operation', findings);
   const methods = readValues(fields.get('methods'), readMethod, findings);
   const paths = readValues(fields.get('paths'), readPath, findings);
   const ports = readValues(fields.get('ports'), readPort, findings);
-  const where = readTwins(fields, operationFields, owner, findings);
+  const twins = owner.egress ? [...calledFields, ...operationFields] : operationFields;
+  const where = readTwins(fields, twins, owner, findings);
   if (methods === undefined || paths === undefined || ports === undefined || where === undefined) return undefined;
   return Object.freeze({ methods, paths, ports, ...(where.length > 0 && { where }) });
 }
@@ -157,9 +193,20 @@ function readWhen(value: Value, owner: RuleOwner, findings: Findings): readonly 
     }
     const attribute = readKey(key, findings);
     if (attribute === undefined || (positive === undefined && negative === undefined)) return undefined;
+    reportKey(attribute, key, owner, findings);
     return readCondition(attribute, { positive, negative, alone: positive === undefined }, owner, findings);
   });
   return isComplete(items) ? Object.freeze(items) : undefined;
+}
+
+/** Keys that there are, but not for this policy. */
+function reportKey({ key, type, httpOnly }: Attribute, at: Value, owner: RuleOwner, findings: Findings): void {
+  const isCaller = key.startsWith('request.auth.') || (key.startsWith('source.') && type !== 'ip');
+  if (owner.action === 'CUSTOM' && isCaller) findings.add('custom-caller', at, customCaller(key));
+  if (owner.egress && (key.startsWith('request.auth.') || !(httpOnly || key === 'destination.port'))) {
+    const message = `Of a call that goes out, ${quoted(key)} is not known yet. Say in "to" whom it reaches.`;
+    findings.add('invalid-direction', at, message);
+  }
 }
 
 interface Twins {

@@ -16,12 +16,16 @@ export function readDryRun(value: Field, action: Action | undefined, findings: F
   if (!on && !/^(0|f|F|false|FALSE|False)$/.test(text)) {
     const message = `The annotation "istio.io/dry-run" is ${quoted(text)}. Write "true" or "false".`;
     findings.add('invalid-dry-run', value, message);
-  } else if (action === 'AUDIT') {
-    const message = 'An AUDIT decides nothing that could be tried. Remove the annotation "istio.io/dry-run".';
-    findings.add('invalid-dry-run', value.key, message);
+  } else if (action === 'AUDIT' || action === 'CUSTOM') {
+    findings.add('invalid-dry-run', value.key, `${untried[action]} Remove the annotation "istio.io/dry-run".`);
   }
   return on;
 }
+
+const untried = {
+  AUDIT: 'An AUDIT decides nothing that could be tried.',
+  CUSTOM: 'What an authorizer would say cannot be tried without asking it.',
+} as const;
 
 /** `Enforce`, the default, or `Shadow`, which is what the annotation says too. */
 export function readMode(
@@ -36,8 +40,8 @@ export function readMode(
     const near = nearest(text, ['Enforce', 'Shadow']);
     const advice = near === undefined ? '' : ` Did you mean ${quoted(near)}?`;
     findings.add('invalid-mode', value, `The mode ${quoted(text)} is neither "Enforce" nor "Shadow".${advice}`);
-  } else if (action === 'AUDIT' && text === 'Shadow') {
-    findings.add('invalid-mode', value, 'An AUDIT decides nothing that could be tried. Leave the mode out.');
+  } else if ((action === 'AUDIT' || action === 'CUSTOM') && text === 'Shadow') {
+    findings.add('invalid-mode', value, `${untried[action]} Leave the mode out.`);
   } else if (dryRun && text === 'Enforce') {
     const message =
       'The annotation "istio.io/dry-run" says that the policy is only tried, and the mode that it is enforced. Keep one of the two.';

@@ -53,7 +53,9 @@ export type SnapshotFeature =
   | 'egress'
   | 'request-authentication'
   | 'peer-authentication'
-  | 'rate-limits';
+  | 'rate-limits'
+  /** Of the stream, not of a content: see `Snapshot.quarantine`. */
+  | 'quarantine';
 
 /** All that this version understands: what its sidecars say when they connect. */
 export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation', 'policy-v2']);
@@ -62,7 +64,10 @@ export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['fede
 export function featuresOf(content: SnapshotContent): readonly SnapshotFeature[] {
   const features: SnapshotFeature[] = [];
   if (content.federated !== undefined && content.federated.length > 0) features.push('federation');
-  if (content.policies.some(isSecondVersion)) features.push('policy-v2');
+  const egress = content.egress ?? [];
+  if ([...content.policies, ...egress].some(isSecondVersion)) features.push('policy-v2');
+  if (content.policies.some((policy) => policy.action === 'CUSTOM')) features.push('custom');
+  if (egress.length > 0) features.push('egress');
   return features;
 }
 

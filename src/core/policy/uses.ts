@@ -10,6 +10,11 @@ export interface Uses {
   readonly claims: boolean;
   /** In shadow mode, or an AUDIT: it marks calls and decides none. */
   readonly marks: boolean;
+  /** Neither of the two: what it says holds. */
+  readonly decides: boolean;
+  readonly shadow: boolean;
+  /** An external authorizer may have to be asked. */
+  readonly custom: boolean;
 }
 
 /** Policies are frozen, and most of a set stay from one revision to the next. */
@@ -20,14 +25,20 @@ export function usesOf(policies: readonly Policy[]): Uses {
   let namespaces = false;
   let claims = false;
   let marks = false;
+  let decides = false;
+  let shadow = false;
+  let custom = false;
   for (const policy of policies) {
     const uses = usesOfOne(policy);
     namespaces ||= uses.namespaces;
     claims ||= uses.claims;
     marks ||= uses.marks;
+    decides ||= uses.decides;
+    shadow ||= uses.shadow;
+    custom ||= uses.custom;
     for (const header of uses.headers) headers.add(header);
   }
-  return Object.freeze({ namespaces, claims, marks, headers: Object.freeze([...headers]) });
+  return Object.freeze({ namespaces, claims, marks, decides, shadow, custom, headers: Object.freeze([...headers]) });
 }
 
 function usesOfOne(policy: Policy): Uses {
@@ -46,6 +57,9 @@ function read(policy: Policy): Uses {
     headers: attributes.flatMap((attribute) => attribute?.header ?? []),
     claims: attributes.some((a) => a?.type === 'claim' || a?.type === 'requestPrincipal'),
     marks: policy.action === 'AUDIT' || policy.shadow === true,
+    decides: policy.action !== 'AUDIT' && policy.shadow !== true,
+    shadow: policy.shadow === true,
+    custom: policy.action === 'CUSTOM',
   };
 }
 

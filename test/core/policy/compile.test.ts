@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { compile, selects } from '../../../src/core/policy/compile.ts';
+import { compile } from '../../../src/core/policy/compile.ts';
 import { decide } from '../../../src/core/policy/decide.ts';
 import type { IndexNode } from '../../../src/core/policy/rule-index.ts';
+import { selects } from '../../../src/core/policy/selects.ts';
 import { naiveDecide } from './naive.ts';
 import { http, operation, policy, rule, source } from './support.ts';
 

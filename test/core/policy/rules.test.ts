@@ -1,9 +1,10 @@
 import { describe, expect, it, test } from 'vitest';
-import { compile, selects } from '../../../src/core/policy/compile.ts';
+import { compile } from '../../../src/core/policy/compile.ts';
 import { decide } from '../../../src/core/policy/decide.ts';
 import type { Decision, HttpRequest, Policy, Request } from '../../../src/core/policy/model.ts';
 import { parsePolicies, readPolicies } from '../../../src/core/policy/parse.ts';
 import { normalizePath } from '../../../src/core/policy/path.ts';
+import { selects } from '../../../src/core/policy/selects.ts';
 import { expandAliases } from '../../../src/core/policy/trust-domain-aliases.ts';
 import * as support from './support.ts';
 import { parseOne, web } from './support.ts';
