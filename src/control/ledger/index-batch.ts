@@ -2,14 +2,16 @@ import { reason } from '../../base/durable.ts';
 import { AppError, unreachable } from '../../base/errors.ts';
 import { openBatch } from '../../core/audit/batch.ts';
 import { decodeEvent } from '../../core/audit/canonical.ts';
-import type { AuditEvent, DecisionEvent, IdentityEvent } from '../../core/audit/event.ts';
+import type { AuditEvent, DecisionEvent } from '../../core/audit/event.ts';
 import { controlPlaneId } from '../../core/identity/spiffe-id.ts';
 import type {
+  AdminEventsTable,
   AuditCompletionsTable,
   AuditNotesTable,
   AuditRecordsTable,
   IdentityEventsTable,
 } from '../store/audit-tables.ts';
+import { toAdminRow } from './admin-rows.ts';
 import { toIdentityRow } from './identity-rows.ts';
 import type { LoggedBatch } from './ledger.ts';
 import type { EventPlace } from './rows.ts';
@@ -21,22 +23,23 @@ export interface IndexRows {
   readonly completions: AuditCompletionsTable[];
   readonly notes: AuditNotesTable[];
   readonly identities: IdentityEventsTable[];
+  readonly admins: AdminEventsTable[];
 }
 
 /** How far the clock of a sidecar may be ahead of the ledger's until the index takes the time of receipt instead. */
 export const MAX_AHEAD_MS = 5 * 60_000;
 
 export function noRows(): IndexRows {
-  return { records: [], completions: [], notes: [], identities: [] };
+  return { records: [], completions: [], notes: [], identities: [], admins: [] };
 }
 
-export function countRows({ records, completions, notes, identities }: IndexRows): number {
-  return records.length + completions.length + notes.length + identities.length;
+export function countRows({ records, completions, notes, identities, admins }: IndexRows): number {
+  return records.length + completions.length + notes.length + identities.length + admins.length;
 }
 
 /**
  * Adds the rows of a batch. An event that cannot be read (also one of a kind that this version does not know), a decision for
- * another service than the one that shipped it, and what anybody but a control plane says of identities, become notes in
+ * another service than the one that shipped it, and what anybody but a control plane says of identities and administration, become notes in
  * their place and stop nothing.
  */
 export function addRows(rows: IndexRows, logged: LoggedBatch): void {
@@ -84,7 +87,11 @@ export function addRows(rows: IndexRows, logged: LoggedBatch): void {
       case 'identity':
         // Whoever ships may sign anything: only a control plane is believed about identities.
         if (isControlPlane(spiffeId)) rows.identities.push(toIdentityRow(event, at));
-        else note(at, 'foreign', receivedAt, describeForeignIdentity(event, spiffeId));
+        else note(at, 'foreign', receivedAt, describeForeignEvent('identity', event.action, spiffeId));
+        break;
+      case 'admin':
+        if (isControlPlane(spiffeId)) rows.admins.push(toAdminRow(event, at));
+        else note(at, 'foreign', receivedAt, describeForeignEvent('administrative', event.action, spiffeId));
         break;
       default:
         unreachable(event);
@@ -102,8 +109,8 @@ function describeForeign({ call, destination }: DecisionEvent, spiffeId: string)
   return `Call ${call} claims to be for ${destination || 'nobody'}, but the sidecar that recorded it is that of ${spiffeId}.`;
 }
 
-function describeForeignIdentity({ action }: IdentityEvent, spiffeId: string): string {
-  return `An identity event (${action}) was recorded by ${spiffeId || 'nobody'}, which is no control plane.`;
+function describeForeignEvent(kind: 'identity' | 'administrative', action: string, spiffeId: string): string {
+  return `An ${kind} event (${action}) was recorded by ${spiffeId || 'nobody'}, which is no control plane.`;
 }
 
 function isControlPlane(spiffeId: string): boolean {

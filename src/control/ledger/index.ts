@@ -5,12 +5,15 @@ import { sleep } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { isAbort } from '../../base/tasks.ts';
+import type { AdminRecord } from '../../core/audit/admin-event.ts';
 import type { AuditRecord, IdentityRecord } from '../../core/audit/event.ts';
-import type { AuditQuery, IdentityQuery } from '../../core/audit/query.ts';
-import { matches, matchesIdentity } from '../../core/audit/query.ts';
+import type { AdminQuery, AuditQuery, IdentityQuery } from '../../core/audit/query.ts';
+import { matches, matchesAdmin, matchesIdentity } from '../../core/audit/query.ts';
 import type { AuditNotesTable, AuditTables } from '../store/audit-tables.ts';
 import type { RevisedPage } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
+import { toAdminRecord } from './admin-rows.ts';
+import { findAdmin, searchAdmins } from './admin-search.ts';
 import { toIdentityRecord } from './identity-rows.ts';
 import { findIdentity, searchIdentities } from './identity-search.ts';
 import type { IndexRows } from './index-batch.ts';
@@ -48,8 +51,8 @@ const warnings: Readonly<Record<AuditNotesTable['kind'], string>> = {
  *
  * A sidecar is trusted with the calls of its own service only. What it says beyond that is in the ledger, but not among the
  * records; it becomes a note (`audit_notes`) and a warning:
- * - A decision whose destination is not the verified SPIFFE ID that shipped it is no record ('foreign'), nor is an identity
- *   event that no control plane has recorded.
+ * - A decision whose destination is not the verified SPIFFE ID that shipped it is no record ('foreign'), nor is an identity or
+ *   administrative event that no control plane has recorded.
  * - Of a call that is decided more than once, the first record stays; any that is not the same event is 'repeated-call'.
  * - A decision dated more than five minutes after it was received has the time of receipt as its time, so that it does not
  *   stay on top of what comes later; what the sidecar claimed is in a note of kind 'clock', one per batch. Times in the past
@@ -59,6 +62,7 @@ export class AuditIndex {
   readonly #options: AuditIndexOptions;
   readonly #tail = new Tail(matches);
   readonly #identityTail = new Tail(matchesIdentity);
+  readonly #adminTail = new Tail(matchesAdmin);
   #next: number;
   /** Whether `#next` is what the database has: not after a failure, which may have come behind the commit. */
   #isCertain = true;
@@ -138,6 +142,23 @@ export class AuditIndex {
     return this.#identityTail.follow(query, signal);
   }
 
+  /** Who did what to the control plane, newest first. Throws as `search`. */
+  async searchAdmins(query: AdminQuery): Promise<RevisedPage<AdminRecord>> {
+    const { db, cursors, revision } = this.#options.store;
+    const seen = revision.current;
+    return { ...(await searchAdmins(db, cursors, query, this.#sealedBelow)), revision: seen };
+  }
+
+  /** Throws `not-found`. */
+  getAdmin(id: string): Promise<AdminRecord> {
+    return findAdmin(this.#options.store.db, id, this.#sealedBelow);
+  }
+
+  /** As `tail`, of administrative events: each comes once; what was begun comes too, unless its end is there already. */
+  tailAdmins(query: AdminQuery, signal: AbortSignal): AsyncIterable<TailItem<AdminRecord>> {
+    return this.#adminTail.follow(query, signal);
+  }
+
   get #sealedBelow(): number {
     return this.#options.sealedBelow?.() ?? 0;
   }
@@ -161,6 +182,8 @@ export class AuditIndex {
       if (this.#tail.isWatched) this.#tail.publish(await this.#touched(added));
       if (this.#identityTail.isWatched)
         this.#identityTail.publish(added.identities.map((row) => toIdentityRecord(row, this.#sealedBelow)));
+      if (this.#adminTail.isWatched)
+        this.#adminTail.publish(added.admins.map((row) => toAdminRecord(row, this.#sealedBelow)));
     }
   }
 
@@ -211,5 +234,6 @@ async function clear(trx: Transaction<AuditTables>): Promise<void> {
   await trx.deleteFrom('audit_completions').execute();
   await trx.deleteFrom('audit_notes').execute();
   await trx.deleteFrom('identity_events').execute();
+  await trx.deleteFrom('admin_events').execute();
   await trx.updateTable('audit_cursor').set({ leaf: 0 }).where('id', '=', 1).execute();
 }

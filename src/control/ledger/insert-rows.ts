@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Transaction } from 'kysely';
 import type { AuditNotesTable, AuditRecordsTable, AuditTables, IdentityEventsTable } from '../store/audit-tables.ts';
+import { insertAdminRows } from './admin-rows.ts';
 import type { IndexRows } from './index-batch.ts';
 
 /** Rows that share a statement: SQLite takes 32,766 values in one. */
@@ -58,7 +59,8 @@ export async function insertRows(trx: Trx, rows: IndexRows): Promise<IndexRows> 
     identities.push(...some.filter(({ place }) => places.has(place)));
     await setImmediate();
   }
-  return { records, completions: rows.completions, notes, identities };
+  const admins = await insertAdminRows(trx, rows.admins);
+  return { records, completions: rows.completions, notes, identities, admins };
 }
 
 /**

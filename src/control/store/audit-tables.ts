@@ -8,6 +8,7 @@ export interface AuditTables {
   readonly audit_completions: AuditCompletionsTable;
   readonly audit_notes: AuditNotesTable;
   readonly identity_events: IdentityEventsTable;
+  readonly admin_events: AdminEventsTable;
 }
 
 /** One row: how far into the ledger the index has come. */
@@ -63,6 +64,10 @@ export interface AuditCompletionsTable {
   duration_ms: number;
   bytes_in: number;
   bytes_out: number;
+  /** Why it was cut off, by which rule, and by which revision of what was changed; null for a call that was not. */
+  cut_reason: string | null;
+  cut_rule: string | null;
+  cut_revision: number | null;
 }
 
 /** What the ledger holds besides calls and heartbeats, and what is wrong with calls in it. */
@@ -116,4 +121,39 @@ export interface IdentityEventsTable {
   expires_at: number;
   reason: string;
   source: string;
+}
+
+/** One row per administrative event of a control plane. Texts as `AdminEvent` has them; times are milliseconds since the epoch. */
+export interface AdminEventsTable {
+  /** Instance id of the control plane that recorded it. */
+  recorder: string;
+  epoch: number;
+  seq: number;
+  /** Order of arrival: grows over the whole ledger. */
+  place: number;
+  leaf: number;
+  time: number;
+  action: string;
+  outcome: string;
+  /** 0: begun, and nothing on the record says how it ended. */
+  settled: number;
+  actor: string;
+  role: string;
+  credential: string;
+  source: string;
+  operation: string;
+  permission: string;
+  object: string;
+  /** The first `INDEXED_UNITS` of `object`, as with paths. */
+  object_start: string;
+  query: string;
+  request: string;
+  status: number;
+  count: number;
+  /** 0 for one. */
+  last_time: number;
+  before_hash: string;
+  after_hash: string;
+  detail: string;
+  reason: string;
 }

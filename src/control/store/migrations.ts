@@ -10,6 +10,10 @@ import { identityEvents } from './migrations/0008-identity-events.ts';
 import { log } from './migrations/0009-log.ts';
 import { policyReasons } from './migrations/0010-policy-reasons.ts';
 import { adminTokens } from './migrations/0011-admin-tokens.ts';
+import { policyKinds } from './migrations/0012-policy-kinds.ts';
+import { policyChanges } from './migrations/0013-policy-changes.ts';
+import { quarantine } from './migrations/0014-quarantine.ts';
+import { adminEvents } from './migrations/0015-admin-events.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
 export const migrations: readonly Migration[] = [
@@ -24,4 +28,8 @@ export const migrations: readonly Migration[] = [
   log,
   policyReasons,
   adminTokens,
+  policyKinds,
+  policyChanges,
+  quarantine,
+  adminEvents,
 ];

@@ -1,11 +1,13 @@
 import type { ColumnType } from 'kysely';
+import type { PolicyKind } from '../../core/policy/kinds.ts';
 import type { AuditTables } from './audit-tables.ts';
+import type { ChangeTables } from './change-tables.ts';
 
 /**
  * The columns of every table, as Kysely sees them. Times are milliseconds since the epoch; `selectors`, `labels` and
  * `inbound` hold JSON; `serving` is 0 or 1.
  */
-export interface Tables extends AuditTables {
+export interface Tables extends AuditTables, ChangeTables {
   readonly meta: MetaTable;
   readonly schema_migrations: SchemaMigrationsTable;
   readonly feed: FeedTable;
@@ -24,6 +26,7 @@ export interface Tables extends AuditTables {
   readonly federation_relationships: FederationRelationshipsTable;
   readonly federation_bundles: FederationBundlesTable;
   readonly admin_tokens: AdminTokensTable;
+  readonly quarantines: QuarantinesTable;
 }
 
 export interface MetaTable {
@@ -43,7 +46,9 @@ export interface FeedTable {
   head: number;
 }
 
+/** Of policies and of every other kind. */
 export interface PoliciesTable {
+  kind: PolicyKind;
   namespace: string;
   name: string;
   revision: number;
@@ -55,9 +60,10 @@ export interface PoliciesTable {
   labels: ColumnType<string, string | undefined, string>;
 }
 
-/** Every change to a policy, for ever; `source` is null for a deletion. */
+/** Every change to an object of any kind, for ever; `source` is null for a deletion. */
 export interface PolicyRevisionsTable {
   revision: number;
+  kind: PolicyKind;
   namespace: string;
   name: string;
   operation: 'put' | 'delete';
@@ -247,6 +253,7 @@ export interface AdminTokensTable {
   created_at: number;
   expires_at: number;
   last_used_at: number | null;
+  role: string;
 }
 
 /** One row: see the migration. */
@@ -261,4 +268,18 @@ export interface AuditLogLocksTable {
   origin: string;
   /** The signed note. */
   checkpoint: string;
+}
+
+/** Identities that are or were cut off; in force are those that were not released. */
+export interface QuarantinesTable {
+  id: string;
+  spiffe_id: string;
+  reason: string;
+  author: string;
+  created_at: number;
+  release_reason: string | null;
+  released_by: string | null;
+  released_at: number | null;
+  /** Store revision of its last change. */
+  revision: number;
 }

@@ -1,5 +1,6 @@
 import { AppError } from '../../base/errors.ts';
 import { decisionReasons } from '../policy/model.ts';
+import { adminActions, adminOutcomes, MAX_DETAIL_TEXT } from './admin-event.ts';
 import type { AuditEvent } from './event.ts';
 import { identityActions, identityOutcomes, MAX_RECORDED_TEXT } from './event.ts';
 import type { Field } from './field.ts';
@@ -84,6 +85,27 @@ const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, {
     expiresAt: measuredField(MAX_TIME),
     reason: callerTextField(1024),
     source: callerTextField(MAX_SHORT_TEXT),
+  },
+  admin: {
+    time: measuredField(MAX_TIME),
+    action: oneOfField(adminActions),
+    outcome: oneOfField(adminOutcomes),
+    actor: callerTextField(MAX_SHORT_TEXT),
+    role: callerTextField(MAX_SHORT_TEXT),
+    credential: callerTextField(MAX_SHORT_TEXT),
+    source: callerTextField(MAX_SHORT_TEXT),
+    operation: callerTextField(MAX_SHORT_TEXT),
+    permission: callerTextField(MAX_SHORT_TEXT),
+    object: callerTextField(MAX_RECORDED_TEXT),
+    query: callerTextField(1024),
+    request: callerTextField(MAX_SHORT_TEXT),
+    status: countField(999),
+    count: countField(),
+    lastTime: measuredField(MAX_TIME),
+    before: hexField(64),
+    after: hexField(64),
+    detail: callerTextField(MAX_DETAIL_TEXT),
+    reason: callerTextField(1024),
   },
 };
 

@@ -1,13 +1,14 @@
 import type { DecisionReason } from '../policy/model.ts';
+import type { AdminEvent } from './admin-event.ts';
 
 /**
  * What is recorded. By sidecars: a call is one `decision`, written before the call is forwarded or refused, and one
  * `completion` when it is over. `call` joins the two. By the control plane: one `identity` per thing that was done with
- * identities, written before anybody gets it.
+ * identities, written before anybody gets it, and `admin` for what was done to it.
  *
  * Every string that came from a caller (method, host, path, trace) is attacker-controlled and capped when recorded.
  */
-export type AuditEvent = DecisionEvent | CompletionEvent | HeartbeatEvent | GapEvent | IdentityEvent;
+export type AuditEvent = DecisionEvent | CompletionEvent | HeartbeatEvent | GapEvent | IdentityEvent | AdminEvent;
 
 export interface DecisionEvent {
   readonly kind: 'decision';
@@ -94,6 +95,8 @@ export const identityActions = [
   'entry.create',
   'entry.update',
   'entry.delete',
+  'quarantine.put',
+  'quarantine.release',
 ] as const;
 export type IdentityAction = (typeof identityActions)[number];
 
@@ -107,8 +110,8 @@ export type IdentityOutcome = (typeof identityOutcomes)[number];
  *
  * A kind of its own with fields that are checked one by one, instead of a general 'admin' kind with a bag of details: canonical
  * bytes need every field to have one spelling, a limit and a meaning, and each question of a search needs a column. Below the
- * kinds everything is general: whatever else the control plane records (calls of its API, configuration) is one more row in
- * the table of `canonical.ts`, goes through the same `EventProducer`, and gets a table of the index.
+ * kinds everything is general: whatever else the control plane records (`admin-event.ts`: calls of its API, configuration) is
+ * one more row in the table of `canonical.ts`, goes through the same `EventProducer`, and gets a table of the index.
  */
 export interface IdentityEvent {
   readonly kind: 'identity';

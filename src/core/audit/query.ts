@@ -1,3 +1,4 @@
+import type { AdminAction, AdminOutcome, AdminRecord } from './admin-event.ts';
 import type { AuditRecord, IdentityAction, IdentityOutcome, IdentityRecord } from './event.ts';
 
 /** What to look for. Every field given must match. */
@@ -41,6 +42,31 @@ export interface IdentityQuery {
   readonly cursor?: string | null | undefined;
 }
 
+/**
+ * What to look for among administrative events. Every field given must match. What was begun is left out when the record says
+ * how it ended, unless `outcome` asks for what was begun.
+ */
+export interface AdminQuery {
+  /** Name of the administrator, or `control-plane`: exact, or with one `*` at the end a prefix. */
+  readonly actor?: string | undefined;
+  readonly action?: AdminAction | undefined;
+  readonly outcome?: AdminOutcome | undefined;
+  /** As the API document calls it. */
+  readonly operation?: string | undefined;
+  /** Exact, or with one `*` at the end a prefix: `policies:*`. */
+  readonly permission?: string | undefined;
+  /** Path of what it was about: exact, or with one `*` at the end a prefix. */
+  readonly object?: string | undefined;
+  /** Network address of the caller. */
+  readonly address?: string | undefined;
+  /** Id of a request. */
+  readonly request?: string | undefined;
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  readonly limit?: number | undefined;
+  readonly cursor?: string | null | undefined;
+}
+
 export type TextFilter = { readonly kind: 'exact' | 'prefix'; readonly value: string };
 
 export function textFilter(wanted: string): TextFilter {
@@ -69,6 +95,22 @@ export function matchesIdentity(record: IdentityRecord, query: IdentityQuery): b
     is(query.outcome, record.outcome) &&
     is(query.entry, record.entry) &&
     is(query.serial, record.serial) &&
+    matchesTime(query, Date.parse(record.time))
+  );
+}
+
+/** As `matches`, for administrative events. */
+export function matchesAdmin(record: AdminRecord, query: AdminQuery): boolean {
+  return (
+    (record.outcome !== 'begun' || !record.settled || query.outcome === 'begun') &&
+    isText(query.actor, record.actor) &&
+    is(query.action, record.action) &&
+    is(query.outcome, record.outcome) &&
+    is(query.operation, record.operation) &&
+    isText(query.permission, record.permission) &&
+    isText(query.object, record.object) &&
+    is(query.address, record.source) &&
+    is(query.request, record.request) &&
     matchesTime(query, Date.parse(record.time))
   );
 }

@@ -71,12 +71,19 @@ export async function openAuditLog(
   return { sequencer, log: new AuditLog({ ledger, files, keys, published, leafOf }) };
 }
 
-/** The batch that holds an event. Those of calls and of identities share one space of ids. Throws `not-found`. */
-export async function leafIn(index: Pick<AuditIndex, 'get' | 'getIdentity'>, id: string): Promise<number> {
-  const { proof } = await index.get(id).catch((error: unknown) => {
-    if (error instanceof AppError && error.code === 'not-found') return index.getIdentity(id);
-    throw error;
-  });
+/** The batch that holds an event. Those of every kind share one space of ids. Throws `not-found`. */
+export async function leafIn(index: Pick<AuditIndex, 'get' | 'getIdentity' | 'getAdmin'>, id: string): Promise<number> {
+  const { proof } = await index
+    .get(id)
+    .catch(unlessMissing(() => index.getIdentity(id)))
+    .catch(unlessMissing(() => index.getAdmin(id)));
   // The index knows of nothing that is not in the ledger.
   return proof.leaf ?? Number.MAX_SAFE_INTEGER;
+}
+
+function unlessMissing<T>(next: () => Promise<T>): (error: unknown) => Promise<T> {
+  return (error) => {
+    if (error instanceof AppError && error.code === 'not-found') return next();
+    throw error;
+  };
 }
