@@ -153,7 +153,7 @@ function checkForm(root: Value, findings: Findings): void {
       const seen = new Set<string>();
       for (const pair of node.items) {
         const keyOffset = offsetOf(pair.key, offset);
-        const name = keyName(pair);
+        const name = keyName(pair, pointer);
         if (name === undefined) {
           findings.add('yaml-key', { pointer, offset: keyOffset }, 'A key must be a string. Quote it.');
           continue;

@@ -40,7 +40,7 @@ export function readMap(value: Value, findings: Findings): ReadonlyMap<string, F
   if (!isMap(node)) return wrong(value, 'a mapping', findings);
   const fields = new Map<string, Field>();
   for (const pair of node.items) {
-    const name = keyName(pair);
+    const name = keyName(pair, value.pointer);
     if (name === undefined || fields.has(name)) continue;
     const pointer = childPointer(value.pointer, name);
     const keyOffset = offsetOf(pair.key, value.offset);
@@ -89,6 +89,12 @@ export function readText(value: Value, findings: Findings): string | undefined {
   return node.value;
 }
 
+export function readBoolean(value: Value, findings: Findings): boolean | undefined {
+  const { node } = value;
+  if (!isScalar(node) || typeof node.value !== 'boolean') return wrong(value, 'true or false', findings);
+  return node.value;
+}
+
 /** The string in a field of a mapping, if there is one; reports nothing. */
 export function peekText(value: Value, name: string): string | undefined {
   const found = isMap(value.node) ? value.node.get(name) : undefined;
@@ -116,8 +122,15 @@ export function childPointer(parent: string, key: string): string {
   return `${parent}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`;
 }
 
-export function keyName(pair: Pair): string | undefined {
-  return isScalar(pair.key) && typeof pair.key.value === 'string' ? pair.key.value : undefined;
+/**
+ * The key of an entry of the mapping at `owner`; undefined for one that is not a string. Ports are written as numbers by
+ * people, and as strings by `kubectl`, where JSON made them so.
+ */
+export function keyName({ key }: Pair, owner: string): string | undefined {
+  if (!isScalar(key)) return undefined;
+  if (typeof key.value === 'string') return key.value;
+  const isPort = typeof key.value === 'number' && /^[1-9][0-9]{0,4}$/.test(key.source ?? '');
+  return isPort && owner.endsWith('/portLevelMtls') ? key.source : undefined;
 }
 
 /** Where a node begins; `otherwise` for one that has no text of its own. */
