@@ -1,4 +1,4 @@
-import { AppError, unreachable } from '../base/errors.ts';
+import { AppError } from '../base/errors.ts';
 import { attributeOf, parseValue } from '../core/policy/attributes.ts';
 import type {
   Action,
@@ -12,6 +12,8 @@ import type {
 } from '../core/policy/model.ts';
 import { isTemplate, whyNoTemplate } from '../core/policy/path-template.ts';
 import type { EndpointProtocol, Service, ServiceEndpoint, SnapshotContent } from '../core/policy/snapshot.ts';
+import { MAX_TRUSTED_PROXIES } from '../core/policy/snapshot.ts';
+import { fromExternalAuthorizers, toExternalAuthorizer } from './external-authorizer.ts';
 import * as field from './fields.ts';
 import type {
   AuthorizationPolicy as ProtoPolicy,
@@ -24,9 +26,11 @@ import type { PolicySource, PolicySource__Output } from './gen/writ/v1/PolicySou
 import type { Service as ProtoService, Service__Output as ProtoServiceOutput } from './gen/writ/v1/Service.ts';
 import type { ServiceEndpoint__Output as ProtoEndpointOutput } from './gen/writ/v1/ServiceEndpoint.ts';
 import type { SnapshotContent__Output } from './gen/writ/v1/SnapshotContent.ts';
-import type { StringMatch as ProtoMatch, StringMatch__Output as ProtoMatchOutput } from './gen/writ/v1/StringMatch.ts';
+import type { StringMatch__Output as ProtoMatchOutput } from './gen/writ/v1/StringMatch.ts';
 import { fromForeignTrustBundle, fromTrustBundle, toTrustBundle } from './identity.ts';
 import { snapshotContentCodec } from './loader.ts';
+import { fromRateLimit, toRateLimit } from './rate-limit.ts';
+import { fromMatch, MAX_MATCH_LENGTH, toMatch } from './string-match.ts';
 
 export const actions = field.enumMap<
   Action,
@@ -54,6 +58,9 @@ export function encodeSnapshotContent(content: SnapshotContent): Buffer {
     services: content.services.map(toService),
     bundle: toTrustBundle(content.bundle),
     federated: (content.federated ?? []).map(toTrustBundle),
+    rateLimits: (content.rateLimits ?? []).map(toRateLimit),
+    authorizers: (content.authorizers ?? []).map(toExternalAuthorizer),
+    trustedProxies: content.trustedProxies ?? 0,
   });
 }
 
@@ -68,7 +75,18 @@ export function decodeSnapshotContent(bytes: Buffer): SnapshotContent {
     ...(message.federated.length > 0 && {
       federated: field.list(message.federated, 'federated', fromForeignTrustBundle, { max: MAX_FEDERATED }),
     }),
+    ...(message.rateLimits.length > 0 && { rateLimits: field.list(message.rateLimits, 'rate_limits', fromRateLimit) }),
+    ...(message.authorizers.length > 0 && { authorizers: fromExternalAuthorizers(message.authorizers, 'authorizers') }),
+    ...(message.trustedProxies > 0 && {
+      trustedProxies: fromTrustedProxies(message.trustedProxies, 'trusted_proxies'),
+    }),
   });
+}
+
+/** More than so many proxies in a row are a mistake, and would let callers choose. */
+function fromTrustedProxies(count: number, path: string): number {
+  if (count > MAX_TRUSTED_PROXIES) throw field.invalid(path, `is more than ${MAX_TRUSTED_PROXIES}`);
+  return count;
 }
 
 function decode(bytes: Buffer): SnapshotContent__Output {
@@ -192,58 +210,12 @@ function fromOperation(message: PolicyOperation__Output, path: string): Operatio
   });
 }
 
-function toMatch(match: StringMatch): ProtoMatch {
-  switch (match.kind) {
-    case 'exact':
-      return { exact: match.value };
-    case 'prefix':
-      return { prefix: match.value };
-    case 'suffix':
-      return { suffix: match.value };
-    case 'present':
-      return { present: true };
-    case 'template':
-      return { template: match.value };
-    default:
-      return unreachable(match);
-  }
-}
-
 function fromPath(message: ProtoMatchOutput, path: string): StringMatch {
   if (message.match !== 'template') return fromMatch(message, path);
   const value = field.text(message.template ?? '', `${path}.template`, MAX_MATCH_LENGTH);
   if (!isTemplate(value) || whyNoTemplate(value) !== undefined) throw field.invalid(path, 'is no path template');
   return Object.freeze({ kind: 'template', value });
 }
-
-/** An unknown kind of match (a newer control plane) reads as none set, and must not read as "matches everything". */
-function fromMatch(message: ProtoMatchOutput, path: string): StringMatch {
-  switch (message.match) {
-    case 'exact':
-      return Object.freeze({ kind: 'exact', value: message.exact ?? '' });
-    case 'prefix':
-      return Object.freeze({
-        kind: 'prefix',
-        value: field.text(message.prefix ?? '', `${path}.prefix`, MAX_MATCH_LENGTH),
-      });
-    case 'suffix':
-      return Object.freeze({
-        kind: 'suffix',
-        value: field.text(message.suffix ?? '', `${path}.suffix`, MAX_MATCH_LENGTH),
-      });
-    case 'present':
-      if (message.present !== true) throw field.invalid(`${path}.present`, 'is false');
-      return Object.freeze({ kind: 'present' });
-    case 'template':
-      throw field.invalid(path, 'is a path template, and this is no path');
-    case undefined:
-      throw field.invalid(path, 'has no kind of match that is known here');
-    default:
-      return unreachable(message.match);
-  }
-}
-
-const MAX_MATCH_LENGTH = 64 * 1024;
 
 function toService(service: Service): ProtoService {
   return {

@@ -26,6 +26,9 @@ export interface SnapshotContent {
   readonly trustedProxies?: number;
 }
 
+/** More would be a mistake, and the client would choose what is believed. */
+export const MAX_TRUSTED_PROXIES = 16;
+
 /** An Envoy ext_authz service, asked over gRPC. What it does not answer in time is denied. */
 export interface ExternalAuthorizer {
   readonly name: string;
@@ -36,6 +39,11 @@ export interface ExternalAuthorizer {
   readonly ca?: string;
   /** The most of a request's body that is sent along, in bytes. 0: none. */
   readonly maxBodyBytes: number;
+}
+
+/** host:port of this machine, written as an address or as `localhost`: what is said there in plain text stays here. */
+export function isLoopbackAddress(address: string): boolean {
+  return /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\]):\d+$/.test(address);
 }
 
 /** Identities whose every call, in and out, is refused. */
