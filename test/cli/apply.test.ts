@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { policyText } from '../edge/rest/world.ts';
+import { policyKey } from '../support/policies.ts';
 import { connect } from './server.ts';
 import { createTerminal } from './terminal.ts';
 
@@ -19,7 +20,7 @@ describe('apply', () => {
     expect((await cli.run('apply', '-f', 'a.yaml')).stdout).toBe('policy/shop/a unchanged\n');
     await cli.file('a.yaml', policyText('a', { path: '/other' }));
     expect((await cli.run('apply', '-f', 'a.yaml')).stdout).toBe('policy/shop/a configured\n');
-    expect((await cli.rest.policies.get('shop', 'a')).source).toContain('/other');
+    expect((await cli.rest.policies.get(policyKey('shop', 'a'))).source).toContain('/other');
   });
 
   it('takes several documents, files, a directory and standard input', async () => {
@@ -59,7 +60,7 @@ describe('apply', () => {
     expect(stderr).toMatch(/^error: 2 findings; nothing was applied\.\n/);
     expect(stderr).toMatch(/^ {2}bad\.yaml:30:13: .*method/m);
     expect(stderr).toMatch(/^ {2}worse\.yaml:8:3: .*rulez/m);
-    expect((await cli.rest.policies.list({ limit: 10 })).items).toEqual([]);
+    expect((await cli.rest.policies.list({ kind: 'AuthorizationPolicy', limit: 10 })).items).toEqual([]);
   });
 
   it('refuses the same policy in two files', async () => {
@@ -89,14 +90,14 @@ describe('apply', () => {
     const { status, stderr } = await cli.run('apply', '-f', 'a.yaml');
     expect(status).toBe(5);
     expect(stderr).toContain('Somebody else changed it in the meantime');
-    expect((await cli.rest.policies.get('shop', 'a')).source).toContain('/theirs');
+    expect((await cli.rest.policies.get(policyKey('shop', 'a'))).source).toContain('/theirs');
   });
 
   it('with --dry-run lets the server check and changes nothing', async () => {
     const cli = await connect();
     await cli.file('a.yaml', policyText('a'));
     expect((await cli.run('apply', '--dry-run', '-f', 'a.yaml')).stdout).toBe('policy/shop/a created (dry run)\n');
-    expect((await cli.rest.policies.list({ limit: 10 })).items).toEqual([]);
+    expect((await cli.rest.policies.list({ kind: 'AuthorizationPolicy', limit: 10 })).items).toEqual([]);
   });
 
   it('with --dry-run shows what is wrong all the same, with request id and page', async () => {
@@ -137,7 +138,7 @@ describe('apply', () => {
     expect(stdout).toContain(`${cli.url}/v1/policies/shop/b`);
     expect(stdout).toContain(cli.tokenFile);
     expect(stdout).not.toContain(cli.rest.token);
-    expect((await cli.rest.policies.list({ limit: 10 })).items).toEqual([]);
+    expect((await cli.rest.policies.list({ kind: 'AuthorizationPolicy', limit: 10 })).items).toEqual([]);
   });
 
   it('with --curl names what is there: nothing for a new policy, its revision for another; the calls work', async () => {
@@ -152,8 +153,8 @@ describe('apply', () => {
     expect(added).toContain(`-H 'if-none-match: *'`);
     expect(added).not.toContain('if-match');
     await promisify(execFile)('sh', ['-c', stdout]);
-    expect((await cli.rest.policies.get('shop', 'a')).source).toContain('/other');
-    expect((await cli.rest.policies.get('shop', 'b')).revision).toBe(3);
+    expect((await cli.rest.policies.get(policyKey('shop', 'a'))).source).toContain('/other');
+    expect((await cli.rest.policies.get(policyKey('shop', 'b'))).revision).toBe(3);
   });
 
   it.each([

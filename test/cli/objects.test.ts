@@ -185,7 +185,7 @@ describe('delete', () => {
     const kept = await cli.run('delete', 'policy', 'shop/a');
     expect(cli.questions).toEqual(['Delete policy/shop/a? [y/N] ']);
     expect(kept.status).toBe(1);
-    expect((await cli.rest.policies.list({ limit: 1 })).items).toHaveLength(1);
+    expect((await cli.rest.policies.list({ kind: 'AuthorizationPolicy', limit: 1 })).items).toHaveLength(1);
   });
 
   it('deletes an entry by its workload and a join token by its id', async () => {
@@ -207,7 +207,7 @@ describe('delete', () => {
     expect(stdout).toContain(`-X DELETE`);
     expect(stdout).toContain(`-H 'if-match: "1"'`);
     expect(cli.questions).toEqual([]);
-    expect((await cli.rest.policies.list({ limit: 1 })).items).toHaveLength(1);
+    expect((await cli.rest.policies.list({ kind: 'AuthorizationPolicy', limit: 1 })).items).toHaveLength(1);
   });
 
   it('deletes only the revision that was looked at', async () => {

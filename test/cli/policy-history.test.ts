@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { policyText } from '../edge/rest/world.ts';
+import { policyKey } from '../support/policies.ts';
 import { itWithTools } from '../support/tools.ts';
 import type { Connected } from './server.ts';
 import { connect } from './server.ts';
@@ -18,7 +19,7 @@ async function changedTwice(o: Parameters<typeof connect>[0] = {}): Promise<Conn
   return cli;
 }
 
-const source = async (cli: Connected) => (await cli.rest.policies.get('shop', 'web')).source;
+const source = async (cli: Connected) => (await cli.rest.policies.get(policyKey('shop', 'web'))).source;
 
 describe('policy history', () => {
   it('shows who changed what and why, newest first', async () => {

@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { policyText } from '../edge/rest/world.ts';
+import { policyKey } from '../support/policies.ts';
 import type { Connected } from './server.ts';
 import { connect } from './server.ts';
 
@@ -18,7 +19,9 @@ async function setUp(o: Parameters<typeof connect>[0] = {}): Promise<Connected> 
 }
 
 const names = async (cli: Connected) =>
-  (await cli.rest.policies.list()).items.map(({ namespace, name }) => `${namespace}/${name}`);
+  (await cli.rest.policies.list({ kind: 'AuthorizationPolicy' })).items.map(
+    ({ namespace, name }) => `${namespace}/${name}`,
+  );
 const prune = ['apply', '-f', 'mesh', '--prune'];
 
 describe('apply --prune', () => {
@@ -139,7 +142,7 @@ describe('get -o yaml', () => {
     ] as const) {
       await cli.file('one.yaml', text);
       await cli.run('apply', '-f', 'one.yaml');
-      expect((await cli.rest.policies.get('shop', name)).source).toBe(text);
+      expect((await cli.rest.policies.get(policyKey('shop', name))).source).toBe(text);
     }
     await cli.file('all.yaml', (await cli.run('get', 'policies', '-o', 'yaml')).stdout);
     expect((await cli.run('diff', '-f', 'all.yaml')).stdout).toBe('');

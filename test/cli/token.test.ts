@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { policyText } from '../edge/rest/world.ts';
+import { policyKey } from '../support/policies.ts';
 import { connect } from './server.ts';
 
 describe('token', () => {
@@ -15,7 +16,7 @@ describe('token', () => {
     expect((await stat(join(cli.cwd, 'ann.token'))).mode & 0o777).toBe(0o600);
     await cli.file('a.yaml', policyText('a'));
     expect((await cli.run('apply', '-f', 'a.yaml', '--token-file', 'ann.token')).status).toBe(0);
-    expect((await cli.rest.policies.get('shop', 'a')).updatedBy).toBe('ann');
+    expect((await cli.rest.policies.get(policyKey('shop', 'a'))).updatedBy).toBe('ann');
     const list = await cli.run('token', 'list');
     expect(list.stdout).toMatch(/ bob +0s +in 90d +-\n/);
     expect(list.stdout).toMatch(/ ann +0s +in 30d +0s\n/);

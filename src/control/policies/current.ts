@@ -1,30 +1,38 @@
 import type { Clock } from '../../base/clock.ts';
+import { unreachable } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
+import type { PolicyKey, PolicyKind, PolicyObject, PolicyObjects } from '../../core/policy/kinds.ts';
+import { keyText } from '../../core/policy/kinds.ts';
 import type { Policy } from '../../core/policy/model.ts';
+import type { PeerAuthentication } from '../../core/policy/peer-authentication.ts';
+import type { RateLimit } from '../../core/policy/rate-limit.ts';
+import type { RequestAuthentication } from '../../core/policy/request-authentication.ts';
 import type { TrustDomains } from '../../core/policy/trust-domain-aliases.ts';
-import { expandAliases } from '../../core/policy/trust-domain-aliases.ts';
+import { expandAliases, expandRateLimit } from '../../core/policy/trust-domain-aliases.ts';
 import { compareText } from '../store/compare.ts';
 import type { Store } from '../store/store.ts';
+import { withRevision } from './rows.ts';
 import type { ParsedSource, StoredSource } from './source.ts';
 import { parseStored } from './source.ts';
 
+/** All objects as of one revision: each list by namespace and name, each object with the revision of its own last change. */
 export interface PolicySet {
-  /** Revision of the latest change to any policy that is in `policies`; 0 before the first. */
+  /** Of the latest change to any object that is in it; 0 before the first. */
   readonly revision: number;
-  /** By namespace and name. Each carries the revision of its own last change. */
   readonly policies: readonly Policy[];
+  readonly requestAuthentications: readonly RequestAuthentication[];
+  readonly peerAuthentications: readonly PeerAuthentication[];
+  readonly rateLimits: readonly RateLimit[];
 }
 
 interface Loaded {
-  readonly policy: Policy;
+  readonly object: PolicyObject;
   readonly parsed: ParsedSource;
 }
 
-interface Change {
-  readonly namespace: string;
-  readonly name: string;
+interface Change extends PolicyKey {
   readonly revision: number;
   /** null for a deletion. */
   readonly source: string | null;
@@ -65,7 +73,7 @@ export class CurrentPolicies {
   /** Throws `incompatible-data` when a policy cannot be read. */
   static async open(options: CurrentPoliciesOptions): Promise<CurrentPolicies> {
     const { rows, revision } = await options.store.transaction(async (trx) => ({
-      rows: await trx.selectFrom('policies').select(['namespace', 'name', 'revision', 'source']).execute(),
+      rows: await trx.selectFrom('policies').select(['kind', 'namespace', 'name', 'revision', 'source']).execute(),
       revision: (
         await trx
           .selectFrom('policy_revisions')
@@ -94,8 +102,8 @@ export class CurrentPolicies {
 
   /** The parsed text of a stored row, when it is the one that is in force. */
   parsed(row: StoredSource): ParsedSource | undefined {
-    const loaded = this.#loaded.get(keyOf(row));
-    return loaded?.policy.revision === row.revision ? loaded.parsed : undefined;
+    const loaded = this.#loaded.get(keyText(row));
+    return loaded?.object.object.revision === row.revision ? loaded.parsed : undefined;
   }
 
   async close(): Promise<void> {
@@ -132,7 +140,7 @@ export class CurrentPolicies {
   async #catchUp(): Promise<void> {
     const changes = await this.#store.db
       .selectFrom('policy_revisions')
-      .select(['namespace', 'name', 'revision', 'source'])
+      .select(['kind', 'namespace', 'name', 'revision', 'source'])
       .where('revision', '>', this.#watch.current.revision)
       .orderBy('revision')
       .execute();
@@ -156,7 +164,7 @@ export class CurrentPolicies {
 
 /** Only what each policy has become matters: an unreadable text that has been replaced since does no harm. */
 function lastOfEach(changes: readonly Change[]): readonly Change[] {
-  return [...new Map(changes.map((change) => [keyOf(change), change])).values()];
+  return [...new Map(changes.map((change) => [keyText(change), change])).values()];
 }
 
 function applyChanges(
@@ -167,27 +175,50 @@ function applyChanges(
   const next = new Map(loaded);
   for (const change of changes) {
     const { source } = change;
-    if (source === null) next.delete(keyOf(change));
-    else next.set(keyOf(change), load({ ...change, source }, trustDomains));
+    if (source === null) next.delete(keyText(change));
+    else next.set(keyText(change), load({ ...change, source }, trustDomains));
   }
   return next;
 }
 
 function load(stored: StoredSource, trustDomains: TrustDomains | undefined): Loaded {
   const parsed = parseStored(stored);
-  const policy = Object.freeze({ ...parsed.policy, revision: stored.revision });
-  return { parsed, policy: trustDomains === undefined ? policy : expandAliases(policy, trustDomains) };
+  const object = withRevision(parsed, stored.revision);
+  return { parsed, object: trustDomains === undefined ? object : forAll(object, trustDomains) };
+}
+
+/** What names callers names them in every trust domain that counts as the same. */
+function forAll(object: PolicyObject, trustDomains: TrustDomains): PolicyObject {
+  switch (object.kind) {
+    case 'AuthorizationPolicy':
+      return { kind: object.kind, object: expandAliases(object.object, trustDomains) };
+    case 'RateLimit':
+      return { kind: object.kind, object: expandRateLimit(object.object, trustDomains) };
+    case 'RequestAuthentication':
+    case 'PeerAuthentication':
+      return object;
+    default:
+      return unreachable(object);
+  }
 }
 
 function toSet(loaded: ReadonlyMap<string, Loaded>, revision: number): PolicySet {
-  const policies = [...loaded.values()].map((each) => each.policy).sort(byName);
-  return Object.freeze({ revision, policies: Object.freeze(policies) });
+  return Object.freeze({
+    revision,
+    policies: allOf(loaded, 'AuthorizationPolicy'),
+    requestAuthentications: allOf(loaded, 'RequestAuthentication'),
+    peerAuthentications: allOf(loaded, 'PeerAuthentication'),
+    rateLimits: allOf(loaded, 'RateLimit'),
+  });
 }
 
-function byName(a: Policy, b: Policy): number {
+function allOf<K extends PolicyKind>(loaded: ReadonlyMap<string, Loaded>, kind: K): readonly PolicyObjects[K][] {
+  const objects = [...loaded.values()].flatMap(({ object: each }) =>
+    each.kind === kind ? [each.object as PolicyObjects[K]] : [],
+  );
+  return Object.freeze(objects.sort(byName));
+}
+
+function byName(a: Omit<PolicyKey, 'kind'>, b: Omit<PolicyKey, 'kind'>): number {
   return compareText(a.namespace, b.namespace) || compareText(a.name, b.name);
-}
-
-function keyOf(policy: { readonly namespace: string; readonly name: string }): string {
-  return `${policy.namespace}/${policy.name}`;
 }

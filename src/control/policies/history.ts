@@ -1,17 +1,16 @@
 import type { Selectable } from 'kysely';
 import { unifiedDiff } from '../../base/unified-diff.ts';
+import type { PolicyKey, PolicyKind } from '../../core/policy/kinds.ts';
 import type { Cursors, Page, PageRequest } from '../store/page.ts';
 import { pageLimit } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import type { PolicyRevisionsTable } from '../store/tables.ts';
-import { noRevision } from './store.ts';
+import { noRevision } from './checks.ts';
 
-/** One change of one policy. Kept for ever. */
-export interface PolicyRevision {
+/** One change of one object. Kept for ever. */
+export interface PolicyRevision extends PolicyKey {
   /** Of the store: it grows by one with every change to anything. */
   readonly revision: number;
-  readonly namespace: string;
-  readonly name: string;
   readonly operation: 'put' | 'delete';
   readonly author: string;
   /** null: none was given. */
@@ -20,7 +19,7 @@ export interface PolicyRevision {
   readonly time: number;
   /** The revision whose content it has again; null where it is no rollback. */
   readonly restores: number | null;
-  /** The revision of the same policy before it; null for the first. */
+  /** The revision of the same object before it; null for the first. */
   readonly previous: number | null;
 }
 
@@ -33,6 +32,7 @@ export interface FullRevision extends PolicyRevision {
 
 /** All that are given must hold. */
 export interface RevisionFilter extends PageRequest {
+  readonly kind?: PolicyKind | undefined;
   readonly namespace?: string | undefined;
   readonly name?: string | undefined;
   readonly author?: string | undefined;
@@ -52,12 +52,14 @@ export class PolicyHistory {
 
   /** Newest first. Throws `invalid` for a bad limit, `invalid-cursor`, `cursor-expired`. */
   async list(filter: RevisionFilter = {}): Promise<Page<PolicyRevision>> {
-    const { namespace, name, author, since, until } = filter;
+    const { kind, namespace, name, author, since, until } = filter;
     const { cursors } = this.#store;
     const limit = pageLimit(filter.limit);
-    const scope = `policy-revisions ${JSON.stringify([namespace, name, author, since, until].map((one) => one ?? null))}`;
+    const filters = [kind, namespace, name, author, since, until];
+    const scope = `policy-revisions ${JSON.stringify(filters.map((one) => one ?? null))}`;
     const [before] = cursors.open(scope, filter.cursor) ?? [];
     let query = this.#select();
+    if (kind !== undefined) query = query.where('kind', '=', kind);
     if (namespace !== undefined) query = query.where('namespace', '=', namespace);
     if (name !== undefined) query = query.where('name', '=', name);
     if (author !== undefined) query = query.where('author', '=', author);
@@ -72,15 +74,17 @@ export class PolicyHistory {
     return { items: page.items.map(toRevision), nextCursor: page.nextCursor };
   }
 
-  /** One revision of a policy, with its text. Throws `not-found`. */
-  async get(namespace: string, name: string, revision: number): Promise<FullRevision> {
+  /** One revision of an object, with its text. Throws `not-found`. */
+  async get(key: PolicyKey, revision: number): Promise<FullRevision> {
+    const { kind, namespace, name } = key;
     const row = await this.#select()
       .select('source')
       .where('revision', '=', revision)
+      .where('kind', '=', kind)
       .where('namespace', '=', namespace)
       .where('name', '=', name)
       .executeTakeFirst();
-    if (row === undefined) throw noRevision({ namespace, name }, revision);
+    if (row === undefined) throw noRevision(key, revision);
     const { source } = row;
     const before = row.previous === null ? null : await this.#sourceOf(row.previous);
     const diff = unifiedDiff(before ?? undefined, source ?? undefined, {
@@ -103,11 +107,12 @@ export class PolicyHistory {
   #select() {
     return this.#store.db
       .selectFrom('policy_revisions')
-      .select(['revision', 'namespace', 'name', 'operation', 'author', 'reason', 'time', 'restores'])
+      .select(['revision', 'kind', 'namespace', 'name', 'operation', 'author', 'reason', 'time', 'restores'])
       .select((eb) =>
         eb
           .selectFrom('policy_revisions as earlier')
           .select((of) => of.fn.max('earlier.revision').as('max'))
+          .whereRef('earlier.kind', '=', 'policy_revisions.kind')
           .whereRef('earlier.namespace', '=', 'policy_revisions.namespace')
           .whereRef('earlier.name', '=', 'policy_revisions.name')
           .whereRef('earlier.revision', '<', 'policy_revisions.revision')
@@ -119,6 +124,6 @@ export class PolicyHistory {
 type Row = Omit<Selectable<PolicyRevisionsTable>, 'source'> & { readonly previous: number | null };
 
 function toRevision(row: Row): PolicyRevision {
-  const { revision, namespace, name, operation, author, reason, time, restores, previous } = row;
-  return Object.freeze({ revision, namespace, name, operation, author, reason, time, restores, previous });
+  const { revision, kind, namespace, name, operation, author, reason, time, restores, previous } = row;
+  return Object.freeze({ revision, kind, namespace, name, operation, author, reason, time, restores, previous });
 }

@@ -1,17 +1,18 @@
 import { AppError } from '../../base/errors.ts';
-import type { Policy } from '../../core/policy/model.ts';
-import type { PolicyDocument } from '../../core/policy/parse.ts';
-import { parsePolicies } from '../../core/policy/parse.ts';
+import type { PolicyKey, PolicyObject } from '../../core/policy/kinds.ts';
+import { keyOf, keyText, titleOf } from '../../core/policy/kinds.ts';
+import type { ParsedDocument } from '../../core/policy/parse.ts';
+import { parseDocuments } from '../../core/policy/parse.ts';
 
-/** What a source text means. `policy.revision` is 0: which revision it is stands beside the text. `source` is what is kept. */
-export type ParsedSource = Pick<PolicyDocument, 'policy' | 'source' | 'ruleLines'>;
+/** What a source text means. Its `revision` is 0: which revision it is stands beside the text. `source` is what is kept. */
+export type ParsedSource = PolicyObject & Pick<ParsedDocument, 'source' | 'ruleLines'>;
 
 /**
- * Parses the text of exactly one policy. It is kept byte for byte; only of a List of one, the policy alone. Throws
+ * Parses the text of exactly one object. It is kept byte for byte; only of a List of one, the object alone. Throws
  * `invalid-document` with all findings.
  */
 export function parseOne(source: string): ParsedSource {
-  const documents = parsePolicies(source);
+  const documents = parseDocuments(source);
   const [document, second] = documents;
   if (document !== undefined && second === undefined) {
     return document.pointer === '' ? inWhole(document, source) : document;
@@ -32,14 +33,12 @@ export function parseOne(source: string): ParsedSource {
 }
 
 /** Its lines are those of the text, which may have some before the document. */
-function inWhole(document: PolicyDocument, source: string): ParsedSource {
+function inWhole(document: ParsedDocument, source: string): ParsedSource {
   const ruleLines = document.ruleLines.map((line) => line + document.line - 1);
-  return Object.freeze({ policy: document.policy, source, ruleLines: Object.freeze(ruleLines) });
+  return Object.freeze({ ...document, source, ruleLines: Object.freeze(ruleLines) });
 }
 
-export interface StoredSource {
-  readonly namespace: string;
-  readonly name: string;
+export interface StoredSource extends PolicyKey {
   readonly revision: number;
   readonly source: string;
 }
@@ -51,19 +50,15 @@ export interface StoredSource {
 export function parseStored(stored: StoredSource): ParsedSource {
   try {
     const parsed = parseOne(stored.source);
-    if (sameName(parsed.policy, stored)) return parsed;
-    throw new AppError('invalid', 'the text names another policy');
+    if (keyText(keyOf(parsed)) === keyText(stored)) return parsed;
+    throw new AppError('invalid', 'the text names another object');
   } catch (cause) {
     if (!(cause instanceof AppError)) throw cause;
     throw new AppError(
       'incompatible-data',
-      `The stored policy ${stored.namespace}/${stored.name} (revision ${stored.revision}) cannot be read by this version of ` +
-        'Writ; a newer version wrote it. Run that version, or delete the policy or put another text with it.',
+      `The stored ${titleOf(stored)} (revision ${stored.revision}) cannot be read by this version of Writ; a newer ` +
+        'version wrote it. Run that version, or delete it or put another text with it.',
       { cause },
     );
   }
-}
-
-function sameName(policy: Policy, stored: StoredSource): boolean {
-  return policy.namespace === stored.namespace && policy.name === stored.name;
 }

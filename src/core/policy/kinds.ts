@@ -25,12 +25,26 @@ export interface PolicyKey {
   readonly name: string;
 }
 
-/** What people call one object of a kind in a sentence. */
-export const policyKinds: Readonly<Record<PolicyKind, string>> = Object.freeze({
-  AuthorizationPolicy: 'policy',
-  RequestAuthentication: 'request authentication',
-  PeerAuthentication: 'peer authentication',
-  RateLimit: 'rate limit',
+/** What a kind is called. */
+export interface KindNames {
+  /** In a sentence. */
+  readonly noun: string;
+  /** On the command line. */
+  readonly singular: string;
+  /** There, and in addresses. */
+  readonly plural: string;
+}
+
+/** The one table of kinds. */
+export const policyKinds: Readonly<Record<PolicyKind, KindNames>> = Object.freeze({
+  AuthorizationPolicy: { noun: 'policy', singular: 'policy', plural: 'policies' },
+  RequestAuthentication: {
+    noun: 'request authentication',
+    singular: 'request-authentication',
+    plural: 'request-authentications',
+  },
+  PeerAuthentication: { noun: 'peer authentication', singular: 'peer-authentication', plural: 'peer-authentications' },
+  RateLimit: { noun: 'rate limit', singular: 'rate-limit', plural: 'rate-limits' },
 });
 
 export const policyKindNames = Object.freeze(Object.keys(policyKinds)) as readonly PolicyKind[];
@@ -39,7 +53,17 @@ export function isPolicyKind(text: string): text is PolicyKind {
   return Object.hasOwn(policyKinds, text);
 }
 
+/** What names an object that has been read. */
+export function keyOf({ kind, object }: PolicyObject): PolicyKey {
+  return { kind, namespace: object.namespace, name: object.name };
+}
+
 /** `policy shop/web`, for messages. */
 export function titleOf({ kind, namespace, name }: PolicyKey): string {
-  return `${policyKinds[kind]} ${namespace}/${name}`;
+  return `${policyKinds[kind].noun} ${namespace}/${name}`;
+}
+
+/** As one text; namespaces and names hold no `/`. */
+export function keyText({ kind, namespace, name }: PolicyKey): string {
+  return `${kind}/${namespace}/${name}`;
 }

@@ -2,7 +2,7 @@ import { AppError } from '../../base/errors.ts';
 import { shapes } from './fields.ts';
 import type { Findings, PolicyFinding } from './findings.ts';
 import type { PolicyKind, PolicyObject } from './kinds.ts';
-import { isPolicyKind, titleOf } from './kinds.ts';
+import { isPolicyKind, keyOf, titleOf } from './kinds.ts';
 import type { Policy } from './model.ts';
 import { readApiVersion } from './read-metadata.ts';
 import { readPeerAuthentication } from './read-peer-authentication.ts';
@@ -176,7 +176,7 @@ function readObject(
 function findDuplicates(read: readonly Read[], findings: Findings): void {
   const seen = new Map<string, number>();
   for (const { document, at } of read) {
-    const title = titleOf({ kind: document.kind, namespace: document.object.namespace, name: document.object.name });
+    const title = titleOf(keyOf(document));
     const earlier = seen.get(title);
     seen.set(title, earlier ?? document.line);
     if (earlier === undefined) continue;

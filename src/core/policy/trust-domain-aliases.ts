@@ -1,6 +1,7 @@
 import { attributeOf, parseValue } from './attributes.ts';
 import { formatMatch } from './match.ts';
 import type { Condition, Policy, Rule, Source, StringMatch } from './model.ts';
+import type { RateLimit } from './rate-limit.ts';
 
 /** The trust domains that count as one (reference: rules 39 to 41). */
 export interface TrustDomains {
@@ -23,6 +24,18 @@ export function expandAliases(policy: Policy, domains: TrustDomains): Policy {
   const rules = policy.rules.map((rule) => expandRule(rule, all));
   if (rules.every((rule, index) => rule === policy.rules[index])) return policy;
   return Object.freeze({ ...policy, rules: Object.freeze(rules) });
+}
+
+/** The same for those whom a rate limit names. */
+export function expandRateLimit(limit: RateLimit, domains: TrustDomains): RateLimit {
+  const all = [...new Set([domains.own, ...domains.aliases])];
+  const overrides = limit.overrides.map((each) => {
+    const texts = each.principals.map(formatMatch);
+    const expanded = expandAll(texts, (text) => expandPrincipal(text, all));
+    return expanded === texts ? each : Object.freeze({ ...each, principals: expanded.map(asMatch) });
+  });
+  if (overrides.every((each, index) => each === limit.overrides[index])) return limit;
+  return Object.freeze({ ...limit, overrides: Object.freeze(overrides) });
 }
 
 function expandRule(rule: Rule, domains: readonly string[]): Rule {

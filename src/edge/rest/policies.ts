@@ -26,6 +26,7 @@ import {
 
 const params = Type.Object({ namespace: namespaceName, name: objectName }, closed);
 const none = Type.Object({}, closed);
+const KIND = 'AuthorizationPolicy' as const;
 const YAML = 'application/yaml';
 
 export type PoliciesPort = Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'current'>;
@@ -56,6 +57,7 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort }): v
       reply.header('etag', toEtag(seen));
       if (isUnchanged(request.headers['if-none-match'], seen)) return reply.code(304).send(undefined);
       const page = await deps.policies.list({
+        kind: KIND,
         limit: most ?? DEFAULT_LIMIT,
         ...(from !== undefined && { cursor: from }),
         ...(namespace !== undefined && { namespace }),
@@ -84,7 +86,7 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort }): v
       },
     },
     async (request, reply) => {
-      const stored = await deps.policies.get(request.params.namespace, request.params.name);
+      const stored = await deps.policies.get({ kind: KIND, ...request.params });
       reply.header('etag', toEtag(stored.revision)).header('vary', 'accept');
       if (isUnchanged(request.headers['if-none-match'], stored.revision)) return reply.code(304).send(undefined);
       if (accepts(request.headers.accept, ['application/json', YAML, 'text/yaml']) === 'application/json')
@@ -116,13 +118,13 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort }): v
       const { namespace, name } = request.params;
       const ifMatch = readIfMatch(request.headers['if-match']);
       if (ifMatch === undefined) throw ifMatchRequired();
-      const change = { namespace, name, author: authorOf(request), ifMatch, reason: request.query.reason };
+      const change = { kind: KIND, namespace, name, author: authorOf(request), ifMatch, reason: request.query.reason };
       if (request.query.dryRun !== true) return deps.policies.delete(change);
-      const stored = await deps.policies.get(namespace, name);
+      const stored = await deps.policies.get({ kind: KIND, namespace, name });
       await deps.policies.delete({ ...change, dryRun: true });
       return {
         ...toEnvelope(stored),
-        warnings: [effects[stored.policy.shadow === true ? 'shadow' : stored.policy.action]],
+        warnings: [effects[stored.object.shadow === true ? 'shadow' : stored.object.action]],
       };
     },
   );
@@ -160,6 +162,7 @@ function putPolicy(app: App, deps: { readonly policies: PoliciesPort }): void {
         const { namespace, name } = request.params;
         const change = {
           source: request.body,
+          kind: KIND,
           author: authorOf(request),
           reason: request.query.reason,
           namespace,

@@ -292,7 +292,7 @@ async function sourceOf(rule: string, policies: Pick<PolicyStore, 'get'>): Promi
   const [, namespace, name, atRevision, index] = /^([^/]+)\/([^@]+)@(\d+)#(\d+)$/.exec(rule) ?? [];
   if (namespace === undefined || name === undefined) return null;
   try {
-    const stored = await policies.get(namespace, name);
+    const stored = await policies.get({ kind: 'AuthorizationPolicy', namespace, name });
     const line = stored.ruleLines[Number(index)];
     if (stored.revision !== Number(atRevision) || line === undefined) return null;
     return { policy: `${namespace}/${name}`, line, text: (stored.source.split(/\r\n|\n|\r/)[line - 1] ?? '').trim() };

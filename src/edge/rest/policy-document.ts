@@ -96,7 +96,7 @@ export interface Envelope {
 }
 
 /** The stored policy as REST shows it. `spec` is what the source says, not a rendering of what was understood. */
-export function toEnvelope(stored: Omit<StoredPolicy, 'policy' | 'ruleLines'>): Envelope {
+export function toEnvelope(stored: Omit<StoredPolicy, 'kind' | 'object' | 'ruleLines'>): Envelope {
   const { apiVersion, kind, spec } = readDocument(stored.source);
   return {
     apiVersion,

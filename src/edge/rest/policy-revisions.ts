@@ -26,6 +26,8 @@ import {
 } from './schemas.ts';
 import { toTime } from './time.ts';
 
+const KIND = 'AuthorizationPolicy' as const;
+
 const revisionFields = {
   revision,
   namespace: namespaceName,
@@ -118,7 +120,7 @@ export function policyRevisions(app: App, deps: PolicyRevisionsDeps): void {
     },
     async (request) => {
       const { namespace, name, revision: number } = request.params;
-      return toFull(await deps.history.get(namespace, name, Number(number)));
+      return toFull(await deps.history.get({ kind: KIND, namespace, name }, Number(number)));
     },
   );
 
@@ -151,7 +153,7 @@ function rollback(app: App, deps: PolicyRevisionsDeps): void {
       if (ifMatch === undefined) throw ifMatchRequired();
       const { revision: to, reason } = request.body;
       const { dryRun: isDry } = request.query;
-      const change = { ...request.params, to, reason, author: authorOf(request), ifMatch, dryRun: isDry };
+      const change = { kind: KIND, ...request.params, to, reason, author: authorOf(request), ifMatch, dryRun: isDry };
       const { policy, created } = await deps.policies.rollBack(change);
       reply.code(created ? 201 : 200);
       if (isDry === true) return { ...toEnvelope(policy), warnings: warningsOfReplacing(policy.revision) };

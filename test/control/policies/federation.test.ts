@@ -12,6 +12,7 @@ import type { Store } from '../../../src/control/store/store.ts';
 import { openStore } from '../../../src/control/store/store.ts';
 import type { TrustBundle } from '../../../src/core/identity/bundle.ts';
 import type { Service, SnapshotContent } from '../../../src/core/policy/snapshot.ts';
+import { policySet } from '../../support/policies.ts';
 
 const WEB = 'spiffe://example.org/ns/shop/sa/web';
 const ORDERS = 'spiffe://example.org/ns/shop/sa/orders';
@@ -48,7 +49,7 @@ describe('What is published of other trust domains', () => {
       ]),
     });
     publisher = new Publisher({
-      policies: new WatchSource<PolicySet>({ revision: 1, policies: [] }),
+      policies: new WatchSource<PolicySet>(policySet({ revision: 1, policies: [] })),
       services: new WatchSource<readonly Service[]>([serviceOf('example.org', 'web')]),
       bundle: new WatchSource(bundleOf('example.org')),
       federation: { federated, federatesWith: (id) => federatesWith.of(id), changes: federatesWith.changes },

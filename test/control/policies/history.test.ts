@@ -4,6 +4,7 @@ import { PolicyHistory } from '../../../src/control/policies/history.ts';
 import { PolicyStore } from '../../../src/control/policies/store.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
+import { policyKey } from '../../support/policies.ts';
 import type { StoreBench } from '../../support/stores.ts';
 import { describeEachStore } from '../../support/stores.ts';
 import { document } from './documents.ts';
@@ -16,7 +17,7 @@ async function setUp(stores: StoreBench) {
   return { store, clock, policies, history: new PolicyHistory(store) };
 }
 
-const web = { namespace: 'shop', name: 'web' };
+const web = policyKey('shop', 'web');
 
 describeEachStore('The history of policies', (stores) => {
   it('keeps of every change its author, reason, time and difference', async () => {
@@ -58,12 +59,12 @@ describeEachStore('The history of policies', (stores) => {
         previous: null,
       },
     ]);
-    const second = await history.get('shop', 'web', 2);
+    const second = await history.get(policyKey('shop', 'web'), 2);
     expect(second.source).toBe(document('web', '/b'));
     expect(second.diff).toContain('--- shop/web@1\n+++ shop/web@2\n');
     expect(second.diff).toContain('-        paths: ["/a"]\n+        paths: ["/b"]\n');
-    expect((await history.get('shop', 'web', 1)).diff).toMatch(/^--- \/dev\/null\n\+\+\+ shop\/web@1\n/);
-    expect(await history.get('shop', 'web', 3)).toMatchObject({
+    expect((await history.get(policyKey('shop', 'web'), 1)).diff).toMatch(/^--- \/dev\/null\n\+\+\+ shop\/web@1\n/);
+    expect(await history.get(policyKey('shop', 'web'), 3)).toMatchObject({
       source: null,
       diff: expect.stringMatching(/^--- shop\/web@2\n\+\+\+ \/dev\/null\n/),
     });
@@ -124,8 +125,12 @@ describeEachStore('The history of policies', (stores) => {
     const change = { ...web, to: 1, author: 'bob', reason: 'it broke', ifMatch: 2 } as const;
     const { policy, created } = await policies.rollBack(change);
     expect([policy.source, policy.revision, policy.updatedBy, created]).toEqual([first, 3, 'bob', false]);
-    expect(await policies.get('shop', 'web')).toEqual(policy);
-    expect(await history.get('shop', 'web', 3)).toMatchObject({ restores: 1, reason: 'it broke', source: first });
+    expect(await policies.get(policyKey('shop', 'web'))).toEqual(policy);
+    expect(await history.get(policyKey('shop', 'web'), 3)).toMatchObject({
+      restores: 1,
+      reason: 'it broke',
+      source: first,
+    });
     await expect.poll(() => policies.current.current.revision).toBe(3);
     // It is like this already: no new revision.
     expect(await policies.rollBack({ ...change, ifMatch: 3 })).toEqual({ policy, created: false });
@@ -149,7 +154,7 @@ describeEachStore('The history of policies', (stores) => {
       /^The policy shop\/web has no revision 2\./,
     );
     await expectAppError(policies.rollBack({ ...change, name: 'none' }), 'not-found', /no policy shop\/none/);
-    await expectAppError(history.get('shop', 'web', 2), 'not-found', /has no revision 2/);
+    await expectAppError(history.get(policyKey('shop', 'web'), 2), 'not-found', /has no revision 2/);
     const outcomes = await Promise.allSettled(
       ['x', 'y'].map((reason) => policies.rollBack({ ...change, reason, ifMatch: 3 })),
     );

@@ -9,6 +9,7 @@ import type { Policy } from '../../../src/core/policy/model.ts';
 import type { Service, SnapshotContent } from '../../../src/core/policy/snapshot.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
+import { policySet } from '../../support/policies.ts';
 
 const web = 'spiffe://example.org/ns/shop/sa/web';
 const orders = 'spiffe://example.org/ns/shop/sa/orders';
@@ -18,7 +19,7 @@ function policy(namespace: string, name: string, revision: number, selector: Rec
   return { namespace, name, revision, selector, action: 'ALLOW', rules: [] };
 }
 
-function setUp(initial: PolicySet = { revision: 0, policies: [] }) {
+function setUp(initial: PolicySet = policySet({ revision: 0, policies: [] })) {
   const policies = new WatchSource<PolicySet>(initial);
   const services = new WatchSource<readonly Service[]>([]);
   const bundle = new WatchSource<TrustBundle>({
@@ -44,21 +45,23 @@ function setUp(initial: PolicySet = { revision: 0, policies: [] }) {
 
 describe('What is published', () => {
   it('is there from the start', () => {
-    const { publisher, clock } = setUp({ revision: 7, policies: [] });
+    const { publisher, clock } = setUp(policySet({ revision: 7, policies: [] }));
     expect(publisher.current.current).toMatchObject({ revision: 7, publishedAt: clock.now() });
   });
 
   it('holds for each workload the policies of its namespace and of the root namespace that select it', () => {
-    const { names } = setUp({
-      revision: 5,
-      policies: [
-        policy('bank', 'all', 1),
-        policy('shop', 'all', 2),
-        policy('shop', 'web', 3, { app: 'web' }),
-        policy('writ-system', 'all', 4),
-        policy('writ-system', 'web', 5, { app: 'web' }),
-      ],
-    });
+    const { names } = setUp(
+      policySet({
+        revision: 5,
+        policies: [
+          policy('bank', 'all', 1),
+          policy('shop', 'all', 2),
+          policy('shop', 'web', 3, { app: 'web' }),
+          policy('writ-system', 'all', 4),
+          policy('writ-system', 'web', 5, { app: 'web' }),
+        ],
+      }),
+    );
     expect(names(web, { app: 'web', tier: 'front' })).toEqual([
       'shop/all',
       'shop/web',
@@ -73,10 +76,12 @@ describe('What is published', () => {
 
   it('carries the SHA-256 of its content, the services and the bundle, and no selectors', () => {
     const service = { name: 'web', namespace: 'shop', spiffeId: web, endpoints: [] };
-    const { publisher, services, encoded, bundle } = setUp({
-      revision: 1,
-      policies: [policy('shop', 'web', 1, { app: 'web' })],
-    });
+    const { publisher, services, encoded, bundle } = setUp(
+      policySet({
+        revision: 1,
+        policies: [policy('shop', 'web', 1, { app: 'web' })],
+      }),
+    );
     services.set([service]);
     return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
       const { hash, content } = publisher.current.current.for(web, { app: 'web' });
@@ -86,7 +91,9 @@ describe('What is published', () => {
   });
 
   it('is encoded once for all workloads that have the same policies, however often it is asked for', () => {
-    const { publisher, encoded } = setUp({ revision: 1, policies: [policy('shop', 'web', 1, { app: 'web' })] });
+    const { publisher, encoded } = setUp(
+      policySet({ revision: 1, policies: [policy('shop', 'web', 1, { app: 'web' })] }),
+    );
     const published = publisher.current.current;
     const first = published.for(web, { app: 'web', a: '1' });
     expect(published.for(web, { a: '1', app: 'web' })).toBe(first);
@@ -97,7 +104,7 @@ describe('What is published', () => {
   });
 
   it('is not taken from labels that every object has', () => {
-    const { names } = setUp({ revision: 1, policies: [policy('shop', 'x', 1, { constructor: '' })] });
+    const { names } = setUp(policySet({ revision: 1, policies: [policy('shop', 'x', 1, { constructor: '' })] }));
     expect(names(web, {})).toEqual([]);
   });
 
@@ -110,9 +117,9 @@ describe('What is published', () => {
     const { publisher, policies, services, bundle, clock } = setUp();
     const seen: number[] = [];
     publisher.current.subscribe((published) => seen.push(published.revision));
-    policies.set({ revision: 1, policies: [] });
+    policies.set(policySet({ revision: 1, policies: [] }));
     services.set([]);
-    policies.set({ revision: 2, policies: [] });
+    policies.set(policySet({ revision: 2, policies: [] }));
     bundle.set({ ...bundle.current, sequence: 2 });
     expect(seen).toEqual([]);
     await clock.advance(5);
@@ -123,9 +130,9 @@ describe('What is published', () => {
   });
 
   it('stays as it was for whoever holds an older one', async () => {
-    const { publisher, policies, clock } = setUp({ revision: 1, policies: [policy('shop', 'a', 1)] });
+    const { publisher, policies, clock } = setUp(policySet({ revision: 1, policies: [policy('shop', 'a', 1)] }));
     const before = publisher.current.current;
-    policies.set({ revision: 2, policies: [] });
+    policies.set(policySet({ revision: 2, policies: [] }));
     await clock.advance(5);
     expect(publisher.current.current.revision).toBe(2);
     expect(before.for(web, {}).content.toString()).toContain('"a"');
@@ -134,10 +141,10 @@ describe('What is published', () => {
 
   it('does not change any more once it is closed', async () => {
     const { publisher, policies, clock } = setUp();
-    policies.set({ revision: 1, policies: [] });
+    policies.set(policySet({ revision: 1, policies: [] }));
     publisher.close();
     await clock.advance(5);
-    policies.set({ revision: 2, policies: [] });
+    policies.set(policySet({ revision: 2, policies: [] }));
     await clock.advance(5);
     expect(publisher.current.current.revision).toBe(0);
   });

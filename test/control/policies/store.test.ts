@@ -4,6 +4,7 @@ import { PolicyStore } from '../../../src/control/policies/store.ts';
 import type { Store, StoreOptions } from '../../../src/control/store/store.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
+import { policyKey, policySet } from '../../support/policies.ts';
 import type { StoreBench } from '../../support/stores.ts';
 import { describeEachStore } from '../../support/stores.ts';
 import { document } from './documents.ts';
@@ -35,8 +36,8 @@ async function history(store: Store) {
 describeEachStore('The policy store', (stores) => {
   it('begins empty, at revision 0', async () => {
     const { policies } = await setUp(stores);
-    expect(policies.current.current).toEqual({ revision: 0, policies: [] });
-    expect(await policies.list()).toEqual({ items: [], nextCursor: null, revision: 0 });
+    expect(policies.current.current).toEqual(policySet());
+    expect(await policies.list({ kind: 'AuthorizationPolicy' })).toEqual({ items: [], nextCursor: null, revision: 0 });
   });
 
   it('keeps a policy with its source and the lines of its rules', async () => {
@@ -52,12 +53,13 @@ describeEachStore('The policy store', (stores) => {
       createdAt: clock.now(),
       updatedAt: clock.now(),
       updatedBy: author,
-      policy: { namespace: 'shop', name: 'web', revision: 1, action: 'ALLOW' },
+      kind: 'AuthorizationPolicy',
+      object: { namespace: 'shop', name: 'web', revision: 1, action: 'ALLOW' },
     });
     expect(policy.source.trim()).toBe(source.trim());
-    expect(await policies.get('shop', 'web')).toEqual(policy);
+    expect(await policies.get(policyKey('shop', 'web'))).toEqual(policy);
     expect(await reached(policies, 1)).toEqual(['shop/web@1']);
-    expect(policies.current.current.policies).toEqual([policy.policy]);
+    expect(policies.current.current.policies).toEqual([policy.object]);
   });
 
   it('replaces a policy at the revision that the caller names, and keeps when it was made', async () => {
@@ -71,9 +73,9 @@ describeEachStore('The policy store', (stores) => {
       createdAt: before.createdAt,
       updatedAt: clock.now(),
       updatedBy: 'ci',
-      policy: { revision: 2 },
+      object: { revision: 2 },
     });
-    expect(await policies.get('shop', 'web')).toEqual(policy);
+    expect(await policies.get(policyKey('shop', 'web'))).toEqual(policy);
     expect(await reached(policies, 2)).toEqual(['shop/web@2']);
   });
 
@@ -122,7 +124,7 @@ describeEachStore('The policy store', (stores) => {
       'There is no policy shop/new to replace.',
     );
     expect(await history(store)).toHaveLength(1);
-    expect((await policies.get('shop', 'web')).source).toContain('/a');
+    expect((await policies.get(policyKey('shop', 'web'))).source).toContain('/a');
   });
 
   it('lets one of several simultaneous changes to the same revision through, on whichever replica', async () => {
@@ -150,7 +152,7 @@ describeEachStore('The policy store', (stores) => {
       [9, 3],
     ]);
     expect(await history(store)).toHaveLength(1);
-    expect((await policies.get('shop', 'web')).source).toContain('/a');
+    expect((await policies.get(policyKey('shop', 'web'))).source).toContain('/a');
   });
 
   it('takes one document at a time, by its own name', async () => {
@@ -159,7 +161,7 @@ describeEachStore('The policy store', (stores) => {
     await expectAppError(policies.put({ source: two, author }), 'invalid-document', /the text holds 2/);
     await expectAppError(policies.put({ source: '', author }), 'invalid-document');
     const disagreement = policies.put({ source: document('a', '/a'), author, namespace: 'shop', name: 'b' });
-    await expectAppError(disagreement, 'invalid', /^The document is the policy shop\/a, not shop\/b\./);
+    await expectAppError(disagreement, 'invalid', /^The document is the policy shop\/a, not the policy shop\/b\./);
     await expectAppError(policies.put({ source: document('a', '/a'), author: '' }), 'invalid', /author/);
   });
 
@@ -167,17 +169,23 @@ describeEachStore('The policy store', (stores) => {
     const { policies, store, clock } = await setUp(stores);
     await policies.put({ source: document('web', '/a'), author });
     await expectAppError(
-      policies.delete({ namespace: 'shop', name: 'web', author, ifMatch: 7 }),
+      policies.delete({ kind: 'AuthorizationPolicy', namespace: 'shop', name: 'web', author, ifMatch: 7 }),
       'precondition-failed',
       /not 7/,
     );
-    expect(await policies.delete({ namespace: 'shop', name: 'web', author: 'ci', ifMatch: 1 })).toEqual({
+    expect(
+      await policies.delete({ kind: 'AuthorizationPolicy', namespace: 'shop', name: 'web', author: 'ci', ifMatch: 1 }),
+    ).toEqual({
       revision: 2,
     });
     expect(await reached(policies, 2)).toEqual([]);
     const gone = 'There is no policy shop/web.';
-    await expectAppError(policies.get('shop', 'web'), 'not-found', gone);
-    await expectAppError(policies.delete({ namespace: 'shop', name: 'web', author }), 'not-found', gone);
+    await expectAppError(policies.get(policyKey('shop', 'web')), 'not-found', gone);
+    await expectAppError(
+      policies.delete({ kind: 'AuthorizationPolicy', namespace: 'shop', name: 'web', author }),
+      'not-found',
+      gone,
+    );
     expect(await history(store)).toMatchObject([
       { revision: 1, operation: 'put', author: 'admin', namespace: 'shop', name: 'web', time: clock.now() },
       { revision: 2, operation: 'delete', author: 'ci', source: null },
@@ -187,7 +195,7 @@ describeEachStore('The policy store', (stores) => {
   it('never gives a revision twice, also not to a policy that is made again', async () => {
     const { policies } = await setUp(stores);
     await policies.put({ source: document('web', '/a'), author });
-    await policies.delete({ namespace: 'shop', name: 'web', author });
+    await policies.delete({ kind: 'AuthorizationPolicy', namespace: 'shop', name: 'web', author });
     const { policy, created } = await policies.put({ source: document('web', '/a'), author });
     expect([created, policy.revision]).toEqual([true, 3]);
   });
@@ -206,18 +214,26 @@ describeEachStore('The policy store', (stores) => {
     const names: string[] = [];
     let cursor: string | null = null;
     do {
-      const page: Awaited<ReturnType<PolicyStore['list']>> = await policies.list({ limit: 1, cursor });
+      const page: Awaited<ReturnType<PolicyStore['list']>> = await policies.list({
+        kind: 'AuthorizationPolicy',
+        limit: 1,
+        cursor,
+      });
       names.push(...page.items.map((item) => `${item.namespace}/${item.name}`));
       expect(page.revision).toBe(4);
       cursor = page.nextCursor;
     } while (cursor !== null);
     expect(names).toEqual(['bank/z', 'bank-2/a', 'shop/a', 'shop/b']);
 
-    const shop = await policies.list({ namespace: 'shop', limit: 1 });
+    const shop = await policies.list({ kind: 'AuthorizationPolicy', namespace: 'shop', limit: 1 });
     expect(shop.items.map((item) => item.name)).toEqual(['a']);
-    const rest = await policies.list({ namespace: 'shop', cursor: shop.nextCursor });
+    const rest = await policies.list({ kind: 'AuthorizationPolicy', namespace: 'shop', cursor: shop.nextCursor });
     expect(rest.items.map((item) => item.name)).toEqual(['b']);
-    await expectAppError(policies.list({ namespace: 'bank', cursor: shop.nextCursor }), 'invalid-cursor', /cursor/);
+    await expectAppError(
+      policies.list({ kind: 'AuthorizationPolicy', namespace: 'bank', cursor: shop.nextCursor }),
+      'invalid-cursor',
+      /cursor/,
+    );
   });
 
   it('has everything in force again after a restart', async () => {
@@ -225,7 +241,7 @@ describeEachStore('The policy store', (stores) => {
     const first = await setUp(stores, database);
     await first.policies.put({ source: document('a', '/a'), author });
     await first.policies.put({ source: document('b', '/b'), author });
-    await first.policies.delete({ namespace: 'shop', name: 'a', author });
+    await first.policies.delete({ kind: 'AuthorizationPolicy', namespace: 'shop', name: 'a', author });
     await first.store.close();
     const { policies } = await setUp(stores, database);
     expect(policies.current.current.revision).toBe(3);
@@ -237,7 +253,7 @@ describeEachStore('The policy store', (stores) => {
     const [one, two] = [await setUp(stores, database), await setUp(stores, database)];
     await one.policies.put({ source: document('a', '/a'), author });
     expect(await reached(two.policies, 1)).toEqual(['shop/a@1']);
-    await one.policies.delete({ namespace: 'shop', name: 'a', author });
+    await one.policies.delete({ kind: 'AuthorizationPolicy', namespace: 'shop', name: 'a', author });
     expect(await reached(two.policies, 2)).toEqual([]);
   });
 
@@ -290,7 +306,7 @@ describeEachStore('A stored policy that this version cannot read', (stores) => {
   async function putUnreadable(store: Store): Promise<void> {
     await store.transaction(async (trx) => {
       const revision = await store.nextRevision(trx);
-      const row = { namespace: 'shop', name: 'a', revision, source: unreadable };
+      const row = { ...policyKey('shop', 'a'), revision, source: unreadable };
       await trx.deleteFrom('policies').where('name', '=', 'a').execute();
       await trx
         .insertInto('policies')
@@ -320,7 +336,7 @@ describeEachStore('A stored policy that this version cannot read', (stores) => {
     await reached(policies, 2);
     await putUnreadable(store);
     await policies.put({ source: document('c', '/c'), author });
-    await expectAppError(policies.get('shop', 'a'), 'incompatible-data');
+    await expectAppError(policies.get(policyKey('shop', 'a')), 'incompatible-data');
     expect(await reached(policies, 2)).toEqual(['shop/a@1', 'shop/b@2']);
 
     await policies.put({ source: document('a', '/mended'), author, ifMatch: 3 });
@@ -330,7 +346,7 @@ describeEachStore('A stored policy that this version cannot read', (stores) => {
   it('can be deleted', async () => {
     const { store, policies } = await setUp(stores);
     await putUnreadable(store);
-    await policies.delete({ namespace: 'shop', name: 'a', author });
+    await policies.delete({ kind: 'AuthorizationPolicy', namespace: 'shop', name: 'a', author });
     expect(await reached(policies, 2)).toEqual([]);
   });
 });

@@ -6,6 +6,7 @@ import { PolicyStore } from '../../../src/control/policies/store.ts';
 import { writer } from '../../../src/control/store/rehearse.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
+import { policyKey } from '../../support/policies.ts';
 import { describeEachStore } from '../../support/stores.ts';
 import { document } from '../policies/documents.ts';
 
@@ -39,7 +40,7 @@ describeEachStore('A dry run', (stores) => {
     expect((await tokens.delete(token.id, dry)).id).toBe(token.id);
     const put = { source: document('b', '/b'), author: 'admin', ...dry };
     expect(await policies.put(put)).toMatchObject({ created: true, policy: { revision: 0 } });
-    const gone = { namespace: 'shop', name: 'a', author: 'admin', ...dry };
+    const gone = { ...policyKey('shop', 'a'), author: 'admin', ...dry };
     expect(await policies.delete(gone)).toEqual({ revision: 0 });
     await expectAppError(entries.create({ spiffeId }, dry), 'conflict');
     expect(await state()).toEqual(before);

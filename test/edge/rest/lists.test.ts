@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { policyKey } from '../../support/policies.ts';
 import type { World } from './world.ts';
 import { createWorld, expectProblem, policyText } from './world.ts';
 
@@ -140,7 +141,7 @@ describe('every list', () => {
   it('says the revision that it is at least as new as', async () => {
     const world = await createWorld();
     await fillAll(world);
-    const { revision } = await world.policies.get('shop', 's29');
+    const { revision } = await world.policies.get(policyKey('shop', 's29'));
     while (world.policies.current.current.revision < revision) await new Promise((resolve) => setImmediate(resolve));
     const lists = await listsOf(world);
     expect(lists.map(({ path }) => path)).toEqual(expect.arrayContaining([...paged, '/v1/authorities']));

@@ -49,7 +49,7 @@ describe('POST /v1/policies:check', () => {
       deps: {
         policies: {
           current: inForce,
-          get: (namespace, name) => policies.get(namespace, name),
+          get: (key) => policies.get(key),
           list: (filter) => policies.list(filter),
           put: (change) => policies.put(change),
           delete: (change) => policies.delete(change),
