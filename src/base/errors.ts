@@ -26,6 +26,10 @@ export const errorCodes = [
   'precondition-failed',
   /** The caller must name the revision it changes (If-Match). */
   'precondition-required',
+  /** A change of policies needs somebody else's agreement. */
+  'approval-required',
+  /** A change of policies needs to be played through over the recorded calls first. */
+  'plan-required',
   /** An Idempotency-Key was used before, with another request or with another token. */
   'idempotency-mismatch',
   /** A request with the same Idempotency-Key is still being carried out. */

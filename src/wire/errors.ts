@@ -54,6 +54,8 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorMeaning>> = {
   conflict: { grpc: s.ALREADY_EXISTS, http: 409, exit: 5, title: 'Conflict' },
   'precondition-failed': { grpc: s.FAILED_PRECONDITION, http: 412, exit: 5, title: 'Precondition failed' },
   'precondition-required': { grpc: s.FAILED_PRECONDITION, http: 428, exit: 5, title: 'Precondition required' },
+  'approval-required': { grpc: s.FAILED_PRECONDITION, http: 409, exit: 5, title: 'Approval required' },
+  'plan-required': { grpc: s.FAILED_PRECONDITION, http: 409, exit: 5, title: 'Plan required' },
   'idempotency-mismatch': {
     grpc: s.FAILED_PRECONDITION,
     http: 422,
