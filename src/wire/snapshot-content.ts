@@ -29,7 +29,9 @@ import type { SnapshotContent__Output } from './gen/writ/v1/SnapshotContent.ts';
 import type { StringMatch__Output as ProtoMatchOutput } from './gen/writ/v1/StringMatch.ts';
 import { fromForeignTrustBundle, fromTrustBundle, toTrustBundle } from './identity.ts';
 import { snapshotContentCodec } from './loader.ts';
+import { fromPeerModes, toPeerModes } from './peer-authentication.ts';
 import { fromRateLimit, toRateLimit } from './rate-limit.ts';
+import { fromRequestAuthentication, toRequestAuthentication } from './request-authentication.ts';
 import { fromMatch, MAX_MATCH_LENGTH, toMatch } from './string-match.ts';
 
 export const actions = field.enumMap<
@@ -49,6 +51,7 @@ export const endpointProtocols = field.enumMap<EndpointProtocol, 'ENDPOINT_PROTO
 
 /** As many as all entries of one identity may name together. */
 const MAX_FEDERATED = 256;
+const MAX_REQUEST_AUTHENTICATIONS = 1024;
 
 /** Deterministic: equal contents, with their lists in the same order, are equal bytes. */
 export function encodeSnapshotContent(content: SnapshotContent): Buffer {
@@ -58,6 +61,8 @@ export function encodeSnapshotContent(content: SnapshotContent): Buffer {
     services: content.services.map(toService),
     bundle: toTrustBundle(content.bundle),
     federated: (content.federated ?? []).map(toTrustBundle),
+    requestAuthentications: (content.requestAuthentications ?? []).map(toRequestAuthentication),
+    ...(content.peerAuthentication !== undefined && { peerAuthentication: toPeerModes(content.peerAuthentication) }),
     rateLimits: (content.rateLimits ?? []).map(toRateLimit),
     authorizers: (content.authorizers ?? []).map(toExternalAuthorizer),
     trustedProxies: content.trustedProxies ?? 0,
@@ -74,6 +79,17 @@ export function decodeSnapshotContent(bytes: Buffer): SnapshotContent {
     bundle: fromTrustBundle(message.bundle, 'bundle'),
     ...(message.federated.length > 0 && {
       federated: field.list(message.federated, 'federated', fromForeignTrustBundle, { max: MAX_FEDERATED }),
+    }),
+    ...(message.requestAuthentications.length > 0 && {
+      requestAuthentications: field.list(
+        message.requestAuthentications,
+        'request_authentications',
+        fromRequestAuthentication,
+        { max: MAX_REQUEST_AUTHENTICATIONS },
+      ),
+    }),
+    ...(message.peerAuthentication !== null && {
+      peerAuthentication: fromPeerModes(message.peerAuthentication, 'peer_authentication'),
     }),
     ...(message.rateLimits.length > 0 && { rateLimits: field.list(message.rateLimits, 'rate_limits', fromRateLimit) }),
     ...(message.authorizers.length > 0 && { authorizers: fromExternalAuthorizers(message.authorizers, 'authorizers') }),
