@@ -14,6 +14,8 @@ export interface Problem {
   readonly rule?: string;
   /** Fields besides those that every such answer has; names in lower case, values as HTTP allows them. */
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+  /** Sent as it is, in place of the problem document; plain text unless `headers` say otherwise. */
+  readonly body?: Buffer;
 }
 
 /** gRPC status for an HTTP status (grpc: doc/http-grpc-status-mapping.md). */
@@ -35,24 +37,31 @@ export function problemBody(problem: Problem): string {
 
 function markers(problem: Problem): Record<string, string | string[]> {
   const headers: Record<string, string | string[]> = {};
-  for (const [name, value] of Object.entries(problem.headers ?? {})) {
-    headers[name] = typeof value === 'string' ? value : [...value];
-  }
   if (problem.rule !== undefined) headers['x-writ-rule'] = problem.rule;
   if (problem.reason !== undefined) headers['x-writ-reason'] = problem.reason;
   if (problem.status === 401) headers['www-authenticate'] = 'Bearer error="invalid_token"';
+  for (const [name, value] of Object.entries(problem.headers ?? {})) {
+    headers[name] = typeof value === 'string' ? value : [...value];
+  }
   return headers;
+}
+
+function contentOf(problem: Problem): { readonly body: Buffer; readonly type: string } {
+  const { body } = problem;
+  return body === undefined
+    ? { body: Buffer.from(problemBody(problem)), type: 'application/problem+json' }
+    : { body, type: 'text/plain; charset=utf-8' };
 }
 
 /** Answers over HTTP/1.1. Returns the bytes of the body. Does nothing when an answer has begun. */
 export function sendProblem(res: ServerResponse, problem: Problem, extra: OutgoingHttpHeaders = {}): number {
   if (res.headersSent || res.destroyed) return 0;
-  const body = Buffer.from(problemBody(problem));
+  const { body, type } = contentOf(problem);
   res.writeHead(problem.status, {
-    'content-type': 'application/problem+json',
-    'content-length': body.length,
+    'content-type': type,
     'cache-control': 'no-store',
     ...markers(problem),
+    'content-length': body.length,
     ...extra,
   });
   res.end(body);
@@ -65,23 +74,23 @@ export function respondProblem(stream: ServerHttp2Stream, problem: Problem, grpc
   if (grpc) {
     stream.respond(
       {
+        ...markers(problem),
         ':status': problem.status,
         'content-type': 'application/grpc',
         'grpc-status': grpcStatus[problem.status] ?? GRPC_UNAVAILABLE,
         'grpc-message': encodeURI(problem.detail.toWellFormed()).replaceAll('%20', ' '),
-        ...markers(problem),
       },
       { endStream: true },
     );
     return 0;
   }
-  const body = Buffer.from(problemBody(problem));
+  const { body, type } = contentOf(problem);
   stream.respond({
-    ':status': problem.status,
-    'content-type': 'application/problem+json',
-    'content-length': body.length,
+    'content-type': type,
     'cache-control': 'no-store',
     ...markers(problem),
+    ':status': problem.status,
+    'content-length': body.length,
   });
   stream.end(body);
   return body.length;
@@ -89,14 +98,14 @@ export function respondProblem(stream: ServerHttp2Stream, problem: Problem, grpc
 
 /** The same answer as text, for a connection that no HTTP server owns any more; it is to be closed after it. */
 export function rawProblem(problem: Problem): string {
-  const body = problemBody(problem);
+  const { body, type } = contentOf(problem);
   const head = Object.entries({
-    'content-type': 'application/problem+json',
-    'content-length': String(Buffer.byteLength(body)),
-    connection: 'close',
+    'content-type': type,
     ...markers(problem),
+    'content-length': String(body.length),
+    connection: 'close',
   });
   return `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? 'Error'}\r\n${head
     .flatMap(([name, value]) => (Array.isArray(value) ? value : [value]).map((each) => `${name}: ${each}\r\n`))
-    .join('')}\r\n${body}`;
+    .join('')}\r\n${body.toString()}`;
 }

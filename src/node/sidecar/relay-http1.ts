@@ -1,5 +1,7 @@
 import type { Agent, ClientRequest, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { request } from 'node:http';
+import type { RequestChanges } from './checks/request-changes.ts';
+import { changedFields } from './checks/request-changes.ts';
 import type { Outcome } from './enforce.ts';
 import type { Http1Head } from './http1-head.ts';
 import { interimFields, responseFields, trailerFields } from './http1-head.ts';
@@ -22,6 +24,8 @@ export interface Http1Relay {
   readonly added: readonly string[];
   /** Where to send it. The next one is tried only when the connection failed before anything was sent on it. */
   readonly targets: readonly Http1Target[];
+  /** Of the fields of the answer. */
+  readonly answerChanges?: RequestChanges | undefined;
   /** The other side is the application, not a sidecar. */
   readonly toApplication: boolean;
   /** Whether the caller's connection shall end with this answer. */
@@ -154,7 +158,8 @@ class Exchange {
     }
     this.#answered = true;
     const status = answer.statusCode ?? 502;
-    const { fields, length } = responseFields(answer.rawHeaders, toApplication);
+    const { fields: own, length } = responseFields(answer.rawHeaders, toApplication);
+    const fields = [...changedFields(own, this.#o.answerChanges)];
     // Where the request is still on its way, what is left of it must not be read as the next request.
     if (closing() || (head.length !== 0 && !req.complete)) fields.push('Connection', 'close');
     res.sendDate = false;

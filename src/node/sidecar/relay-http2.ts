@@ -7,6 +7,8 @@ import type {
   ServerHttp2Stream,
 } from 'node:http2';
 import { constants, sensitiveHeaders } from 'node:http2';
+import type { RequestChanges } from './checks/request-changes.ts';
+import { changeHeaders } from './checks/request-changes.ts';
 import type { Outcome } from './enforce.ts';
 import { isForbiddenTrailer, isSetBySidecars, isSidecarsAnswer } from './http1-head.ts';
 import type { Problem } from './problem.ts';
@@ -23,6 +25,8 @@ export interface Http2Relay {
   readonly grpc: boolean;
   /** Connects, where there is no connection yet. Rejects when nothing was sent. */
   readonly connect: () => ClientHttp2Session | Promise<ClientHttp2Session>;
+  /** Of the fields of the answer. */
+  readonly answerChanges?: RequestChanges | undefined;
   readonly toApplication: boolean;
   readonly onFailure: (error: unknown) => Problem;
   /** Called once, when the exchange is over. */
@@ -150,7 +154,9 @@ class Exchange {
     if (isGone(stream) || stream.headersSent || upstream === undefined) return;
     const endStream = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
     try {
-      stream.respond(this.#answerHeaders(answer), { endStream, waitForTrailers: !endStream });
+      const headers = this.#answerHeaders(answer);
+      changeHeaders(headers, this.#o.answerChanges);
+      stream.respond(headers, { endStream, waitForTrailers: !endStream });
     } catch (error) {
       this.#fail(error);
       return;

@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { request, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { RequestChanges } from './checks/request-changes.ts';
+import { changedFields } from './checks/request-changes.ts';
 import type { Outcome } from './enforce.ts';
 import type { Http1Head } from './http1-head.ts';
 import { responseFields } from './http1-head.ts';
@@ -27,6 +29,8 @@ export interface UpgradeRelay {
   readonly added: readonly string[];
   readonly to: Http1Target;
   readonly idleMs: number;
+  /** Of the fields of the answer. */
+  readonly answerChanges?: RequestChanges | undefined;
   readonly toApplication: boolean;
   readonly onFailure: (error: unknown) => Problem;
   readonly done: (outcome: Outcome) => void;
@@ -63,7 +67,7 @@ export function relayUpgrade(o: UpgradeRelay): void {
   upstream.once('upgrade', (answer, callee: Socket, firstOut) => {
     socket.off('close', left);
     answered = true;
-    const { fields } = responseFields(answer.rawHeaders, o.toApplication);
+    const fields = changedFields(responseFields(answer.rawHeaders, o.toApplication).fields, o.answerChanges);
     const lines = ['HTTP/1.1 101 Switching Protocols', 'Connection: Upgrade', 'Upgrade: websocket'];
     for (let i = 0; i + 1 < fields.length; i += 2) lines.push(`${fields[i]}: ${fields[i + 1]}`);
     socket.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
@@ -76,9 +80,9 @@ export function relayUpgrade(o: UpgradeRelay): void {
     // Not upgraded: an ordinary answer, after which the connection ends, since its parser has let go of it.
     const res = new ServerResponse(o.req);
     res.shouldKeepAlive = false;
-    const { fields } = responseFields(answer.rawHeaders, o.toApplication);
+    const fields = changedFields(responseFields(answer.rawHeaders, o.toApplication).fields, o.answerChanges);
     try {
-      res.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', fields);
+      res.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', [...fields]);
     } catch (error) {
       // A status or a reason that HTTP does not have.
       fail(error);

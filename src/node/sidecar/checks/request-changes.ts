@@ -2,7 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http2';
 import { sensitiveHeaders } from 'node:http2';
 
 /**
- * What checks change of the fields of a request before the application gets it. First `remove`, then `set`, then `append`.
+ * What checks change of the fields of a request before the application gets it, or of its answer before the caller does. First `remove`, then `set`, then `append`.
  * All names are in lower case and none is protected (`isProtectedField`); whoever makes one sees to it.
  */
 export interface RequestChanges {

@@ -1,4 +1,4 @@
-import type { Decision, DecisionReason } from '../../../core/policy/model.ts';
+import type { Decision, DecisionReason, Request } from '../../../core/policy/model.ts';
 import { DEFAULT_DENY } from '../../../core/policy/model.ts';
 import type { Problem } from '../problem.ts';
 import type { RequestChanges } from './request-changes.ts';
@@ -13,6 +13,10 @@ export interface Ruling extends Decision {
   readonly tokenSubject: string;
   /** Of the fields, before they are forwarded. Absent for nothing. */
   readonly changes?: RequestChanges | undefined;
+  /** What the policies were asked. Absent where they were not. */
+  readonly request?: Request;
+  /** Of the fields of the answer, before the caller gets it. Absent for nothing. */
+  readonly answer?: RequestChanges | undefined;
   /** What the caller is told, where the reason alone does not say it. */
   readonly problem?: Problem;
 }
