@@ -14,6 +14,7 @@ import { policyKinds } from './migrations/0012-policy-kinds.ts';
 import { policyChanges } from './migrations/0013-policy-changes.ts';
 import { quarantine } from './migrations/0014-quarantine.ts';
 import { adminEvents } from './migrations/0015-admin-events.ts';
+import { planReceipts } from './migrations/0016-plan-receipts.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
 export const migrations: readonly Migration[] = [
@@ -32,4 +33,5 @@ export const migrations: readonly Migration[] = [
   policyChanges,
   quarantine,
   adminEvents,
+  planReceipts,
 ];

@@ -27,6 +27,7 @@ export interface Tables extends AuditTables, ChangeTables {
   readonly federation_bundles: FederationBundlesTable;
   readonly admin_tokens: AdminTokensTable;
   readonly quarantines: QuarantinesTable;
+  readonly plan_receipts: PlanReceiptsTable;
 }
 
 export interface MetaTable {
@@ -282,4 +283,14 @@ export interface QuarantinesTable {
   released_at: number | null;
   /** Store revision of its last change. */
   revision: number;
+}
+
+/** One row per plan that was made, of the last day. */
+export interface PlanReceiptsTable {
+  /** Of the documents that were planned. */
+  digest: string;
+  /** Of the policies that they were compared with. */
+  base_revision: number;
+  made_at: number;
+  made_by: string;
 }
