@@ -1,10 +1,16 @@
 import { attributeOf } from './attributes.ts';
-import type { Shape } from './cover.ts';
-import { covers, selectsAll, shapeOf, whyNever } from './cover.ts';
-import type { PolicyFinding, PolicyWarningCode, Severity } from './findings.ts';
+import { comparePairs } from './compare-pairs.ts';
+import { shapeOf, whyNever } from './cover.ts';
+import type { PolicyFinding } from './findings.ts';
 import { byPlace, quoted } from './findings.ts';
 import type { Policy, Rule } from './model.ts';
-import type { PolicyDocument } from './parse.ts';
+import type { AnalyzedPolicy, PlacedRule } from './place.ts';
+import { finding } from './place.ts';
+import { trustDomainOf } from './principal.ts';
+import { selects } from './selects.ts';
+import { UNNAMED_TRUST_DOMAIN } from './trust-domain-aliases.ts';
+
+export type { AnalyzedPolicy } from './place.ts';
 
 /** What is known of the mesh. What is absent is not looked at. */
 export interface AnalysisContext {
@@ -14,6 +20,10 @@ export interface AnalysisContext {
   readonly now?: number;
   /** Every workload that has an identity. */
   readonly workloads?: readonly KnownWorkload[] | undefined;
+  /** Whose callers are let in at all: the own one, its aliases, and those that are federated with. */
+  readonly trustDomains?: readonly string[] | undefined;
+  /** Authorizers that the control plane knows. */
+  readonly providers?: readonly string[] | undefined;
 }
 
 export interface KnownWorkload {
@@ -25,14 +35,6 @@ export interface KnownWorkload {
   /** By port of the application, where that is known. */
   readonly protocols?: ReadonlyMap<number, 'http' | 'tcp'>;
 }
-
-/** A policy and where it stands. */
-export type AnalyzedPolicy = Pick<PolicyDocument, 'policy' | 'ruleLines' | 'ruleColumns' | 'line' | 'pointer'> & {
-  readonly file?: string;
-};
-
-/** Pairs of rules that are compared; a minute of work would help nobody. */
-const MAX_PAIRS = 4_000_000;
 
 /**
  * What is probably not meant in policies that mean what they say (reference: rule 48): rules that can never match, that a wider
@@ -47,16 +49,9 @@ export function analyze(policies: readonly AnalyzedPolicy[], context: AnalysisCo
   const found = [
     ...policies.flatMap((at) => aboutPolicy(at, context)),
     ...rules.flatMap((placed) => aboutRule(placed, context)),
-    ...compared(rules, context.rootNamespace),
+    ...comparePairs(rules, context.rootNamespace),
   ];
   return Object.freeze(found.toSorted((a, b) => compareFiles(a, b) || byPlace(a, b)));
-}
-
-interface PlacedRule {
-  readonly at: AnalyzedPolicy;
-  readonly rule: Rule;
-  readonly index: number;
-  readonly shape: Shape;
 }
 
 function compareFiles(a: PolicyFinding, b: PolicyFinding): number {
@@ -64,26 +59,45 @@ function compareFiles(a: PolicyFinding, b: PolicyFinding): number {
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
-function aboutPolicy(at: AnalyzedPolicy, { now, workloads, rootNamespace }: AnalysisContext): PolicyFinding[] {
+function aboutPolicy(at: AnalyzedPolicy, context: AnalysisContext): PolicyFinding[] {
   const { policy } = at;
+  const { now, workloads, rootNamespace } = context;
   const found: PolicyFinding[] = [];
+  if (policy.provider !== undefined && context.providers?.includes(policy.provider) === false) {
+    const message = `The control plane knows no authorizer ${quoted(policy.provider)}, so every call that the policy matches is denied. Is it written as in the configuration?`;
+    found.push(finding('unknown-provider', at, undefined, message));
+  }
   const end = policy.validity?.notAfter;
   if (now !== undefined && end !== undefined && now >= end) {
     const message = `The policy held until ${new Date(end).toISOString()}, which is over. Delete it, or give it a new end.`;
     found.push(finding('validity-over', at, undefined, message));
   }
-  const labels = Object.entries(policy.selector);
-  if (workloads !== undefined && labels.length > 0 && !workloads.some((w) => isFor(policy, w, rootNamespace))) {
-    const text = labels.map(([key, value]) => `${key}=${value}`).join(',');
-    const message = `No workload of the namespace ${quoted(policy.namespace)} carries ${quoted(text)}. Compare it with the labels of the entries.`;
+  for (const { name } of classes(policy).filter(() => policy.namespace !== rootNamespace)) {
+    const message = `The class ${quoted(name)} is of the whole mesh, and only policies of the namespace ${quoted(rootNamespace)} are for it. Move the policy there, or name a Gateway.`;
     found.push(finding('selects-nothing', at, undefined, message));
   }
+  if (workloads === undefined || workloads.some((each) => selects(policy, each, rootNamespace))) return found;
+  const missing = whoIsMissing(policy);
+  if (missing !== undefined) found.push(finding('selects-nothing', at, undefined, missing));
   return found;
 }
 
-function isFor(policy: Policy, workload: KnownWorkload, rootNamespace: string): boolean {
-  if (policy.namespace !== workload.namespace && policy.namespace !== rootNamespace) return false;
-  return Object.entries(policy.selector).every(([key, value]) => workload.labels[key] === value);
+function classes({ targets = [] }: Policy) {
+  return targets.filter((target) => target.kind === 'GatewayClass');
+}
+
+/** What nobody has whom the policy is for; undefined where it is for everybody, or that was said already. */
+function whoIsMissing(policy: Policy): string | undefined {
+  if (policy.targets !== undefined) {
+    const named = policy.targets.filter((target) => target.kind === 'Service' || target.kind === 'Gateway');
+    if (named.length === 0) return undefined;
+    const text = named.map(({ kind, name }) => `${kind} ${name}`).join(', ');
+    return `No workload of the namespace ${quoted(policy.namespace)} is ${quoted(text)}. A Service stands for the service account of its name, a Gateway for the label "gateway.networking.k8s.io/gateway-name".`;
+  }
+  const labels = Object.entries(policy.selector);
+  if (labels.length === 0) return undefined;
+  const text = labels.map(([key, value]) => `${key}=${value}`).join(',');
+  return `No workload of the namespace ${quoted(policy.namespace)} carries ${quoted(text)}. Compare it with the labels of the entries.`;
 }
 
 function aboutRule(placed: PlacedRule, context: AnalysisContext): PolicyFinding[] {
@@ -93,11 +107,15 @@ function aboutRule(placed: PlacedRule, context: AnalysisContext): PolicyFinding[
   if (never !== undefined) {
     found.push(finding('never-matches', at, index, `The rule can match no call: ${never}. Remove what contradicts.`));
   }
+  found.push(...unknownDomains(placed, context.trustDomains));
   if (context.workloads === undefined) return found;
   found.push(...unknownNames(placed, context.workloads));
+  // Of whom an egress policy is about, the ports are not those of the workloads that it is for.
+  if (at.policy.direction === 'egress') return found;
   const tcp = tcpPorts(at.policy, rule, context.workloads, context.rootNamespace);
   if (tcp.length > 0 && isHttpOnly(rule)) {
-    const what = at.policy.action === 'DENY' ? 'denies nothing there' : 'never matches there';
+    const what =
+      at.policy.action === 'ALLOW' ? 'never matches there' : `is a ${at.policy.action} that does nothing there`;
     const message = `The rule names what only HTTP has, and ports ${tcp.join(', ')} of the workloads that it is for speak TCP: it ${what}. Name callers and ports only, or leave those ports out.`;
     found.push(finding('http-rule-on-tcp', at, index, message, 'error'));
   }
@@ -127,9 +145,26 @@ function unknownNames({ at, rule, index }: PlacedRule, workloads: readonly Known
   return found;
 }
 
+/** Reference: rule 40. A caller of a domain that is not trusted is refused before any rule. */
+function unknownDomains({ at, rule, index }: PlacedRule, known: readonly string[] | undefined): PolicyFinding[] {
+  if (known === undefined) return [];
+  const named = namesIn(rule);
+  const all = new Set([...named.principals.map(trustDomainOf), ...named.trustDomains]);
+  return [...all]
+    .filter((domain) => !known.includes(domain) && domain !== UNNAMED_TRUST_DOMAIN)
+    .map((domain) => {
+      const message = `Nobody of the trust domain ${quoted(domain)} is let in: it is neither the own one, nor an alias, nor federated with. Is it written rightly?`;
+      return finding('unknown-trust-domain', at, index, message);
+    });
+}
+
 /** Those that are written out, without wildcards. */
 function namesIn(rule: Rule) {
-  const conditions = [...rule.from.flatMap((source) => source.where ?? []), ...(rule.when ?? [])];
+  const conditions = [
+    ...rule.from.flatMap((source) => source.where ?? []),
+    ...rule.to.flatMap((operation) => operation.where ?? []),
+    ...(rule.when ?? []),
+  ];
   const values = (key: string) =>
     conditions
       .filter((c) => c.key === key)
@@ -140,6 +175,7 @@ function namesIn(rule: Rule) {
     principals: [...new Set([...exact('principals'), ...values('source.principal')])],
     namespaces: [...new Set([...exact('namespaces'), ...values('source.namespace')])],
     accounts: [...new Set(values('source.serviceAccount'))],
+    trustDomains: [...new Set(values('source.trustDomain'))],
   };
 }
 
@@ -153,7 +189,7 @@ function tcpPorts(
   const ports = new Set<number>();
   const named = rule.to.flatMap((operation) => operation.ports);
   const isForAll = rule.to.length === 0 || rule.to.some((operation) => operation.ports.length === 0);
-  for (const workload of workloads.filter((each) => isFor(policy, each, rootNamespace))) {
+  for (const workload of workloads.filter((each) => selects(policy, each, rootNamespace))) {
     for (const [port, protocol] of workload.protocols ?? []) {
       if (protocol === 'tcp' && (isForAll || named.includes(port))) ports.add(port);
     }
@@ -170,82 +206,4 @@ function isHttpOnly(rule: Rule): boolean {
     rule.to.length > 0 &&
     rule.to.every((operation) => operation.methods.length + operation.paths.length > 0 || http(operation.where))
   );
-}
-
-/** Each rule against the others. Those in shadow mode or bound to a time prove nothing about others. */
-function compared(rules: readonly PlacedRule[], rootNamespace: string): PolicyFinding[] {
-  const found: PolicyFinding[] = [];
-  let pairs = 0;
-  const wide = rules.filter(({ at: { policy } }) => policy.shadow !== true && policy.validity === undefined);
-  for (const placed of rules) {
-    pairs += wide.length;
-    if (pairs > MAX_PAIRS) {
-      const message = `The rules from here on are not compared with the other ${wide.length}: there are too many. Analyze fewer at a time.`;
-      return [...found, finding('too-many-rules', placed.at, placed.index, message)];
-    }
-    const { at } = placed;
-    const by = wide.find((other) => isShadowedBy(placed, other, rootNamespace));
-    if (by !== undefined)
-      found.push(
-        finding(
-          'shadowed-rule',
-          at,
-          placed.index,
-          `${nameOf(by)} matches whatever this rule does, with the same action. Remove this rule, or narrow the other.`,
-        ),
-      );
-    if (at.policy.action !== 'ALLOW') continue;
-    const deny = wide.find(
-      (other) =>
-        other.at.policy.action === 'DENY' &&
-        selectsAll(other.at.policy, at.policy, rootNamespace) &&
-        covers(other.shape, placed.shape),
-    );
-    if (deny !== undefined) {
-      const message = `${nameOf(deny)} denies whatever this rule allows, and a DENY always wins. Narrow the DENY, or remove this rule.`;
-      found.push(finding('allow-behind-deny', at, placed.index, message));
-    }
-  }
-  return found;
-}
-
-function isShadowedBy(one: PlacedRule, other: PlacedRule, rootNamespace: string): boolean {
-  if (one === other || one.at.policy.action !== other.at.policy.action) return false;
-  if (!selectsAll(other.at.policy, one.at.policy, rootNamespace) || !covers(other.shape, one.shape)) return false;
-  // Of two that match the same, the later one is too much.
-  const mutual = selectsAll(one.at.policy, other.at.policy, rootNamespace) && covers(one.shape, other.shape);
-  return !mutual || comesBefore(other, one) || isOnTerms(one.at.policy);
-}
-
-function isOnTerms(policy: Policy): boolean {
-  return policy.shadow === true || policy.validity !== undefined;
-}
-
-function comesBefore(a: PlacedRule, b: PlacedRule): boolean {
-  const [left, right] = [a, b].map(({ at: { policy } }) => `${policy.namespace}/${policy.name}`);
-  return left === right ? a.index < b.index : (left ?? '') < (right ?? '');
-}
-
-function nameOf({ at: { policy }, index }: PlacedRule): string {
-  return `Rule ${index} of ${policy.namespace}/${policy.name}`;
-}
-
-/** @param index Of the rule; undefined for the policy as a whole. */
-function finding(
-  code: PolicyWarningCode,
-  at: AnalyzedPolicy,
-  index: number | undefined,
-  message: string,
-  severity: Severity = 'warning',
-): PolicyFinding {
-  const line = index === undefined ? 1 : (at.ruleLines[index] ?? 1);
-  return Object.freeze({
-    code,
-    severity,
-    message,
-    pointer: index === undefined ? at.pointer : `${at.pointer}/spec/rules/${index}`,
-    ...(at.file !== undefined && { file: at.file }),
-    line: at.line + line - 1,
-    column: index === undefined ? 1 : (at.ruleColumns[index] ?? 1),
-  });
 }

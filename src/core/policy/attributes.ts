@@ -46,7 +46,6 @@ const named: ReadonlyMap<string, Attribute> = new Map(
       ['source.serviceAccount', 'serviceAccount', false],
       ['source.trustDomain', 'trustDomain', false],
       ['source.ip', 'ip', false],
-      // The same as source.ip: Writ trusts no proxy's word about who stands behind it.
       ['remote.ip', 'ip', false],
       ['destination.ip', 'ip', false],
       ['destination.port', 'port', false],
@@ -144,8 +143,9 @@ export function textsOf(attribute: Attribute, request: Request): string | readon
     case 'source.trustDomain':
       return trustDomainOf(principalOf(request.source)) || undefined;
     case 'source.ip':
-    case 'remote.ip':
       return bitsOf(request.connection?.peerIp);
+    case 'remote.ip':
+      return bitsOf(remoteIpOf(request));
     case 'destination.ip':
       return bitsOf(request.connection?.ownIp);
     case 'destination.port':
@@ -163,6 +163,11 @@ export function textsOf(attribute: Attribute, request: Request): string | readon
     default:
       return attribute.header === undefined ? claimOf(attribute, request) : headerOf(attribute.header, request);
   }
+}
+
+/** The same as source.ip, unless a proxy is trusted to say who stands behind it (reference: rule 19). */
+export function remoteIpOf({ connection }: Request): string | undefined {
+  return connection?.remoteIp ?? connection?.peerIp;
 }
 
 function bitsOf(ip: string | undefined): string | undefined {

@@ -1,7 +1,8 @@
 import type { Attribute } from './attributes.ts';
 import { attributeOf, parseValue } from './attributes.ts';
 import { matches } from './match.ts';
-import type { Condition, Policy, Rule, StringMatch } from './model.ts';
+import type { Condition, Policy, Rule, StringMatch, Target } from './model.ts';
+import { accountOf, namespaceOf, trustDomainOf } from './principal.ts';
 
 /**
  * Whether one rule matches everything that another one does. Says no where it cannot tell, so that what it says yes to is so.
@@ -155,7 +156,35 @@ function contradiction(given: readonly Needs[]): string | undefined {
     );
     if (possible?.length === 0) return `no ${name} satisfies all that it asks of it`;
   }
+  return contradictionInCaller(given);
+}
+
+/** What follows from a principal, and from a service account. */
+const parts: readonly (readonly [whole: string, part: string, of: (text: string) => string])[] = [
+  ['source.principal', 'source.namespace', namespaceOf],
+  ['source.principal', 'source.serviceAccount', accountOf],
+  ['source.principal', 'source.trustDomain', trustDomainOf],
+  ['source.serviceAccount', 'source.namespace', (account) => account.slice(0, account.indexOf('/'))],
+];
+
+/** A caller is written out whole, and elsewhere in the rule something else is asked of a part of it. */
+function contradictionInCaller(given: readonly Needs[]): string | undefined {
+  for (const [whole, part, of] of parts) {
+    const needs = given.flatMap((one) => one.get(part) ?? []);
+    for (const { values } of given.flatMap((one) => one.get(whole) ?? [])) {
+      if (needs.length === 0 || values?.every((value) => value.kind === 'exact') !== true) continue;
+      const isPossible = values.some(
+        (value) => value.kind === 'exact' && needs.every((need) => allowsPart(need, of(value.value))),
+      );
+      if (!isPossible) return `no ${whole} that it asks for has a ${part} that it asks for`;
+    }
+  }
   return undefined;
+}
+
+/** A part that a caller does not have is absent. */
+function allowsPart(need: Need, text: string): boolean {
+  return text === '' ? need.values === undefined : allowsText(need, text);
 }
 
 /** A call can have several of it at once, so that two conditions can hold by different ones. */
@@ -169,8 +198,15 @@ function allowsText({ values, not }: Need, text: string): boolean {
   );
 }
 
-/** Whether `a` is for every workload that `b` is for. */
+/** Whether `a` is for every workload that `b` is for, and for calls in the same direction. */
 export function selectsAll(a: Policy, b: Policy, rootNamespace: string): boolean {
+  if (a.direction !== b.direction) return false;
+  if (a.targets !== undefined) return a.namespace === b.namespace && targetsAll(a.targets, b.targets);
   if (a.namespace !== b.namespace && a.namespace !== rootNamespace) return false;
-  return Object.entries(a.selector).every(([key, value]) => b.selector[key] === value);
+  // What labels the workloads of a target carry is not known.
+  return Object.entries(a.selector).every(([key, value]) => b.targets === undefined && b.selector[key] === value);
+}
+
+function targetsAll(wide: readonly Target[], narrow: readonly Target[] | undefined): boolean {
+  return narrow?.every((one) => wide.some(({ kind, name }) => one.kind === kind && one.name === name)) === true;
 }

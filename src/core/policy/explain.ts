@@ -1,9 +1,9 @@
 import type { Attribute } from './attributes.ts';
-import { textsOf } from './attributes.ts';
+import { remoteIpOf, textsOf } from './attributes.ts';
 import { compile, inDecidingOrder } from './compile.ts';
 import { isWithin } from './compiled-rule.ts';
 import { compileCondition, holds } from './conditions.ts';
-import { decide } from './decide.ts';
+import { decide, decideEgress } from './decide.ts';
 import { formatMatch, matches } from './match.ts';
 import type {
   Action,
@@ -32,7 +32,10 @@ export interface ConsideredRule {
 }
 
 export interface Explanation extends Decision {
-  /** Every rule, in the order in which they are weighed: the first DENY or ALLOW that matched and is not in shadow mode decided. */
+  /**
+   * Every rule: those of CUSTOM, who may have somebody asked, then in the order in which they are weighed. The first DENY or
+   * ALLOW that matched and is not in shadow mode decided.
+   */
   readonly considered: readonly ConsideredRule[];
 }
 
@@ -40,27 +43,34 @@ export interface Explanation extends Decision {
 const LISTED_VALUES = 5;
 
 /**
- * Decides as `decide` does on the compiled form of the same policies, and says why, rule by rule. Looks at every rule, so
+ * Decides as `decide` does on the compiled form of the same policies (with `egress`, as `decideEgress` does), and says why, rule by rule. Looks at every rule, so
  * it is for people and tools, not for the path of a call. The words are for reading; nothing should parse them.
  *
  * The request's strings are attacker-controlled and appear in the words in JSON quotes.
  */
-export function explain(policies: readonly Policy[], request: Request): Explanation {
+export function explain(
+  policies: readonly Policy[],
+  request: Request,
+  o: { readonly egress?: boolean } = {},
+): Explanation {
+  const compiled = compile(policies, 0);
+  const decision = o.egress === true ? decideEgress(compiled, request) : decide(compiled, request);
   const considered = inDecidingOrder(policies).flatMap((policy) =>
     policy.rules.map((rule, index) => weigh(policy, rule, index, request)),
   );
-  return Object.freeze({ ...decide(compile(policies, 0), request), considered: Object.freeze(considered) });
+  return Object.freeze({ ...decision, considered: Object.freeze(considered) });
 }
 
 function weigh(policy: Policy, rule: Rule, index: number, request: Request): ConsideredRule {
+  const isNobody = request.plaintext === true && request.source === '';
   const failed =
-    principalOf(request.source) === ''
-      ? [`the caller ${quote(request.source)} has no SPIFFE ID of a workload`]
+    principalOf(request.source) === '' && !isNobody
+      ? [`${partyIn(policy)} ${quote(request.source)} has no SPIFFE ID of a workload`]
       : [
           ...whyNot(policy, request),
-          ...whyNone('from', rule.from, (source) => whySource(source, policy.action, request)),
-          ...whyNone('to', rule.to, (operation) => whyOperation(operation, policy.action, request)),
-          ...(rule.when ?? []).flatMap((condition) => whyCondition(condition, policy.action, request)),
+          ...whyNone('from', rule.from, (source) => whySource(source, policy, request)),
+          ...whyNone('to', rule.to, (operation) => whyOperation(operation, policy, request)),
+          ...(rule.when ?? []).flatMap((condition) => whyCondition(condition, policy, request)),
         ];
   return Object.freeze({
     rule: ruleId(policy, index),
@@ -69,6 +79,11 @@ function weigh(policy: Policy, rule: Rule, index: number, request: Request): Con
     matched: failed.length === 0,
     failed: Object.freeze(failed),
   });
+}
+
+/** Whom the rules of a policy know by its identity. */
+function partyIn(policy: Policy): string {
+  return policy.direction === 'egress' ? 'the called workload' : 'the caller';
 }
 
 function whyNot({ validity, action }: Policy, { time }: Request): readonly string[] {
@@ -93,21 +108,24 @@ function whyNone<T>(name: string, alternatives: readonly T[], why: (alternative:
   return reasons.map((r, index) => `${name}[${index}]: ${r.join(' and ')}`);
 }
 
-function whySource(source: Source, action: Action, request: Request): readonly string[] {
+function whySource(source: Source, policy: Policy, request: Request): readonly string[] {
   const principal = principalOf(request.source);
+  if (principal === '' && source.principals.length + source.namespaces.length > 0) {
+    return [`${partyIn(policy)} has no identity, and the rule asks for one`];
+  }
   const namespace = namespaceOf(principal);
   return [
     ...whyField('principal', source.principals, principal),
     ...(source.namespaces.length > 0 && namespace === ''
       ? [`principal ${quote(principal)} is in no namespace`]
       : whyField('namespace', source.namespaces, namespace)),
-    ...(source.where ?? []).flatMap((condition) => whyCondition(condition, action, request)),
+    ...(source.where ?? []).flatMap((condition) => whyCondition(condition, policy, request)),
   ];
 }
 
-function whyOperation(operation: Operation, action: Action, request: Request): readonly string[] {
+function whyOperation(operation: Operation, policy: Policy, request: Request): readonly string[] {
   const { http } = request;
-  const where = (operation.where ?? []).flatMap((condition) => whyCondition(condition, action, request));
+  const where = (operation.where ?? []).flatMap((condition) => whyCondition(condition, policy, request));
   const failed = [
     ...(operation.ports.length === 0 || operation.ports.includes(request.port)
       ? []
@@ -129,11 +147,12 @@ function whyOperation(operation: Operation, action: Action, request: Request): r
   return [...failed, ...where];
 }
 
-function whyCondition(condition: Condition, action: Action, request: Request): readonly string[] {
-  const compiled = compileCondition(condition, action);
+function whyCondition(condition: Condition, policy: Policy, request: Request): readonly string[] {
+  const compiled = compileCondition(condition, policy.action);
   if (holds(compiled, request)) return [];
   const { attribute } = compiled;
-  const name = attribute.key.replace(/^operation\./, '');
+  const plain = attribute.key.replace(/^operation\./, '');
+  const name = policy.direction === 'egress' ? plain.replace(/^source\./, 'called ') : plain;
   if (attribute.httpOnly && request.http === undefined) {
     return [`the rule asks for ${name}, and a TCP connection has none`];
   }
@@ -152,8 +171,9 @@ function whyCondition(condition: Condition, action: Action, request: Request): r
 function shown(attribute: Attribute, request: Request): string {
   switch (attribute.key) {
     case 'source.ip':
-    case 'remote.ip':
       return quote(request.connection?.peerIp ?? '');
+    case 'remote.ip':
+      return quote(remoteIpOf(request) ?? '');
     case 'destination.ip':
       return quote(request.connection?.ownIp ?? '');
     default: {

@@ -127,6 +127,8 @@ export interface Request {
 export interface Connection {
   /** IP address of the peer of the packets. */
   readonly peerIp?: string;
+  /** IP address of the client, as proxies that are trusted say. Absent: nobody but the peer is known. */
+  readonly remoteIp?: string;
   /** IP address at which the call arrived. */
   readonly ownIp?: string;
   /** Server name that the caller asked for in its TLS handshake. */

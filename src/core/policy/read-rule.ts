@@ -169,11 +169,19 @@ function readTwins(
     const negative = fields.get(not);
     const attribute = attributeOf(key);
     if (attribute === undefined || (positive === undefined && negative === undefined)) return [];
-    // Of principals and the like, the positive twin is read elsewhere.
-    const alone = positive === undefined && !fields.has(plain(not));
+    // Of principals and the like, the positive twin is read elsewhere; who has any of it has an identity.
+    const named = fields.has(plain(not)) || (isIdentity(attribute) && identityFields.some((each) => fields.has(each)));
+    const alone = positive === undefined && !named;
     return [readCondition(attribute, { positive, negative, alone }, owner, findings)];
   });
   return isComplete(conditions) ? Object.freeze(conditions) : undefined;
+}
+
+const identityFields = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
+
+/** What everybody has who has an identity. */
+function isIdentity({ type }: Attribute): boolean {
+  return type === 'principal' || type === 'trustDomain';
 }
 
 /** `notMethods` → `methods`. */
@@ -226,7 +234,7 @@ function readCondition(
   const max = attribute.type === 'serviceAccount' ? MAX_SERVICE_ACCOUNTS : MAX_VALUES;
   const values = readValues(positive, read, findings, max);
   const notValues = readValues(negative, read, findings, max);
-  if (alone && negative !== undefined) warnOfAbsent(attribute, owner.action, negative.key, findings);
+  if (alone && negative !== undefined) warnOfAbsent(attribute, owner, negative.key, findings);
   if (values === undefined || notValues === undefined) return undefined;
   const condition = Object.freeze({ key: attribute.key, values, notValues });
   warnOfHosts(condition, owner.action, (positive ?? negative)?.key, findings);

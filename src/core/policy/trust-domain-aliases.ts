@@ -11,7 +11,7 @@ export interface TrustDomains {
 }
 
 /** In the policies of people who never gave their trust domain a name: whatever it is called. */
-const UNNAMED = 'cluster.local';
+export const UNNAMED_TRUST_DOMAIN = 'cluster.local';
 
 /**
  * A policy whose principals and trust domains are written out for every trust domain that counts as the same. The same value
@@ -82,7 +82,7 @@ function expandAll(texts: readonly string[], expand: (text: string) => readonly 
 }
 
 function expandTrustDomain(text: string, domains: readonly string[]): readonly string[] {
-  return domains.includes(text) || text === UNNAMED ? domains : [text];
+  return domains.includes(text) || text === UNNAMED_TRUST_DOMAIN ? domains : [text];
 }
 
 /** Only `<trust domain>/ns/<namespace>/sa/<service account>`, wildcards included. */
@@ -90,7 +90,7 @@ function expandPrincipal(text: string, domains: readonly string[]): readonly str
   const [domain = '', ...rest] = text.split('/');
   if (rest.length !== 4 || domain === '*') return [text];
   const at = (each: string) => [each, ...rest].join('/');
-  if (domains.includes(domain) || domain === UNNAMED) return domains.map(at);
+  if (domains.includes(domain) || domain === UNNAMED_TRUST_DOMAIN) return domains.map(at);
   if (!domain.startsWith('*')) return [text];
   const suffix = domain.slice(1);
   // A second wildcard, at the end, would have been refused.

@@ -32,7 +32,7 @@ function findings(specs: Readonly<Record<string, string>>, context: Partial<Anal
 const source = (fields: string) => `{from: [{source: {${fields}}}]}`;
 const operation = (fields: string) => `{to: [{operation: {${fields}}}]}`;
 
-describe('policy 48: what Istio does not catch', () => {
+describe('rule 48: what Istio does not catch', () => {
   it.each([
     source('namespaces: [a], notNamespaces: [a]'),
     source('namespaces: [a, b], notNamespaces: ["*"]'),

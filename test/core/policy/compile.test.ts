@@ -6,7 +6,7 @@ import { selects } from '../../../src/core/policy/selects.ts';
 import { naiveDecide } from './naive.ts';
 import { http, operation, policy, rule, source } from './support.ts';
 
-describe('policy 28: which policies apply to a workload', () => {
+describe('rule 28: which policies apply to a workload', () => {
   const workload = { namespace: 'shop', labels: { app: 'web', tier: 'front', empty: '' } };
   const root = 'writ-system';
 

@@ -19,20 +19,20 @@ const to = (o: Parameters<typeof operation>[0]) => [policy({}, rule({ to: [opera
 const from = (o: Parameters<typeof source>[0]) => [policy({}, rule({ from: [source(o)] }))];
 
 describe('default deny', () => {
-  test('policy 22, with our difference: no policy at all denies', () => {
+  test('rule 22, with our difference: no policy at all denies', () => {
     expect(decide(compile([], 1), http())).toEqual({ decision: 'deny', reason: 'default-deny', rule: 'default-deny' });
   });
 
-  test('policy 22, with our difference: only DENY policies allow nothing', () => {
+  test('rule 22, with our difference: only DENY policies allow nothing', () => {
     const deny = policy({ action: 'DENY' }, rule({ to: [operation({ paths: ['/admin'] })] }));
     expect(verdict([deny], http('GET', '/'))).toBe(denied);
   });
 
-  test('policy 24: an ALLOW without rules allows nothing', () => {
+  test('rule 24: an ALLOW without rules allows nothing', () => {
     expect(verdict([policy({})], http())).toBe(denied);
   });
 
-  test('policy 24: an empty rule always matches, in ALLOW and in DENY', () => {
+  test('rule 24: an empty rule always matches, in ALLOW and in DENY', () => {
     expect(verdict([policy({}, rule())], http())).toBe(allowed);
     expect(verdict([policy({}, rule())], tcp())).toBe(allowed);
     expect(verdict([policy({}, rule()), policy({ action: 'DENY', name: 'd' }, rule())], http())).toBe(
@@ -48,7 +48,7 @@ describe('default deny', () => {
   );
 });
 
-describe('policy 22: DENY before ALLOW', () => {
+describe('rule 22: DENY before ALLOW', () => {
   const allow = policy({ name: 'a-allow' }, rule());
   const deny = policy({ name: 'z-deny', action: 'DENY' }, rule({ to: [operation({ methods: ['DELETE'] })] }));
 
@@ -69,7 +69,7 @@ describe('policy 22: DENY before ALLOW', () => {
   });
 });
 
-describe('policy 25: the order of policies is irrelevant', () => {
+describe('rule 25: the order of policies is irrelevant', () => {
   const policies = [
     policy({ name: 'b' }, rule()),
     policy({ name: 'a', revision: 3 }, rule({ to: [operation({ paths: ['/x'] })] }), rule()),
@@ -96,7 +96,7 @@ describe('policy 25: the order of policies is irrelevant', () => {
   });
 });
 
-describe('policy 2: a rule matches if any from and any to match', () => {
+describe('rule 2: a rule matches if any from and any to match', () => {
   const both = [
     policy(
       {},
@@ -124,7 +124,7 @@ describe('policy 2: a rule matches if any from and any to match', () => {
   });
 });
 
-describe('policy 3 and 4: fields are ANDed, values ORed', () => {
+describe('rule 3 and 4: fields are ANDed, values ORed', () => {
   const narrow = [
     policy(
       {},
@@ -158,7 +158,7 @@ describe('policy 3 and 4: fields are ANDed, values ORed', () => {
   });
 });
 
-describe('policy 10: principals', () => {
+describe('rule 10: principals', () => {
   test.each([
     ['example.org/ns/shop/sa/web', web, allowed],
     ['example.org/ns/shop/sa/web', `${web}x`, denied],
@@ -179,7 +179,7 @@ describe('policy 10: principals', () => {
   });
 });
 
-describe('policy 11: namespaces', () => {
+describe('rule 11: namespaces', () => {
   test.each([
     ['shop', web, allowed],
     ['shop', 'spiffe://other.example/ns/shop/sa/web', allowed],
@@ -197,7 +197,7 @@ describe('policy 11: namespaces', () => {
   });
 });
 
-describe('policy 7, 9, 17 and 18: operations', () => {
+describe('rule 7, 9, 17 and 18: operations', () => {
   test.each([
     [to({ paths: ['/a'] }), http('GET', '/a'), allowed],
     [to({ paths: ['/a'] }), http('GET', '/a/'), denied],
@@ -224,16 +224,16 @@ describe('policy 7, 9, 17 and 18: operations', () => {
   });
 });
 
-describe('policy 33 to 35: HTTP fields on TCP', () => {
+describe('rule 33 to 35: HTTP fields on TCP', () => {
   test.each([[{ methods: ['GET'] }], [{ methods: ['*'] }], [{ paths: ['*'] }], [{ paths: ['/a'], ports: [8080] }]])(
-    'policy 34: an ALLOW that names %j never matches',
+    'rule 34: an ALLOW that names %j never matches',
     (o) => {
       expect(verdict(to(o), tcp())).toBe(denied);
     },
   );
 
   test.each([[{ methods: ['GET'] }], [{ methods: ['*'] }], [{ paths: ['*'] }], [{ paths: ['/a'], ports: [8080] }]])(
-    'policy 35, with our difference: a DENY that names %j does not widen to the whole port',
+    'rule 35, with our difference: a DENY that names %j does not widen to the whole port',
     (o) => {
       const deny = policy({ name: 'd', action: 'DENY' }, rule({ to: [operation(o)] }));
       expect(verdict([deny, policy({}, rule())], tcp())).toBe(allowed);

@@ -86,7 +86,7 @@ describe('what failed, in words', () => {
     ]);
   });
 
-  test('policy 34: on TCP a rule with methods or paths says so', () => {
+  test('rule 34: on TCP a rule with methods or paths says so', () => {
     const one = policy({}, rule({ to: [operation({ methods: ['GET'], paths: ['/a'], ports: [1] })] }));
     expect(failed(one, tcp())).toEqual([
       'port 8080 is none of [1]',

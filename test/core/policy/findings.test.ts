@@ -23,6 +23,9 @@ function unmarked(marked: string): { text: string; marks: string[] } {
 const withRule = (text: string) => document(`action: ALLOW\nrules:\n- ${text}`);
 const withSource = (text: string) => withRule(`from: [{source: ${text}}]`);
 const withOperation = (text: string) => withRule(`to: [{operation: ${text}}]`);
+/** @param direction Lines of the spec besides its rules. */
+const egress = (direction: string, rules = '[]') =>
+  document(`\n${direction}\nrules: ${rules}`, { apiVersion: 'writ.dev/v1' });
 const RULE = '/spec/rules/0';
 const SOURCE = `${RULE}/from/0/source`;
 const OPERATION = `${RULE}/to/0/operation`;
@@ -137,12 +140,108 @@ const theSpec: Example[] = [
     document('\n⟦matchLabels: {}\nrules: []'),
     ['unknown-field', '/spec/matchLabels', /"matchLabels" belongs in "selector"/],
   ],
-  ...['targetRef', 'targetRefs', 'provider'].map(
-    (field): Example => [
-      document(`\n⟦${field}: {}\nrules: []`),
-      ['unsupported-field', `/spec/${field}`, new RegExp(`The field "${field}" is not enforced by Writ yet`)],
+  [document('\ntargetRefs: ⟦{}\nrules: []'), ['wrong-type', '/spec/targetRefs', /a list, not a mapping/]],
+  [
+    document('\ntargetRefs: [⟦⟦{}]\nrules: []'),
+    ['missing-field', '/spec/targetRefs/0', /"kind" is missing/],
+    ['missing-field', '/spec/targetRefs/0', /"name" is missing/],
+  ],
+  [
+    document('\ntargetRefs: [{kind: ⟦Deployment, name: a, group: apps}]\nrules: []'),
+    [
+      'invalid-target',
+      '/spec/targetRefs/0/kind',
+      /for a "Deployment"\. Write one of "Service", "ServiceEntry", "Gateway"/,
     ],
-  ),
+  ],
+  [
+    document('\ntargetRef: {kind: ⟦gateway, name: a}\nrules: []'),
+    ['invalid-target', '/spec/targetRef/kind', /Did you mean "Gateway"/],
+  ],
+  [
+    document('\ntargetRef: {kind: Gateway, name: a, group: ⟦apps}\nrules: []'),
+    ['invalid-target', '/spec/targetRef/group', /of the group "gateway\.networking\.k8s\.io", not "apps"/],
+  ],
+  [
+    document('\ntargetRef: ⟦{kind: Gateway, name: a}\nrules: []'),
+    ['invalid-target', '/spec/targetRef', /of the group "gateway\.networking\.k8s\.io", not ""/],
+  ],
+  [
+    document('\ntargetRef: {kind: Service, name: a, ⟦namespace: b}\nrules: []'),
+    ['invalid-target', '/spec/targetRef/namespace', /in the namespace of the policy\. Leave "namespace" out/],
+  ],
+  [
+    document('\ntargetRef: {kind: Service, name: a, ⟦sectionName: b}\nrules: []'),
+    ['invalid-target', '/spec/targetRef/sectionName', /A target is whole\. Leave "sectionName" out/],
+  ],
+  [
+    document('\n⟦targetRef: {kind: Service, name: a}\ntargetRefs: [{kind: Service, name: a}]\nrules: []'),
+    ['conflicting-fields', '/spec/targetRef', /Keep one of the three/],
+  ],
+  [
+    document('\nselector: {matchLabels: {a: b}}\n⟦targetRefs: [{kind: Service, name: a}]\nrules: []'),
+    ['conflicting-fields', '/spec/targetRefs', /Keep one of the three/],
+  ],
+  [
+    document('\n⟦provider: ⟦{}\nrules: []'),
+    ['invalid-provider', '/spec/provider', /the action here is ALLOW/],
+    ['missing-field', '/spec/provider', /"name" is missing/],
+  ],
+  [document('\naction: ⟦CUSTOM\nrules: [{}]'), ['invalid-provider', '/spec/action', /A CUSTOM must say who is asked/]],
+  [
+    document(`\naction: CUSTOM\nprovider: {name: ⟦${'x'.repeat(254)}}\nrules: [{}]`),
+    ['too-large', '/spec/provider/name', /has 254 characters, the limit is 253/],
+  ],
+  [
+    document('\naction: CUSTOM\nprovider: {name: a}\n⟦rules: []'),
+    ['deny-without-rules', '/spec/rules', /A CUSTOM without rules asks about nothing/],
+  ],
+  [
+    document('\naction: CUSTOM\nprovider: {name: a}\nrules: [{from: [{source: {⟦namespaces: [b]}}]}]'),
+    ['custom-caller', `${SOURCE}/namespaces`, /A CUSTOM does not choose by "namespaces"/],
+  ],
+  [
+    document('\naction: CUSTOM\nprovider: {name: a}\nrules: [{when: [{key: ⟦source.principal, values: [b/c]}]}]'),
+    ['custom-caller', `${RULE}/when/0/key`, /A CUSTOM does not choose by "source\.principal"/],
+  ],
+  [
+    document('\naction: CUSTOM\nprovider: {name: a}\nmode: ⟦Shadow\nrules: [{}]'),
+    ['invalid-mode', '/spec/mode', /cannot be tried without asking it/],
+  ],
+  [egress('direction: ⟦egress'), ['invalid-direction', '/spec/direction', /Did you mean "Egress"/]],
+  [egress('direction: ⟦Sideways'), ['invalid-direction', '/spec/direction', /neither "Ingress" nor "Egress"\./]],
+  [
+    document('\ndirection: ⟦Egress\nrules: []'),
+    ['invalid-direction', '/spec/direction', /write "apiVersion: writ\.dev\/v1"/],
+  ],
+  [
+    egress('direction: ⟦Egress\naction: CUSTOM\nprovider: {name: a}', '[{}]'),
+    ['invalid-direction', '/spec/direction', /No authorizer is asked about calls that go out/],
+  ],
+  [
+    egress('direction: Egress', '[{⟦from: [{source: {namespaces: [a]}}]}]'),
+    ['invalid-direction', `${RULE}/from`, /say in "to" whom it calls/],
+  ],
+  [
+    egress('direction: Egress', '[{when: [{key: ⟦source.ip, values: [10.0.0.1]}]}]'),
+    ['invalid-direction', `${RULE}/when/0/key`, /"source\.ip" is not known yet/],
+  ],
+  [
+    egress('direction: Egress', '[{when: [{key: ⟦"request.auth.claims[a]", values: [b]}]}]'),
+    ['invalid-direction', `${RULE}/when/0/key`, /is not known yet/],
+  ],
+  [
+    egress('direction: Egress', '[{to: [{operation: {⟦serviceAccounts: [a], namespaces: [b]}}]}]'),
+    ['conflicting-fields', `${OPERATION}/serviceAccounts`, /stand in one operation/],
+  ],
+  [
+    egress('direction: Egress', '[{to: [{operation: {⟦requestPrincipals: [a]}}]}]'),
+    ['unknown-field', `${OPERATION}/requestPrincipals`, /"requestPrincipals" belongs in "source"/],
+  ],
+  [
+    withOperation('{⟦principals: [a/b]}'),
+    ['unknown-field', `${OPERATION}/principals`, /"principals" belongs in "source"/],
+  ],
   [
     document('{⟦rules: [], action: AUDIT}'),
     ['deny-without-rules', '/spec/rules', /An AUDIT without rules marks nothing/],
@@ -191,12 +290,11 @@ const theSpec: Example[] = [
     document(`\nreason: ⟦${'x'.repeat(1025)}\nrules: []`),
     ['too-large', '/spec/reason', /has 1025 characters, the limit is 1024/],
   ],
-  [
-    document('\naction: ⟦CUSTOM\nrules: [{}]'),
-    ['unsupported-field', '/spec/action', /The action "CUSTOM" is not enforced/],
-  ],
   [document('\naction: ⟦deny\nrules: [{}]'), ['invalid-action', '/spec/action', /Did you mean "DENY"/]],
-  [document('\naction: ⟦block\nrules: [{}]'), ['invalid-action', '/spec/action', /none of ALLOW, DENY and AUDIT/]],
+  [
+    document('\naction: ⟦block\nrules: [{}]'),
+    ['invalid-action', '/spec/action', /none of ALLOW, DENY, AUDIT and CUSTOM/],
+  ],
   [document('\naction: ⟦1\nrules: [{}]'), ['wrong-type', '/spec/action', /not the number 1/]],
   [document('{action: ⟦DENY}'), ['deny-without-rules', '/spec/action', /To deny every call, write "rules: \[\{\}\]"/]],
   [document('{action: DENY, ⟦rules: []}'), ['deny-without-rules', '/spec/rules', /denies nothing/]],

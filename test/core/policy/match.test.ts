@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { formatMatch, matches, parseMatch } from '../../../src/core/policy/match.ts';
 import { m } from './support.ts';
 
-describe('policy 7: string forms', () => {
+describe('rule 7: string forms', () => {
   test.each([
     ['abc', { kind: 'exact', value: 'abc' }],
     ['abc*', { kind: 'prefix', value: 'abc' }],
@@ -32,13 +32,13 @@ describe('policy 7: string forms', () => {
 });
 
 test.each(['', 'a*b', '*a*', '**', '/a/*/b', '***', 'a**'])(
-  'policy 8: "%s" is refused and not taken literally',
+  'rule 8: "%s" is refused and not taken literally',
   (text) => {
     expect(parseMatch(text)).toBeUndefined();
   },
 );
 
-test('policy 9: comparison is case-sensitive', () => {
+test('rule 9: comparison is case-sensitive', () => {
   expect(matches(m('GET'), 'get')).toBe(false);
   expect(matches(m('/Admin*'), '/admin/x')).toBe(false);
 });

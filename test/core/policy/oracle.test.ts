@@ -11,7 +11,7 @@ const REQUESTS_PER_SET = 60;
 /** More on demand: WRIT_POLICY_CASES=10000000. */
 const SETS = Math.ceil(Number(process.env.WRIT_POLICY_CASES ?? 120_000) / REQUESTS_PER_SET);
 
-test('policy 2 to 7, 9 to 28, 42: on 120,000 generated cases the compiled form decides as the naive one', () => {
+test('rule 2 to 7, 9 to 28, 42: on 120,000 generated cases the compiled form decides as the naive one', () => {
   const counts = { allow: 0, deny: 0, default: 0, shadow: 0, audited: 0 };
   fc.assert(
     fc.property(

@@ -11,7 +11,7 @@ import { expectAppError } from '../../support/errors.ts';
 import { policySets } from './arbitraries.ts';
 import { document, m, operation, parseOne, policy, rule, source } from './support.ts';
 
-describe('policy 1 to 4: what is read', () => {
+describe('rule 1 to 4: what is read', () => {
   test('every field that is enforced', () => {
     const text = `
 apiVersion: security.istio.io/v1
@@ -77,7 +77,7 @@ spec:
     ['{action: DENY, rules: [{}]}', { action: 'DENY', selector: {}, rules: [{ from: [], to: [] }] }],
     ['{selector: {}, rules: []}', { action: 'ALLOW', selector: {}, rules: [] }],
     ['{selector: {matchLabels: {}}, rules: []}', { action: 'ALLOW', selector: {}, rules: [] }],
-  ])('policy 24: spec %s', (spec, expected) => {
+  ])('rule 24: spec %s', (spec, expected) => {
     expect(parseOne(document(spec))).toEqual({ namespace: 'shop', name: 'p', revision: 0, ...expected });
   });
 
@@ -96,7 +96,7 @@ spec:
     '*/web',
     '*web',
     '*example.org/ns/shop/sa/web',
-  ])('policy 10: the principal %s', (principal) => {
+  ])('rule 10: the principal %s', (principal) => {
     const text = document(`{rules: [{from: [{source: {principals: ["${principal}"]}}]}]}`);
     expect(parseOne(text).rules[0]?.from[0]?.principals).toEqual([m(principal)]);
   });
@@ -285,7 +285,7 @@ test('a byte order mark is no part of the source, and moves no column', async ()
   expect(error.details[0]).toMatchObject({ line: 1, column: 7 });
 });
 
-describe('policy 45 limits are inclusive', () => {
+describe('rule 45 limits are inclusive', () => {
   test('512 rules, 512 sources, 512 operations, 10,000 values', () => {
     const read = parseOne(
       document(`

@@ -7,7 +7,7 @@ function pathOf(target: string): string {
   return result.ok ? result.path : `refused: ${result.why}`;
 }
 
-describe('policy 37 and 38: paths are normalised at the strictest level', () => {
+describe('rule 37 and 38: paths are normalised at the strictest level', () => {
   test.each([
     // The pairs of the reference. Those of its weaker level come out the same or stricter.
     ['/app/%2E./admin', '/admin'],

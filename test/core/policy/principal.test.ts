@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { parseSpiffeId, workloadOf } from '../../../src/core/identity/spiffe-id.ts';
 import { namespaceOf, principalOf } from '../../../src/core/policy/principal.ts';
 
-describe('policy 10: the principal is the SPIFFE ID without its scheme', () => {
+describe('rule 10: the principal is the SPIFFE ID without its scheme', () => {
   test.each([
     ['spiffe://example.org/ns/shop/sa/web', 'example.org/ns/shop/sa/web'],
     ['spiffe://example.org/writ/control-plane', 'example.org/writ/control-plane'],
@@ -16,7 +16,7 @@ describe('policy 10: the principal is the SPIFFE ID without its scheme', () => {
   });
 });
 
-describe('policy 11: the namespace stands in one place only', () => {
+describe('rule 11: the namespace stands in one place only', () => {
   test.each([
     ['example.org/ns/shop/sa/web', 'shop'],
     ['example.org/ns/shop/sa/web/extra', ''],

@@ -58,14 +58,17 @@ function codes(spec: string, o: { metadata?: string } = {}): readonly string[] {
 }
 
 describe('shape and matching', () => {
-  it('policy 1: selector, action and rules, at most 512; targetRefs and provider are not read', () => {
+  it('rule 1: selector or at most 16 targets, at most 512 rules, one of four actions, a provider for CUSTOM', () => {
     expect(codes(`selector: {matchLabels: {app: web}}\naction: DENY\nrules: [${'{},'.repeat(512)}]`)).toEqual([]);
     expect(codes(`rules: [${'{},'.repeat(513)}]\naction: ALLOW`)).toEqual(['too-many-items']);
-    expect(codes('targetRefs: []\nprovider: {name: a}')).toEqual(['unsupported-field', 'unsupported-field']);
+    const targets = (count: number) => `targetRefs: [${'{kind: Service, name: a},'.repeat(count)}]\nrules: []`;
+    expect(codes(targets(16))).toEqual([]);
+    expect(codes(targets(17))).toEqual(['too-many-items']);
+    expect(codes('action: CUSTOM\nprovider: {name: a}\nrules: [{}]')).toEqual([]);
     expect(parseOne(document('{}')).action).toBe('ALLOW');
   });
 
-  it('policy 2: any from and any to, and all of when', () => {
+  it('rule 2: any from and any to, and all of when', () => {
     const rule =
       '{from: [{source: {namespaces: [a]}}, {source: {namespaces: [shop]}}], when: [{key: destination.port, values: ["8080"]}, {key: source.trustDomain, values: [example.org]}]}';
     expect(allows(rule)).toBe(true);
@@ -74,7 +77,7 @@ describe('shape and matching', () => {
     expect(allows(rule, from('example.org/ns/b/sa/web'))).toBe(false);
   });
 
-  it('policy 3: fields of a source are ANDed, values of a field ORed, each with its not twin', () => {
+  it('rule 3: fields of a source are ANDed, values of a field ORed, each with its not twin', () => {
     const rule = source('trustDomains: [example.org, b.org], notTrustDomains: [b.org], ipBlocks: [10.0.0.0/8]');
     const near = { connection: { peerIp: '10.1.1.1' } };
     expect(allows(rule, near)).toBe(true);
@@ -82,7 +85,7 @@ describe('shape and matching', () => {
     expect(allows(rule, { connection: { peerIp: '11.1.1.1' } })).toBe(false);
   });
 
-  it('policy 4: fields of an operation likewise, and conditions have values, notValues or both', () => {
+  it('rule 4: fields of an operation likewise, and conditions have values, notValues or both', () => {
     const rule = operation('hosts: [shop], notMethods: [DELETE], ports: ["8080"], notPaths: [/admin*]');
     expect(allows(rule, { http: { host: 'shop' } })).toBe(true);
     expect(allows(rule, { http: { host: 'shop', method: 'DELETE' } })).toBe(false);
@@ -93,7 +96,7 @@ describe('shape and matching', () => {
     expect(allows(both, header('a', 'xy'))).toBe(false);
   });
 
-  it('policy 5: a not twin is the field and none of its values', () => {
+  it('rule 5: a not twin is the field and none of its values', () => {
     const rule = source('principals: ["example.org/*"], notPrincipals: [example.org/ns/shop/sa/web, "*/sa/db"]');
     expect(allows(rule)).toBe(false);
     expect(allows(rule, from('example.org/ns/shop/sa/db'))).toBe(false);
@@ -104,7 +107,7 @@ describe('shape and matching', () => {
     expect(allows(ports, { port: 9090 })).toBe(false);
   });
 
-  it('policy 6: what is absent matches no value, and so satisfies every not', () => {
+  it('rule 6: what is absent matches no value, and so satisfies every not', () => {
     expect(allows(when('key: "request.headers[a]", values: ["*"]'))).toBe(false);
     expect(allows(when('key: "request.headers[a]", notValues: ["*"]'))).toBe(true);
     expect(allows(source('notRequestPrincipals: ["iss/*"]'))).toBe(true);
@@ -113,12 +116,36 @@ describe('shape and matching', () => {
     expect(allows(source('notNamespaces: [a]'), from('example.org/other'))).toBe(true);
   });
 
-  it('policy 6, with our difference: there is no anonymous caller, whatever a not twin says', () => {
-    expect(allows(source('notPrincipals: [a.org/ns/a/sa/a]'), { source: '' })).toBe(false);
-    expect(allows('{}', { source: 'spiffe://example.org' })).toBe(false);
+  it('rule 6: who comes in plain text is nobody: matched by what asks for no caller, and by every not twin', () => {
+    const nobody = { source: '', plaintext: true as const };
+    for (const asks of [
+      ...['principals: ["*"]', 'namespaces: ["*"]', 'trustDomains: ["*"]', 'serviceAccounts: [web]'],
+      ...['principals: ["*web"], notPrincipals: ["a*"]', 'namespaces: ["*"], notNamespaces: [a]'],
+    ]) {
+      expect(allows(source(asks), nobody), asks).toBe(false);
+      expect(denies(source(asks), nobody), asks).toBe(false);
+    }
+    for (const excludes of [
+      ...['notPrincipals: ["*"]', 'notNamespaces: ["*"]', 'notTrustDomains: ["*"]', 'notServiceAccounts: [web]'],
+    ]) {
+      expect(allows(source(excludes), nobody), excludes).toBe(true);
+      expect(denies(source(excludes), nobody), excludes).toBe(true);
+    }
+    expect(allows('{}', nobody)).toBe(true);
+    expect(allows(operation('paths: [/]'), nobody)).toBe(true);
+    expect(allows(operation('paths: [/a]'), nobody)).toBe(false);
   });
 
-  it('policy 7: exact, prefix, suffix and presence, in every string field', () => {
+  it('rule 6: who has no identity of a workload and does not come in plain text is denied whatever the rules say', () => {
+    for (const caller of ['', 'spiffe://example.org', 'spiffe://', 'https://example.org/a']) {
+      expect(allows('{}', { source: caller }), caller).toBe(false);
+      expect(allows(source('notPrincipals: [a.org/ns/a/sa/a]'), { source: caller }), caller).toBe(false);
+    }
+    // Who came in plain text has no identity that was verified.
+    expect(allows('{}', { source: web, plaintext: true })).toBe(false);
+  });
+
+  it('rule 7: exact, prefix, suffix and presence, in every string field', () => {
     const tries = (value: string, text: string) =>
       allows(when(`key: "request.auth.claims[a]", values: ["${value}"]`), token({ a: text, sub: 's' }));
     expect(tries('abc', 'abc')).toBe(true);
@@ -128,7 +155,7 @@ describe('shape and matching', () => {
     expect(['a', ''].map((text) => tries('*', text))).toEqual([true, false]);
   });
 
-  it('policy 8, with our difference: a * in the middle or a second one is an error, not a literal', () => {
+  it('rule 8, with our difference: a * in the middle or a second one is an error, not a literal', () => {
     for (const rule of [
       source('notPrincipals: ["a/*/b"]'),
       source('trustDomains: ["*a*"]'),
@@ -142,7 +169,7 @@ describe('shape and matching', () => {
     }
   });
 
-  it('policy 9: case matters, but not in hosts and in names of headers', () => {
+  it('rule 9: case matters, but not in hosts and in names of headers', () => {
     expect(allows(operation('hosts: ["Shop.Example.org", "A*"]'), { http: { host: 'sHOP.example.ORG' } })).toBe(true);
     expect(allows(operation('hosts: ["A*"]'), { http: { host: 'abc' } })).toBe(true);
     expect(allows(when('key: "request.headers[X-Tenant]", values: [a]'), header('x-tenant', 'a'))).toBe(true);
@@ -150,21 +177,21 @@ describe('shape and matching', () => {
     expect(allows(operation('notMethods: [GET]'), { http: { method: 'GET' } })).toBe(false);
   });
 
-  it('policy 10: principals are compared without spiffe://', () => {
+  it('rule 10: principals are compared without spiffe://', () => {
     expect(allows(when('key: source.principal, values: ["*/sa/web"]'))).toBe(true);
     expect(allows(when('key: source.principal, values: ["example.org/ns/shop/*"]'))).toBe(true);
     expect(allows(when('key: source.principal, values: ["*"]'))).toBe(true);
-    expect(codes(`rules: [${source('notPrincipals: ["spiffe://a/b"]')}]`)).toEqual(['spiffe-scheme']);
+    expect(codes(`action: DENY\nrules: [${source('notPrincipals: ["spiffe://a/b"]')}]`)).toEqual(['spiffe-scheme']);
   });
 
-  it('policy 11: namespaces; strictly in their one place, and a * in the middle is an error', () => {
+  it('rule 11: namespaces; strictly in their one place, and a * in the middle is an error', () => {
     expect(allows(when('key: source.namespace, values: ["sh*"]'))).toBe(true);
     expect(allows(source('notNamespaces: [shop]'))).toBe(false);
     expect(allows(when('key: source.namespace, values: [shop]'), from('example.org/x/ns/shop/sa/web'))).toBe(false);
     expect(codes(`rules: [${source('namespaces: ["a*b"]')}]`)).toEqual(['wildcard-in-middle']);
   });
 
-  it('policy 12: service accounts, of the own namespace or with one, in any trust domain', () => {
+  it('rule 12: service accounts, of the own namespace or with one, in any trust domain', () => {
     expect(allows(source('serviceAccounts: [web]'))).toBe(true);
     expect(allows(source('serviceAccounts: [shop/web]'), from('other.org/ns/shop/sa/web'))).toBe(true);
     expect(allows(source('serviceAccounts: [web]'), from('example.org/ns/other/sa/web'))).toBe(false);
@@ -175,7 +202,7 @@ describe('shape and matching', () => {
     expect(codes(`rules: [${source('serviceAccounts: ["a*"]')}]`)).toEqual(['invalid-service-account']);
   });
 
-  it('policy 13: trust domains, whole or with a * at one end', () => {
+  it('rule 13: trust domains, whole or with a * at one end', () => {
     const tries = (value: string) => allows(source(`trustDomains: ["${value}"]`));
     expect(['example.org', '*', 'example.*', '*.org', 'example', 'xample.org', 'other.org'].map(tries)).toEqual([
       ...[true, true, true, true],
@@ -198,12 +225,12 @@ describe('shape and matching', () => {
     ['https*', 'https://i.x', 'bob', true],
     ['*ice', 'https://i.x', 'alice', true],
     ['*ice', 'ice', 'bob', false],
-  ])('policy 14: the request principal %s and a token of %s for %s', (value, iss, sub, expected) => {
+  ])('rule 14: the request principal %s and a token of %s for %s', (value, iss, sub, expected) => {
     expect(allows(source(`requestPrincipals: ["${value}"]`), token({ iss, sub }))).toBe(expected);
     expect(allows(when(`key: request.auth.principal, values: ["${value}"]`), token({ iss, sub }))).toBe(expected);
   });
 
-  it('policy 14: a JWT-SVID without iss was issued by its trust domain, and its subject is parted before spiffe://', () => {
+  it('rule 14: a JWT-SVID without iss was issued by its trust domain, and its subject is parted before spiffe://', () => {
     const svid = token({ sub: web });
     expect(allows(source(`requestPrincipals: ["example.org/${web}"]`), svid)).toBe(true);
     expect(allows(source('requestPrincipals: ["example.org/spiffe://example.org/ns/shop/*"]'), svid)).toBe(true);
@@ -217,7 +244,7 @@ describe('shape and matching', () => {
     expect(allows(source('requestPrincipals: ["*"]'))).toBe(false);
   });
 
-  it('policy 15: audiences, presenter and claims; lists by any element, scope split, only strings', () => {
+  it('rule 15: audiences, presenter and claims; lists by any element, scope split, only strings', () => {
     const held = token({
       sub: 's',
       aud: ['a', 'b'],
@@ -237,7 +264,7 @@ describe('shape and matching', () => {
     expect(allows(when('key: "request.auth.claims[realm]", values: ["*"]'), held)).toBe(false);
   });
 
-  it('policy 16: headers by the four forms; * is presence; :method and :authority are known', () => {
+  it('rule 16: headers by the four forms; * is presence; :method and :authority are known', () => {
     expect(allows(when('key: "request.headers[a]", values: ["*"]'), header('a', ''))).toBe(true);
     expect(allows(when('key: "request.headers[a]", values: ["x*"]'), header('a', 'xy'))).toBe(true);
     expect(allows(when('key: "request.headers[a]", values: ["x,y"]'), header('a', 'x', 'y'))).toBe(false);
@@ -247,7 +274,7 @@ describe('shape and matching', () => {
     expect(codes(`rules: [${when('key: "request.headers[:path]", values: [/]')}]`)).toEqual(['unknown-condition-key']);
   });
 
-  it('policy 17: a host is the authority with its port, so a name alone does not match it', () => {
+  it('rule 17: a host is the authority with its port, so a name alone does not match it', () => {
     expect(allows(operation('hosts: [shop]'), { http: { host: 'shop:8080' } })).toBe(false);
     expect(allows(operation('hosts: ["shop:*"]'), { http: { host: 'shop:8080' } })).toBe(true);
     expect(allows(operation('hosts: ["*.example.org"]'), { http: { host: 'a.example.org' } })).toBe(true);
@@ -257,7 +284,7 @@ describe('shape and matching', () => {
     expect(codes(`rules: [${operation('hosts: [shop]')}]`)).toEqual([]);
   });
 
-  it('policy 18: paths without query and fragment, ports as numbers', () => {
+  it('rule 18: paths without query and fragment, ports as numbers', () => {
     const normal = normalizePath('/a?b#c');
     expect(normal).toMatchObject({ ok: true, path: '/a' });
     expect(allows(when('key: destination.port, values: ["8080"]'))).toBe(true);
@@ -265,7 +292,17 @@ describe('shape and matching', () => {
     expect(codes(`rules: [${when('key: destination.port, values: ["80*"]')}]`)).toEqual(['invalid-port']);
   });
 
-  it('policy 19: addresses and blocks of both kinds; remote.ip is the peer, since no proxy is trusted', () => {
+  it('rule 19: remote.ip is the client that trusted proxies name, and source.ip stays the peer', () => {
+    const behind = { connection: { peerIp: '10.1.0.1', remoteIp: '198.51.100.7' } };
+    expect(allows(source('remoteIpBlocks: [198.51.100.0/24]'), behind)).toBe(true);
+    expect(allows(source('notRemoteIpBlocks: [198.51.100.0/24]'), behind)).toBe(false);
+    expect(allows(source('remoteIpBlocks: [10.1.0.0/16]'), behind)).toBe(false);
+    expect(allows(source('ipBlocks: [10.1.0.0/16]'), behind)).toBe(true);
+    expect(allows(source('ipBlocks: [198.51.100.0/24]'), behind)).toBe(false);
+    expect(allows(when('key: remote.ip, values: [198.51.100.7]'), behind)).toBe(true);
+  });
+
+  it('rule 19: addresses and blocks of both kinds; remote.ip is the peer where no proxy is trusted', () => {
     const at = (peerIp: string) => ({ connection: { peerIp } });
     const rule = source('ipBlocks: [10.1.0.0/16, 192.168.7.7, "2001:db8::/32"]');
     expect(['10.1.255.255', '10.2.0.0', '192.168.7.7', '192.168.7.8'].map((ip) => allows(rule, at(ip)))).toEqual([
@@ -288,7 +325,7 @@ describe('shape and matching', () => {
     expect(allows(source('ipBlocks: ["0.0.0.0/0"]'))).toBe(false);
   });
 
-  it('policy 20: every key of when that a sidecar can know; filter state is refused', () => {
+  it('rule 20: every key of when that a sidecar can know; filter state is refused', () => {
     const connection = { peerIp: '10.0.0.1', ownIp: '10.0.0.2', sni: 'shop.example.org' };
     for (const condition of [
       'key: source.ip, values: [10.0.0.1]',
@@ -319,35 +356,62 @@ describe('shape and matching', () => {
     ['/{*}', '/a/b', false],
     ['/{*}', '/', false],
     ['/{*}/x', '/a*b/x', true],
-  ])('policy 21: the template %s and the path %s', (template, path, expected) => {
+  ])('rule 21: the template %s and the path %s', (template, path, expected) => {
     expect(allows(operation(`paths: ["${template}"]`), { http: { path } })).toBe(expected);
     expect(allows(operation(`paths: ["/none", "${template}"]`), { http: { path } })).toBe(expected);
     expect(denies(operation(`paths: ["/"], notPaths: ["${template}"]`), { http: { path: '/' } })).toBe(true);
     expect(denies(operation(`notPaths: ["${template}"]`), { http: { path } })).toBe(!expected);
   });
 
-  it('policy 21: the query is no part of it', () => {
+  it('rule 21: the query is no part of it', () => {
     expect(normalizePath('/allow/admin?param=value')).toMatchObject({ path: '/allow/admin' });
   });
 });
+
+const gateway = (name: string) => ({ 'gateway.networking.k8s.io/gateway-name': name });
+const gatewayClass = (name: string) => ({ 'gateway.networking.k8s.io/gateway-class-name': name });
 
 describe('evaluation', () => {
   const both = (a: string, b: string) =>
     parsePolicies(`${document(`\n${a}`, { name: 'a' })}---\n${document(`\n${b}`, { name: 'b' })}`).map((d) => d.policy);
   const plain: Request = { source: web, port: 8080, time: 0, http: { method: 'GET', path: '/' } };
 
-  it('policy 22, with our difference: DENY before ALLOW, and what nothing allows is denied', () => {
+  it('rule 22, with our difference: DENY before ALLOW, and what nothing allows is denied', () => {
     const policies = both('rules: [{}]', `action: DENY\nrules: [${source('serviceAccounts: [web]')}]`);
     expect(decide(compile(policies, 1), plain)).toMatchObject({ decision: 'deny', rule: 'shop/b@0#0' });
     expect(decide(compile([], 1), plain)).toMatchObject({ decision: 'deny', reason: 'default-deny' });
   });
 
-  it('policy 23: tokens are verified before rules see them, and CUSTOM, which would run before, is not read', () => {
-    expect(allows(when('key: "request.auth.claims[sub]", values: ["*"]'))).toBe(false);
-    expect(codes('action: CUSTOM\nrules: [{}]')).toEqual(['unsupported-field']);
+  it('rule 22: who is asked by a CUSTOM can take an ALLOW away, and is not asked about what is denied', () => {
+    const ask = 'action: CUSTOM\nprovider: {name: opa}\nrules: [{}]';
+    const custom = [{ provider: 'opa', rule: 'shop/b@0#0' }];
+    expect(decide(compile(both('rules: [{}]', ask), 1), plain)).toEqual({
+      decision: 'allow',
+      reason: 'allow-rule',
+      rule: 'shop/a@0#0',
+      custom,
+    });
+    expect(decide(compile(both('action: DENY\nrules: [{}]', ask), 1), plain)).not.toHaveProperty('custom');
+    // An authorizer cannot open what nothing allows.
+    const alone = decide(compile(both('rules: []', ask), 1), plain);
+    expect(alone).toEqual({ decision: 'deny', reason: 'default-deny', rule: 'default-deny' });
   });
 
-  it('policy 24: no rules never match, an empty rule always does; a DENY or AUDIT without rules is an error', () => {
+  it('rule 23: tokens are verified before rules see them, also before CUSTOM, which must not look at them', () => {
+    expect(allows(when('key: "request.auth.claims[sub]", values: ["*"]'))).toBe(false);
+    for (const rule of [
+      source('requestPrincipals: ["*"]'),
+      source('notRequestPrincipals: ["*"]'),
+      when('key: request.auth.principal, values: ["*"]'),
+      when('key: request.auth.audiences, values: [a]'),
+      when('key: request.auth.presenter, notValues: [a]'),
+      when('key: "request.auth.claims[a]", values: [a]'),
+    ]) {
+      expect(codes(`action: CUSTOM\nprovider: {name: opa}\nrules: [${rule}]`), rule).toEqual(['custom-caller']);
+    }
+  });
+
+  it('rule 24: no rules never match, an empty rule always does; a DENY or AUDIT without rules is an error', () => {
     expect(decided('rules: []').decision).toBe('deny');
     expect(decided('rules: [{}]').decision).toBe('allow');
     expect(decided('action: DENY\nrules: [{}]').reason).toBe('deny-rule');
@@ -355,14 +419,14 @@ describe('evaluation', () => {
     expect(codes('action: AUDIT\nrules: []')).toEqual(['deny-without-rules']);
   });
 
-  it('policy 25: a union within an action: nothing opens what a DENY closes, any ALLOW opens', () => {
+  it('rule 25: a union within an action: nothing opens what a DENY closes, any ALLOW opens', () => {
     const closed = both('action: DENY\nrules: [{}]', 'rules: [{}]');
     expect(decide(compile(closed, 1), plain).decision).toBe('deny');
     expect(decide(compile(closed.toReversed(), 1), plain)).toEqual(decide(compile(closed, 1), plain));
     expect(decide(compile(both('rules: []', 'rules: [{}]'), 1), plain).decision).toBe('allow');
   });
 
-  it('policy 26: AUDIT marks the call and decides nothing', () => {
+  it('rule 26: AUDIT marks the call and decides nothing', () => {
     const [marks] = both('action: AUDIT\nrules: [{}]', 'rules: [{}]');
     expect(decide(compile(marks === undefined ? [] : [marks], 1), plain)).toEqual({
       decision: 'deny',
@@ -374,14 +438,28 @@ describe('evaluation', () => {
     expect(decision).toEqual({ decision: 'allow', reason: 'allow-rule', rule: 'shop/b@0#0', audited: 'shop/a@0#0' });
   });
 
-  it('policy 27: CUSTOM is refused with its provider, so no call waits for an authorizer that is not asked', () => {
-    expect(codes('action: CUSTOM\nprovider: {name: opa}\nrules: [{}]')).toEqual([
-      'unsupported-field',
-      'unsupported-field',
-    ]);
+  it('rule 27: every provider whose CUSTOM matches must agree, each named once with its first rule', () => {
+    const ask = (name: string, provider: string, rules: string) =>
+      document(`\naction: CUSTOM\nprovider: {name: ${provider}}\nrules: ${rules}`, { name });
+    const text = [
+      ask('c', 'two', '[{}]'),
+      ask('d', 'one', `[${operation('paths: [/a]')}, {}]`),
+      ask('e', 'one', '[{}]'),
+      ask('f', 'three', `[${operation('paths: [/a]')}]`),
+      document('\nrules: [{}]', { name: 'open' }),
+    ].join('---\n');
+    const policies = parsePolicies(text).map((d) => d.policy);
+    const custom = [
+      { provider: 'one', rule: 'shop/d@0#1' },
+      { provider: 'two', rule: 'shop/c@0#0' },
+    ];
+    expect(decide(compile(policies, 1), plain).custom).toEqual(custom);
+    expect(decide(compile(policies.toReversed(), 1), plain).custom).toEqual(custom);
+    const onTcp = decide(compile(policies, 1), { source: web, port: 1 });
+    expect(onTcp).toMatchObject({ decision: 'allow', custom });
   });
 
-  it('policy 28: a policy holds in its namespace, or everywhere from the root namespace, by all labels', () => {
+  it('rule 28: a policy holds in its namespace, or everywhere from the root namespace, by all labels', () => {
     const one = parseOne(document('\nselector: {matchLabels: {app: web}}\nrules: []'));
     expect(selects(one, { namespace: 'shop', labels: { app: 'web', x: 'y' } }, 'root')).toBe(true);
     expect(selects(one, { namespace: 'shop', labels: { app: 'db' } }, 'root')).toBe(false);
@@ -389,25 +467,60 @@ describe('evaluation', () => {
     expect(selects(one, { namespace: 'other', labels: { app: 'web' } }, 'shop')).toBe(true);
   });
 
-  it('policy 29, with our difference: targetRefs, which sidecars ignore in Istio, are an error', () => {
-    expect(codes('targetRefs: [{kind: Service, name: a, group: ""}]\nrules: [{}]')).toEqual(['unsupported-field']);
-    expect(codes('targetRef: {kind: Gateway, name: a}\nrules: [{}]')).toEqual(['unsupported-field']);
+  it.each([
+    ['{kind: Service, name: web}', 'shop', 'web', {}, true],
+    ['{kind: Service, group: "", name: web}', 'shop', 'web', {}, true],
+    ['{kind: Service, group: core, name: web}', 'shop', 'web', {}, true],
+    ['{kind: Service, name: web}', 'shop', 'api', {}, false],
+    ['{kind: Service, name: web}', 'other', 'web', {}, false],
+    ['{kind: Service, name: web}', 'shop', undefined, {}, false],
+    ['{kind: Gateway, group: gateway.networking.k8s.io, name: g}', 'shop', 'x', gateway('g'), true],
+    ['{kind: Gateway, group: gateway.networking.k8s.io, name: g}', 'shop', 'x', gateway('h'), false],
+    ['{kind: Gateway, group: gateway.networking.k8s.io, name: g}', 'other', 'x', gateway('g'), false],
+    ['{kind: GatewayClass, group: gateway.networking.k8s.io, name: c}', 'shop', 'x', gatewayClass('c'), false],
+    ['{kind: ServiceEntry, group: networking.istio.io, name: e}', 'shop', 'e', {}, false],
+  ] as const)(
+    'rule 29: the target %s and a workload of %s named %s',
+    (target, namespace, service, labels, expected) => {
+      const workload = { namespace, labels, ...(service !== undefined && { service }) };
+      for (const field of [`targetRefs: [${target}]`, `targetRef: ${target}`]) {
+        const one = parseOne(document(`\n${field}\nrules: [{}]`));
+        expect(selects(one, workload, 'root'), field).toBe(expected);
+      }
+      const several = parseOne(document(`\ntargetRefs: [{kind: Service, name: none}, ${target}]\nrules: [{}]`));
+      expect(selects(several, workload, 'root')).toBe(expected);
+    },
+  );
+
+  it('rule 29: a GatewayClass reaches every namespace from the root namespace; a Service there does not', () => {
+    const klass = parseOne(
+      document('\ntargetRefs: [{kind: GatewayClass, group: gateway.networking.k8s.io, name: c}]\nrules: []'),
+    );
+    expect(selects(klass, { namespace: 'other', labels: gatewayClass('c') }, 'shop')).toBe(true);
+    expect(selects(klass, { namespace: 'other', labels: gatewayClass('d') }, 'shop')).toBe(false);
+    const service = parseOne(document('\ntargetRefs: [{kind: Service, name: web}]\nrules: []'));
+    expect(selects(service, { namespace: 'other', service: 'web', labels: {} }, 'shop')).toBe(false);
   });
 
-  it('policy 30: the decision names the rule that made it, whether it allows or denies', () => {
+  it('rule 29: a ServiceEntry has no sidecar, which is a warning', () => {
+    const target = '{kind: ServiceEntry, group: networking.istio.io, name: e}';
+    expect(codes(`targetRefs: [${target}]\nrules: []`)).toEqual(['selects-nothing']);
+  });
+
+  it('rule 30: the decision names the rule that made it, whether it allows or denies', () => {
     expect(decided(`rules: [${source('namespaces: [a]')}, {}]`).rule).toBe('shop/p@0#1');
     expect(decided('action: DENY\nrules: [{}]').rule).toBe('shop/p@0#0');
     expect(decided('rules: []').rule).toBe('default-deny');
   });
 
-  it('policy 31: what is decided depends on the policies of the moment and nothing else', () => {
+  it('rule 31: what is decided depends on the policies of the moment and nothing else', () => {
     const before = compile(both('rules: [{}]', 'rules: []'), 1);
     expect(decide(before, plain).decision).toBe('allow');
     expect(decide(compile([], 2, before), plain).decision).toBe('deny');
     expect(decide(before, plain).decision).toBe('allow');
   });
 
-  it('policy 32, with our difference: an unknown key is an error, in a document and in what a sidecar compiles', () => {
+  it('rule 32, with our difference: an unknown key is an error, in a document and in what a sidecar compiles', () => {
     expect(codes(`action: DENY\nrules: [${when('key: source.name, values: [a]')}]`)).toEqual(['unknown-condition-key']);
     const foreign: Policy = {
       ...parseOne(document('\naction: DENY\nrules: [{}]')),
@@ -441,21 +554,21 @@ describe('TCP', () => {
     when('key: "request.auth.claims[a]", notValues: [b]'),
   ];
 
-  it.each(httpOnly)('policy 33: %s is for HTTP only', (rule) => {
+  it.each(httpOnly)('rule 33: %s is for HTTP only', (rule) => {
     expect(tcp(`rules: [${rule}]`).decision).toBe('deny');
   });
 
-  it('policy 34: an ALLOW with any such field does not match, others do', () => {
+  it('rule 34: an ALLOW with any such field does not match, others do', () => {
     expect(tcp(`rules: [${operation('notMethods: [GET]')}, ${source('namespaces: [shop]')}]`).rule).toBe('shop/p@0#1');
     expect(tcp(`rules: [${when('key: connection.sni, values: [a]')}]`).decision).toBe('allow');
     expect(tcp(`rules: [${operation('notPorts: ["1"]')}]`).decision).toBe('allow');
   });
 
-  it.each(httpOnly)('policy 35, with our difference: a DENY with %s does not widen to all of TCP', (rule) => {
+  it.each(httpOnly)('rule 35, with our difference: a DENY with %s does not widen to all of TCP', (rule) => {
     expect(tcp(`action: DENY\nrules: [${rule}]`).reason).toBe('default-deny');
   });
 
-  it('policy 36: one language in every place: a DENY with HTTP fields never loses only those fields', () => {
+  it('rule 36: one language in every place: a DENY with HTTP fields never loses only those fields', () => {
     const rule = '{from: [{source: {namespaces: [shop]}}], to: [{operation: {notPaths: [/a], ports: ["8080"]}}]}';
     expect(tcp(`action: DENY\nrules: [${rule}]`).reason).toBe('default-deny');
     expect(denies(rule, { http: { path: '/b' } })).toBe(true);
@@ -471,11 +584,11 @@ describe('normalisation', () => {
     ['/..;/admin', '/..;/admin'],
     ['/Admin', '/Admin'],
     ['/%252e', '/%252e'],
-  ])('policy 37 and 38: at the strictest level, %s is %s', (target, path) => {
+  ])('rule 37 and 38: at the strictest level, %s is %s', (target, path) => {
     expect(normalizePath(target)).toMatchObject({ ok: true, path });
   });
 
-  it('policy 37: NUL is refused, and what is decided on is what is forwarded', () => {
+  it('rule 37: NUL is refused, and what is decided on is what is forwarded', () => {
     expect(normalizePath('/a%00b').ok).toBe(false);
     expect(normalizePath('/a/../b?c')).toMatchObject({ path: '/b', target: '/b?c' });
   });
@@ -490,7 +603,7 @@ describe('trust domain aliases', () => {
     return decide(compile([one], 1), { source: `spiffe://${id}`, port: 1 }).decision === 'allow';
   };
 
-  it('policy 39: a principal of the own trust domain, an alias or cluster.local is one of all of them', () => {
+  it('rule 39: a principal of the own trust domain, an alias or cluster.local is one of all of them', () => {
     const own = domains('td1', 'old');
     for (const td of ['td1', 'old', 'cluster.local']) {
       for (const caller of ['td1', 'old']) {
@@ -502,14 +615,14 @@ describe('trust domain aliases', () => {
     expect(allowed('principals: ["td1/ns/a/sa/b"]', 'other/ns/a/sa/b', own)).toBe(false);
   });
 
-  it('policy 40: * and unknown trust domains stay as they are, and so does what has not five parts', () => {
+  it('rule 40: * and unknown trust domains stay as they are, and so does what has not five parts', () => {
     for (const value of ['*', 'other/ns/a/sa/b', 'td1/ns/a/*', 'td1/x', '*/ns/a/sa/b']) {
       const one = parseOne(document(`\naction: ALLOW\nrules: [${source(`principals: ["${value}"]`)}]`));
       expect(expandAliases(one, domains('td1', 'old')), value).toBe(one);
     }
   });
 
-  it('policy 41: the examples', () => {
+  it('rule 41: the examples', () => {
     const texts = (json: string) =>
       [...json.matchAll(/"kind":"(\w+)","value":"([^"]+)"/g)].map((m) => `${m[1]} ${m[2]}`);
     expect(
@@ -530,7 +643,7 @@ describe('shadow mode, validity, reason', () => {
     return decide(compile(policies, 1), { source: web, port: 1, http: { method: 'GET', path: '/' }, ...request });
   };
 
-  it('policy 42: a dry-run policy changes nothing, and mode: Shadow is the same', () => {
+  it('rule 42: a dry-run policy changes nothing, and mode: Shadow is the same', () => {
     const text = document('\nmode: Shadow\nrules: [{}]');
     expect(parseOne(text)).toEqual(parseOne(document('\nrules: [{}]').replace('  name: p', `  name: p${dry}`)));
     expect(decided('mode: Shadow\nrules: [{}]')).toEqual({
@@ -542,7 +655,7 @@ describe('shadow mode, validity, reason', () => {
     expect(decided('mode: Enforce\nrules: [{}]').decision).toBe('allow');
   });
 
-  it('policy 43: one verdict, that of all policies as if the shadow ones were enforced, beside the decision', () => {
+  it('rule 43: one verdict, that of all policies as if the shadow ones were enforced, beside the decision', () => {
     expect(shadowed('action: DENY\nrules: [{}]')).toEqual({
       decision: 'allow',
       reason: 'allow-rule',
@@ -589,12 +702,62 @@ describe('validation', () => {
     ['selector: {matchLabels: {"": b}}', 'invalid-label'],
     ['selector: {matchLabels: {}}\nrules: []', 'selects-everything'],
     ['selector: {}\nrules: []', 'selects-everything'],
-    ['targetRefs: [{kind: Service, name: ""}]', 'unsupported-field'],
-    ['action: CUSTOM', 'unsupported-field'],
-    ['provider: {name: a}', 'unsupported-field'],
+    ['targetRefs: []\nrules: []', 'selects-everything'],
+    ['targetRefs: [{kind: Service, name: ""}]', 'empty-field'],
+    ['targetRefs: [{kind: Service}]', 'missing-field'],
+    ['targetRefs: [{name: a}]', 'missing-field'],
+    ['targetRefs: [null]', 'empty-field'],
+    ['targetRefs: [{kind: Service, name: a, namespace: b}]', 'invalid-target'],
+    ['targetRefs: [{kind: Service, name: a, namespace: shop}]', 'invalid-target'],
+    ['targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: a, sectionName: b}]', 'invalid-target'],
+    ['targetRefs: [{kind: Service, name: a, namespace: "", sectionName: ""}]\nrules: []', undefined],
+    ['targetRefs: [{kind: Deployment, group: apps, name: a}]', 'invalid-target'],
+    ['targetRefs: [{kind: service, name: a}]', 'invalid-target'],
+    ['targetRefs: [{kind: Gateway, name: a}]', 'invalid-target'],
+    ['targetRefs: [{kind: Gateway, group: networking.istio.io, name: a}]', 'invalid-target'],
+    ['targetRefs: [{kind: Service, group: apps, name: a}]', 'invalid-target'],
+    ['targetRef: {kind: Pod, name: a}', 'invalid-target'],
+    ['targetRefs: [{kind: Service, name: a}]\ntargetRef: {kind: Service, name: a}', 'conflicting-fields'],
+    ['selector: {matchLabels: {a: b}}\ntargetRefs: [{kind: Service, name: a}]', 'conflicting-fields'],
+    ['selector: {matchLabels: {a: b}}\ntargetRef: {kind: Service, name: a}', 'conflicting-fields'],
+    ['action: CUSTOM\nprovider: {name: a}', 'deny-without-rules'],
+    ['action: CUSTOM\nprovider: {name: a}\nrules: []', 'deny-without-rules'],
+    ['action: CUSTOM\nrules: [{}]', 'invalid-provider'],
+    ['action: CUSTOM\nprovider: {}\nrules: [{}]', 'missing-field'],
+    ['action: CUSTOM\nprovider: {name: ""}\nrules: [{}]', 'empty-field'],
+    ['provider: {name: a}\nrules: []', 'invalid-provider'],
+    ['action: ALLOW\nprovider: {name: a}\nrules: []', 'invalid-provider'],
+    ['action: DENY\nprovider: {name: a}\nrules: [{}]', 'invalid-provider'],
+    ['action: AUDIT\nprovider: {name: a}\nrules: [{}]', 'invalid-provider'],
     ['action: DENY', 'deny-without-rules'],
-  ])('policy 44: %s', (spec, code) => {
+  ])('rule 44: %s', (spec, code) => {
     expect(codes(spec)).toEqual(code === undefined ? [] : [code]);
+  });
+
+  it.each([
+    ...['principals: ["*"]', 'notPrincipals: ["*"]', 'namespaces: [a]', 'notNamespaces: [a]'],
+    ...['serviceAccounts: [a]', 'notServiceAccounts: [a]', 'trustDomains: [a]', 'notTrustDomains: [a]'],
+    ...['requestPrincipals: ["*"]', 'notRequestPrincipals: ["*"]'],
+  ])('rule 44: a CUSTOM does not choose by %s', (fields) => {
+    expect(codes(`action: CUSTOM\nprovider: {name: a}\nrules: [${source(fields)}]`)).toEqual(['custom-caller']);
+  });
+
+  it.each(['source.namespace', 'source.serviceAccount', 'source.trustDomain', 'source.principal'])(
+    'rule 44: a CUSTOM does not choose by the key %s',
+    (key) => {
+      const rule = when(`key: ${key}, values: [a${key.endsWith('principal') ? '/b' : ''}]`);
+      expect(codes(`action: CUSTOM\nprovider: {name: a}\nrules: [${rule}]`)).toEqual(['custom-caller']);
+    },
+  );
+
+  it('rule 44: a CUSTOM chooses by where the caller is, by the operation, and by headers', () => {
+    const rules = [
+      source('ipBlocks: [10.0.0.0/8], notRemoteIpBlocks: [10.1.0.0/16]'),
+      operation('hosts: ["a*"], paths: [/a], notMethods: [GET], ports: ["80"]'),
+      when('key: "request.headers[a]", values: [b]', 'key: source.ip, values: [10.0.0.1]'),
+      when('key: connection.sni, notValues: [b]'),
+    ];
+    expect(codes(`action: CUSTOM\nprovider: {name: a}\nrules: [${rules.join(', ')}]`)).toEqual([]);
   });
 
   it.each([
@@ -619,7 +782,7 @@ describe('validation', () => {
     [operation('paths: ["/{a}/{*}"]'), 'invalid-template'],
     [operation('notPaths: ["/{*}/b*"]'), 'invalid-template'],
     [source('serviceAccounts: [a], namespaces: [b]'), 'conflicting-fields'],
-  ])('policy 45: %s', (rule, code) => {
+  ])('rule 45: %s', (rule, code) => {
     expect(codes(`action: DENY\nrules: [${rule}]`)).toEqual([code]);
   });
 
@@ -635,29 +798,33 @@ describe('validation', () => {
     [when('key: destination.user, values: [a]'), 'unknown-condition-key'],
     [when('key: source.ip, values: [a]'), 'invalid-ip-block'],
     [when('key: destination.port, values: [a]'), 'invalid-port'],
-  ])('policy 46: %s', (rule, code) => {
+  ])('rule 46: %s', (rule, code) => {
     expect(codes(`action: DENY\nrules: [${rule}]`)).toEqual([code]);
   });
 
   it.each([
     ['maybe', 'ALLOW', 'invalid-dry-run'],
     ['true', 'AUDIT', 'invalid-dry-run'],
-    ['true', 'CUSTOM', 'unsupported-field'],
+    ['true', 'CUSTOM', 'invalid-dry-run'],
     ['1', 'DENY', undefined],
     ['F', 'ALLOW', undefined],
-  ])('policy 46: dry-run %s on %s', (value, action, code) => {
+  ])('rule 46: dry-run %s on %s', (value, action, code) => {
     const metadata = `\n  annotations: {istio.io/dry-run: "${value}"}`;
-    expect(codes(`action: ${action}\nrules: [{}]`, { metadata })).toEqual(code === undefined ? [] : [code]);
+    const provider = action === 'CUSTOM' ? '\nprovider: {name: a}' : '';
+    expect(codes(`action: ${action}${provider}\nrules: [{}]`, { metadata })).toEqual(code === undefined ? [] : [code]);
   });
 
-  it('policy 47, with our difference: a DENY by HTTP attributes denies no TCP, so there is nothing to warn of', () => {
+  it('rule 47, with our difference: a DENY by HTTP attributes denies no TCP, so there is nothing to warn of', () => {
     expect(codes(`action: DENY\nrules: [${operation('methods: [GET]')}]`)).toEqual([]);
   });
 
-  it('policy 48: an ALLOW that only excludes what may be absent is a warning', () => {
+  it('rule 48: an ALLOW that only excludes what may be absent is a warning', () => {
     expect(codes(`rules: [${source('notRequestPrincipals: ["a/*"]')}]`)).toEqual(['matches-absent']);
     expect(codes(`rules: [${when('key: "request.headers[a]", notValues: [b]')}]`)).toEqual(['matches-absent']);
     expect(codes(`rules: [${source('notNamespaces: [b]')}]`)).toEqual(['matches-absent']);
+    expect(codes(`rules: [${source('notPrincipals: [a/b]')}]`)).toEqual(['matches-absent']);
+    expect(codes(`rules: [${source('notTrustDomains: [a]')}]`)).toEqual(['matches-absent']);
+    expect(codes(`rules: [${source('principals: ["*"], notTrustDomains: [a]')}]`)).toEqual([]);
     expect(codes(`rules: [${source('namespaces: ["*"], notNamespaces: [b]')}]`)).toEqual([]);
     expect(codes(`rules: [${source('requestPrincipals: ["*"], notRequestPrincipals: ["a/*"]')}]`)).toEqual([]);
     expect(codes(`action: DENY\nrules: [${source('notRequestPrincipals: ["*"]')}]`)).toEqual([]);
