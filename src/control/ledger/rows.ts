@@ -56,6 +56,9 @@ export function toCompletionRow(event: CompletionEvent, sidecar: string): AuditC
     duration_ms: event.durationMs,
     bytes_in: event.bytesIn,
     bytes_out: event.bytesOut,
+    cut_reason: event.cutReason ?? null,
+    cut_rule: event.cutRule ?? null,
+    cut_revision: event.cutRevision ?? null,
   };
 }
 

@@ -61,6 +61,10 @@ const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, {
     durationMs: measuredField(),
     bytesIn: countField(),
     bytesOut: countField(),
+    // Absent from events of the first release and from nearly all others, whose bytes are as they were.
+    cutReason: optionalField(oneOfField(decisionReasons)),
+    cutRule: optionalField(asciiField(1, 1024)),
+    cutRevision: optionalField(countField()),
   },
   heartbeat: { time: measuredField(MAX_TIME) },
   gap: {

@@ -55,6 +55,10 @@ export interface CompletionEvent {
   /** Body bytes from and to the caller. */
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** Set for a call that was let in and then cut off: why, by which rule, and by which revision of the policies or the quarantine. */
+  readonly cutReason?: DecisionReason;
+  readonly cutRule?: string;
+  readonly cutRevision?: number;
 }
 
 /** Written when idle, so that silence is evidence. */
