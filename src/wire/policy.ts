@@ -1,11 +1,12 @@
 import { unreachable } from '../base/errors.ts';
-import type { EndpointProtocol, Snapshot } from '../core/policy/snapshot.ts';
+import type { EndpointProtocol, Quarantine, Snapshot } from '../core/policy/snapshot.ts';
 import * as field from './fields.ts';
 import type { InboundEndpoint__Output } from './gen/writ/v1/InboundEndpoint.ts';
 import type { PolicyHello__Output } from './gen/writ/v1/PolicyHello.ts';
 import type { Snapshot as ProtoSnapshot, Snapshot__Output } from './gen/writ/v1/Snapshot.ts';
 import type { WatchPolicyRequest, WatchPolicyRequest__Output } from './gen/writ/v1/WatchPolicyRequest.ts';
 import { snapshotCodec } from './loader.ts';
+import { fromQuarantine, toQuarantine } from './quarantine.ts';
 import { endpointProtocols } from './snapshot-content.ts';
 
 export { decodeSnapshotContent, encodeSnapshotContent } from './snapshot-content.ts';
@@ -36,7 +37,13 @@ export interface PolicyHello {
 /** What a sidecar says on `Policy.Watch`. */
 export type PolicyMessage =
   | ({ readonly kind: 'hello' } & PolicyHello)
-  | { readonly kind: 'ack'; readonly revision: number; readonly hash: Buffer }
+  | {
+      readonly kind: 'ack';
+      readonly revision: number;
+      readonly hash: Buffer;
+      /** Of the quarantine that is in force. Absent for none received yet. */
+      readonly quarantineRevision?: number;
+    }
   | { readonly kind: 'nack'; readonly revision: number; readonly hash: Buffer; readonly error: string }
   | { readonly kind: 'goodbye' };
 
@@ -56,7 +63,13 @@ export function toPolicyMessage(message: PolicyMessage): WatchPolicyRequest {
         },
       };
     case 'ack':
-      return { ack: { revision: field.toU64(message.revision), hash: message.hash } };
+      return {
+        ack: {
+          revision: field.toU64(message.revision),
+          hash: message.hash,
+          quarantineRevision: field.toU64(message.quarantineRevision ?? 0),
+        },
+      };
     case 'nack':
       return {
         nack: {
@@ -82,6 +95,7 @@ export function fromPolicyMessage(message: WatchPolicyRequest__Output): PolicyMe
         kind: 'ack',
         revision: field.u64(ack.revision, 'ack.revision'),
         hash: field.hash(ack.hash, 'ack.hash'),
+        ...withRevision(field.u64(ack.quarantineRevision, 'ack.quarantine_revision')),
       });
     }
     case 'nack': {
@@ -100,6 +114,10 @@ export function fromPolicyMessage(message: WatchPolicyRequest__Output): PolicyMe
     default:
       return unreachable(message.message);
   }
+}
+
+function withRevision(quarantineRevision: number): { readonly quarantineRevision?: number } {
+  return quarantineRevision === 0 ? {} : { quarantineRevision };
 }
 
 function fromHello(hello: PolicyHello__Output): PolicyHello {
@@ -129,6 +147,7 @@ export function toSnapshot(snapshot: Snapshot): ProtoSnapshot {
     hash: snapshot.hash,
     ...(snapshot.content !== undefined && { content: snapshot.content }),
     publishedAt: field.toTime(snapshot.publishedAt),
+    ...(snapshot.quarantine !== undefined && { quarantine: toQuarantine(snapshot.quarantine) }),
   };
 }
 
@@ -138,10 +157,16 @@ export function fromSnapshot(message: Snapshot__Output): Snapshot {
     hash: field.hash(message.hash, 'hash'),
     content: message.content,
     publishedAt: field.time(message.publishedAt, 'published_at'),
+    ...(message.quarantine !== null && { quarantine: fromQuarantine(message.quarantine, 'quarantine') }),
   });
 }
 
 /** The bytes of a whole Snapshot message: `Policy.Watch` sends them as they are, to everybody whom they concern. */
 export function encodeSnapshot(snapshot: Snapshot): Buffer {
   return snapshotCodec.encode(toSnapshot(snapshot));
+}
+
+/** The part of a Snapshot message that holds the quarantine, to be put behind the rest of one. */
+export function encodeQuarantine(quarantine: Quarantine): Buffer {
+  return snapshotCodec.encode({ quarantine: toQuarantine(quarantine) });
 }

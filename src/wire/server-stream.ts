@@ -79,6 +79,12 @@ export class ServerStream<In, Out> {
     }
   }
 
+  /** Writes, whether or not the transport can take more: for the little that cannot wait behind what is being sent. */
+  write(message: Out): void {
+    this.signal.throwIfAborted();
+    this.#call.write(message);
+  }
+
   /** Makes everything that works for this call stop with `reason`. */
   abort(reason: AppError): void {
     if (this.signal.aborted) return;

@@ -12,6 +12,8 @@ export interface ProxyConnection {
   ack(revision: number, hash: Buffer): void;
   /** The sidecar could not use what was sent; it goes on with the last good one. */
   nack(revision: number, hash: Buffer, error: string): void;
+  /** The sidecar has the quarantine of this revision in force. */
+  quarantined(revision: number): void;
   /** The stream is over. With a goodbye its endpoints leave the mesh now, else when it stays away. Idempotent. */
   close(how: { readonly goodbye: boolean }): Promise<void>;
 }
@@ -32,6 +34,8 @@ export class Acknowledgements {
   #sent: Sent | undefined;
   #acknowledged: (Sent & { readonly at: number }) | undefined;
   #error: string | null = null;
+  /** Of the quarantine that it has in force; null until it has said so. */
+  quarantineRevision: number | null = null;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -112,6 +116,10 @@ export class Connection implements ProxyConnection {
 
   nack(_revision: number, hash: Buffer, error: string): void {
     this.acknowledgements.nack(hash, error);
+  }
+
+  quarantined(revision: number): void {
+    this.acknowledgements.quarantineRevision = revision;
   }
 
   close(how: { readonly goodbye: boolean }): Promise<void> {

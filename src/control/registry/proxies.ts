@@ -35,6 +35,11 @@ export interface ProxyStatus {
   readonly endpoints: readonly string[];
   /** Why it rejected the last snapshot. */
   readonly lastError: string | null;
+  /**
+   * Of the quarantine that it obeys, as it said last; null while it has not said so to this control plane: it is not there, is
+   * of a version that knows of none, or nobody has ever been in quarantine.
+   */
+  readonly quarantineRevision?: number | null;
 }
 
 export interface ProxiesOptions {
@@ -317,6 +322,7 @@ export class Proxies {
       lastSeen: connection === undefined ? row.lastSeen : this.#clock.now(),
       endpoints: row.inbound.map((endpoint) => endpoint.address),
       lastError: acknowledgements?.error ?? null,
+      quarantineRevision: acknowledgements?.quarantineRevision ?? null,
     });
   }
 }

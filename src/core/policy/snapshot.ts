@@ -66,7 +66,7 @@ export type SnapshotFeature =
   | 'quarantine';
 
 /** All that this version understands: what its sidecars say when they connect. */
-export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation', 'policy-v2']);
+export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation', 'policy-v2', 'quarantine']);
 
 /** What a sidecar must understand to be given this content. */
 export function featuresOf(content: SnapshotContent): readonly SnapshotFeature[] {

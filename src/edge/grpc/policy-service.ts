@@ -11,7 +11,7 @@ import { Labels } from './labels.ts';
 import type { GrpcLimits } from './limits.ts';
 import { PolicySession } from './policy-session.ts';
 import type { PolicyPort } from './services.ts';
-import { SnapshotBytes } from './snapshot-bytes.ts';
+import { QuarantineBytes, SnapshotBytes } from './snapshot-bytes.ts';
 import type { ServerStream } from './stream.ts';
 
 type PolicyStream = ServerStream<WatchPolicyRequest__Output, Buffer>;
@@ -27,6 +27,7 @@ export function policyHandlers(
   const labels = new Labels({ entries, changes, clock, logger: context.logger });
   context.stopping.addEventListener('abort', () => labels.close(), { once: true });
   const bytes = new SnapshotBytes();
+  const quarantineBytes = new QuarantineBytes();
   const watch = streamForPeers(context, async (stream: PolicyStream, peer: PeerIdentity) => {
     const hello = await receiveHello(stream, limits.firstMessageTimeoutMs, clock);
     const spiffeId = peer.id.uri;
@@ -35,13 +36,15 @@ export function policyHandlers(
       const { version, inbound, haveHash, features = [] } = hello;
       const connection = await policy.proxies.connect({ instanceId: peer.instanceId, spiffeId, version, inbound });
       const workload = { spiffeId, labels: followed.labels };
-      const { published } = policy;
+      const { published, quarantine } = policy;
       const session = new PolicySession({
         stream,
         connection,
         published,
+        ...(quarantine !== undefined && { quarantine }),
         workload,
         bytes,
+        quarantineBytes,
         haveHash,
         features,
         clock,

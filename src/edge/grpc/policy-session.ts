@@ -1,23 +1,28 @@
 import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
+import type { Quarantine } from '../../core/policy/snapshot.ts';
 import type { WatchPolicyRequest__Output } from '../../wire/gen/writ/v1/WatchPolicyRequest.ts';
 import type { PolicyMessage } from '../../wire/policy.ts';
 import { fromPolicyMessage } from '../../wire/policy.ts';
+import { NO_SNAPSHOT } from '../../wire/quarantine.ts';
 import type { WorkloadLabels } from './labels.ts';
 import { notRegistered } from './labels.ts';
 import type { GrpcLimits } from './limits.ts';
 import type { ProxyConnection, Published } from './services.ts';
-import type { SnapshotBytes } from './snapshot-bytes.ts';
+import type { QuarantineBytes, SnapshotBytes } from './snapshot-bytes.ts';
 import type { ServerStream } from './stream.ts';
 
 export interface PolicySessionOptions {
   readonly stream: ServerStream<WatchPolicyRequest__Output, Buffer>;
   readonly connection: ProxyConnection;
   readonly published: Watch<Published>;
+  /** Who is cut off. Default nobody. */
+  readonly quarantine?: Watch<Quarantine>;
   /** Who it is; without labels, its entry is gone. */
   readonly workload: { readonly spiffeId: string; readonly labels: Watch<WorkloadLabels | undefined> };
   readonly bytes: SnapshotBytes;
+  readonly quarantineBytes: QuarantineBytes;
   /** Hash of the content that the sidecar has in force; empty for none. */
   readonly haveHash: Buffer;
   /** What the sidecar says it understands. */
@@ -31,17 +36,31 @@ interface Sent {
   readonly hash: Buffer;
 }
 
+/** What was sent and not answered, and what to do when it is. Messages are answered in the order in which they were sent. */
+interface Unanswered extends Sent {
+  readonly answered: () => void;
+  /** Set for a message that only brings the quarantine of this revision. */
+  readonly quarantineRevision?: number;
+}
+
 /**
  * One sidecar's watch. Level-based: it is sent what is published now, at once and after every change, and nothing more until
  * it has answered; what changes meanwhile is sent once, in its latest state. Content that the sidecar has is not sent again,
  * and content that it refused is not sent again until it is different.
+ *
+ * The quarantine goes by the side of that: it is the first thing that is sent, and is sent at once when it changes, whether or
+ * not the sidecar has answered a snapshot. Of its changes too, at most one is unanswered.
  */
 export class PolicySession {
   readonly #options: PolicySessionOptions;
   #have: Sent | undefined;
   #refused: { readonly hash: Buffer; readonly error: string } | undefined;
-  /** What was sent and not answered, and what to do when it is. */
-  #unanswered: (Sent & { readonly answered: () => void }) | undefined;
+  /** At most one snapshot and one quarantine. */
+  readonly #unanswered: Unanswered[] = [];
+  /** The message before on the stream. */
+  #last: Sent = NO_SNAPSHOT;
+  /** Of the quarantine that was sent last. */
+  #quarantineRevision = 0;
   #wake: () => void = () => undefined;
   #changed = true;
   #saidGoodbye = false;
@@ -58,14 +77,17 @@ export class PolicySession {
 
   /** Until the sidecar is done or goes away. Rejects with what the stream is to end with. */
   async run(): Promise<void> {
-    const { published, workload, stream } = this.#options;
+    const { published, workload, stream, quarantine } = this.#options;
+    const quarantined = () => this.#offerQuarantine();
     const changed = () => {
       this.#changed = true;
       this.#wake();
     };
     const unsubscribe = [published.subscribe(changed), workload.labels.subscribe(changed)];
+    if (quarantine !== undefined) unsubscribe.push(quarantine.subscribe(quarantined));
     stream.signal.addEventListener('abort', changed, { once: true });
     try {
+      quarantined();
       await Promise.race([this.#listen(), this.#push()]);
     } finally {
       for (const end of unsubscribe) end();
@@ -106,14 +128,29 @@ export class PolicySession {
       connection.nack(revision, hash, tooOld(missing));
       return;
     }
-    const answered = this.#expectAnswer(revision, hash);
+    const answered = this.#expectAnswer({ revision, hash });
     await stream.send(bytes.of(published, { hash, content: known ? undefined : content }));
     await answered;
   }
 
-  /** Resolves with the answer, or when the stream is over; ends the stream when it takes too long. */
-  #expectAnswer(revision: number, hash: Buffer): Promise<void> {
+  /** Sends the quarantine, if it is news and the one before was answered; a change meanwhile follows the answer. */
+  #offerQuarantine(): void {
+    const { quarantine, quarantineBytes, stream, clock, features } = this.#options;
+    // One that does not understand it would take the message for a snapshot, and answer it as one.
+    if (quarantine === undefined || features?.includes('quarantine') !== true || stream.signal.aborted) return;
+    const isWaiting = this.#unanswered.some((each) => each.quarantineRevision !== undefined);
+    const { current } = quarantine;
+    if (isWaiting || current.revision === this.#quarantineRevision) return;
+    this.#quarantineRevision = current.revision;
+    const before = this.#last;
+    void this.#expectAnswer({ ...before, quarantineRevision: current.revision }).then(() => this.#offerQuarantine());
+    stream.write(quarantineBytes.of(current, { ...before, publishedAt: clock.now() }));
+  }
+
+  /** To be called before it is sent. Resolves with the answer, or when the stream is over; ends the stream when it takes too long. */
+  #expectAnswer(sent: Omit<Unanswered, 'answered'>): Promise<void> {
     const { clock, limits, stream } = this.#options;
+    this.#last = { revision: sent.revision, hash: sent.hash };
     return new Promise((resolve) => {
       const cancel = clock.after(limits.ackTimeoutMs, () =>
         stream.abort(
@@ -123,11 +160,10 @@ export class PolicySession {
       const answered = () => {
         cancel();
         stream.signal.removeEventListener('abort', answered);
-        this.#unanswered = undefined;
         resolve();
       };
       stream.signal.addEventListener('abort', answered, { once: true });
-      this.#unanswered = { revision, hash, answered };
+      this.#unanswered.push({ ...sent, answered });
     });
   }
 
@@ -146,12 +182,18 @@ export class PolicySession {
   }
 
   #answer(said: Extract<PolicyMessage, { readonly kind: 'ack' | 'nack' }>): void {
-    const sent = this.#unanswered;
+    const [sent] = this.#unanswered;
     if (sent === undefined || sent.revision !== said.revision || !sent.hash.equals(said.hash)) {
       throw new AppError('invalid', `${said.kind} names a snapshot that is not waiting for an answer.`);
     }
+    this.#unanswered.shift();
     const { connection } = this.#options;
-    if (said.kind === 'ack') {
+    if (said.kind === 'ack' && said.quarantineRevision !== undefined) connection.quarantined?.(said.quarantineRevision);
+    if (sent.quarantineRevision !== undefined) {
+      // It may have a newer one, of another replica. What is older, or refused, is not in force: it must not look as if it were.
+      const inForce = said.kind === 'ack' ? (said.quarantineRevision ?? 0) : 0;
+      if (inForce < sent.quarantineRevision) throw new AppError('invalid', 'The quarantine was not put in force.');
+    } else if (said.kind === 'ack') {
       this.#have = { revision: sent.revision, hash: sent.hash };
       this.#refused = undefined;
       connection.ack(sent.revision, sent.hash);

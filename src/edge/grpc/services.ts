@@ -15,6 +15,7 @@ import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
 import type { WorkloadEntry } from '../../core/identity/workload-entry.ts';
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
+import type { Quarantine } from '../../core/policy/snapshot.ts';
 import type { EntryView, IssuedToken } from '../../wire/identity.ts';
 import type { ItemResult, SignItem, SignJwtOrder } from '../../wire/identity-sign.ts';
 import type { InboundEndpoint } from '../../wire/policy.ts';
@@ -131,11 +132,15 @@ export interface ProxyConnection {
   sent(revision: number, hash: Buffer, bundleSequence?: number): void;
   ack(revision: number, hash: Buffer): void;
   nack(revision: number, hash: Buffer, error: string): void;
+  /** The sidecar has the quarantine of this revision in force. */
+  quarantined?(revision: number): void;
   close(how: { readonly goodbye: boolean }): Promise<void>;
 }
 
 export interface PolicyPort {
   readonly published: Watch<Published>;
+  /** Who is cut off: pushed ahead of everything. Default nobody. */
+  readonly quarantine?: Watch<Quarantine>;
   readonly proxies: {
     connect(hello: {
       readonly instanceId: string;
