@@ -3,23 +3,32 @@ import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
+import { WatchSource } from '../../base/watch.ts';
 import type { AuditEvent } from '../../core/audit/event.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
 import { decide } from '../../core/policy/decide.ts';
-import type { Connection } from '../../core/policy/model.ts';
+import type { Connection, Request } from '../../core/policy/model.ts';
 import type { Svid } from '../agent/svid.ts';
+import type { InboundFacts } from './checks/again.ts';
+import { refusalNow } from './checks/again.ts';
 import { ExternalAuthorizers } from './checks/custom.ts';
 import { pathAsSent, readRequest } from './checks/http-request.ts';
 import { checkJwtSvid } from './checks/jwt-svid.ts';
+import { quarantined, quarantinedOf, quarantineRule } from './checks/quarantine.ts';
 import type { TooMany } from './checks/rate-limit.ts';
 import { RateLimiter } from './checks/rate-limit.ts';
 import { ambiguous, notRecorded, problemFor } from './checks/refusal.ts';
+import { withRemoteIp } from './checks/remote-ip.ts';
 import type { RequestChanges } from './checks/request-changes.ts';
-import { bothChanges } from './checks/request-changes.ts';
 import type { Known, Ruling } from './checks/ruling.ts';
 import { refused } from './checks/ruling.ts';
+import { defaultLimits } from './limits.ts';
+import type { LiveCall } from './live/live-call.ts';
+import { LiveCalls } from './live/live-calls.ts';
 import type { PolicyState } from './policy-state.ts';
 import type { Problem } from './problem.ts';
+import type { QuarantineList } from './quarantine/list.ts';
+import { nobody } from './quarantine/list.ts';
 import type { TokenVerifier } from './token.ts';
 
 /**
@@ -62,6 +71,10 @@ export interface Admitted {
   readonly target: string;
   /** Of the fields, before they are forwarded. */
   readonly changes: RequestChanges | undefined;
+  /** Of the fields of the answer, before the caller gets it. */
+  readonly answer: RequestChanges | undefined;
+  /** Told by whoever carries the call: how it is ended when it is not allowed any more. */
+  onCut(end: () => void): void;
 }
 
 export interface Refused {
@@ -85,6 +98,10 @@ export interface Outcome {
 export interface EnforcerDeps {
   readonly identity: Watch<Svid>;
   readonly policy: Watch<PolicyState | undefined>;
+  /** Default: nobody is in it. */
+  readonly quarantine?: Watch<QuarantineList>;
+  /** How old an HTTP call must be to be cut by a change of policy: see `Limits.streamAgeMs`. Default 2 s. */
+  readonly streamAgeMs?: number;
   readonly recorder: Recorder;
   readonly tokens: TokenVerifier;
   readonly clock: Clock;
@@ -100,13 +117,28 @@ export interface EnforcerDeps {
 export class Enforcer {
   readonly #o: EnforcerDeps;
   readonly #random: RandomBytes;
+  readonly #quarantine: Watch<QuarantineList>;
+  readonly #live: LiveCalls<InboundFacts>;
   readonly #rates: RateLimiter;
-  readonly #authorizers = new ExternalAuthorizers();
+  readonly #authorizers: ExternalAuthorizers;
+  readonly #begun = new WeakMap<Verdict, LiveCall<InboundFacts>>();
 
   constructor(o: EnforcerDeps) {
     this.#o = o;
     this.#random = o.random ?? secureRandom;
     this.#rates = new RateLimiter(o.clock);
+    this.#authorizers = new ExternalAuthorizers(o.logger);
+    const { policy, clock, logger, streamAgeMs = defaultLimits.streamAgeMs } = o;
+    this.#quarantine = o.quarantine ?? new WatchSource(nobody);
+    this.#live = new LiveCalls({
+      policy,
+      quarantine: this.#quarantine,
+      recheck: refusalNow,
+      // Plain bytes are never a short answer.
+      graceMs: ({ request }) => (request?.http === undefined ? 0 : streamAgeMs),
+      clock,
+      logger,
+    });
   }
 
   async admit(call: Call): Promise<Verdict> {
@@ -115,7 +147,7 @@ export class Enforcer {
     const svid = identity.current;
     const state = policy.current;
     const ruling = await this.#judge(call, svid, state, startedAt);
-    const { decision, reason, rule, path, target, tokenSubject, shadow, audited, changes } = ruling;
+    const { decision, reason, rule, path, tokenSubject, shadow, audited } = ruling;
     const id = uuidv7(clock, this.#random);
     try {
       await recorder.append({
@@ -143,7 +175,7 @@ export class Enforcer {
       logger.error({ err: error }, 'a decision could not be recorded; the call was refused');
       return { admitted: false, id: undefined, startedAt, problem: notRecorded };
     }
-    if (decision === 'allow') return { admitted: true, id, startedAt, target, changes };
+    if (decision === 'allow') return this.#begin(call, ruling, { id, startedAt, svid, state });
     return { admitted: false, id, startedAt, problem: ruling.problem ?? problemFor(reason, rule) };
   }
 
@@ -151,6 +183,9 @@ export class Enforcer {
   complete(verdict: Verdict, outcome: Outcome): void {
     if (verdict.id === undefined) return;
     const now = this.#o.clock.now();
+    const live = this.#begun.get(verdict);
+    if (live !== undefined) this.#live.end(live);
+    const cut = live?.wasCut;
     this.#o.recorder
       .append(
         {
@@ -162,6 +197,7 @@ export class Enforcer {
           status: outcome.status,
           bytesIn: outcome.bytesIn,
           bytesOut: outcome.bytesOut,
+          ...(cut !== undefined && { cutReason: cut.reason, cutRule: cut.rule, cutRevision: cut.revision }),
         },
         { withinMs: COMPLETION_WITHIN_MS },
       )
@@ -170,7 +206,25 @@ export class Enforcer {
 
   /** Lets go of what the checks hold open. */
   close(): void {
+    this.#live.close();
     this.#authorizers.close();
+  }
+
+  /** What happened while the decision was written down, and whoever had to be asked was asked, counts too. */
+  #begin(call: Call, ruling: Ruling, o: Begun): Verdict {
+    const { id, startedAt, svid, state } = o;
+    const { request, custom: agreed = [], tokenSubject, target, changes, answer } = ruling;
+    const facts = { request, fields: call.fields, agreed };
+    const parties = [call.peer.id.uri, svid.id.uri, ...(tokenSubject === '' ? [] : [tokenSubject])];
+    const live = this.#live.begin({ facts, parties, startedAt }, state);
+    const cut = live.wasCut;
+    const onCut = (end: () => void) => live.onCut(end);
+    const verdict: Verdict =
+      cut === undefined
+        ? { admitted: true, id, startedAt, target, changes, answer, onCut }
+        : { admitted: false, id, startedAt, problem: problemFor(cut.reason, cut.rule) };
+    this.#begun.set(verdict, live);
+    return verdict;
   }
 
   /**
@@ -181,35 +235,53 @@ export class Enforcer {
     const asSent = { path: pathAsSent(call.target), tokenSubject: '' };
     if (now >= svid.notAfter) return refused('no-identity', asSent);
     if (state === undefined) return refused('no-policy', asSent);
+    const list = this.#quarantine.current;
+    const cutOff = (party: string, known: Known) =>
+      refused('quarantined', known, { rule: quarantineRule(list), problem: quarantined(list, party) });
+    const party = quarantinedOf(list, [call.peer.id.uri, svid.id.uri]);
+    if (party !== undefined) return cutOff(party, asSent);
     const { compiled } = state;
     const read = call.protocol === 'tcp' ? undefined : readRequest(call, compiled.uses.headers);
     if (read?.ok === false) return refused('malformed-request', asSent, { problem: ambiguous(read.why) });
+    const remote = withRemoteIp(call.connection, call.fields, state.trustedProxies);
+    if (!remote.ok) return refused('malformed-request', asSent, { problem: ambiguous(remote.why) });
     const path = read?.http.path ?? '';
     const token = checkJwtSvid(call.authorization, state, this.#o.tokens);
     const svidToken = token instanceof Promise ? await token : token;
     if (!svidToken.ok) return refused('token-refused', { path, tokenSubject: '' });
 
     const known = { path, tokenSubject: svidToken.subject };
-    const changes: RequestChanges | undefined = undefined;
-    const decided = decide(compiled, {
+    if (quarantinedOf(list, [svidToken.subject]) !== undefined) return cutOff(svidToken.subject, known);
+    const request: Request = {
       source: call.peer.id.uri,
       port: call.port,
       time: now,
-      connection: call.connection,
+      connection: remote.connection,
       ...(read !== undefined && {
         http: { ...read.http, ...(svidToken.token !== undefined && { token: svidToken.token }) },
       }),
-    });
-    const target = read?.target ?? '';
-    if (decided.decision === 'deny') return { ...decided, ...known, target };
+    };
+    const decided = decide(compiled, request);
+    const ruling: Ruling = { ...decided, ...known, target: read?.target ?? '', request };
+    if (decided.decision === 'deny') return ruling;
     const tooMany = this.#rates.take(state.rateLimits, call.peer.id.uri);
-    if (tooMany !== undefined) return { ...decided, ...limited(tooMany, known) };
-    if (decided.custom === undefined) return { ...decided, ...known, target, changes };
-    const asked = { call, target, destination: svid.id.uri, changes };
+    if (tooMany !== undefined) return { ...ruling, ...limited(tooMany, known) };
+    if (decided.custom === undefined) return ruling;
+    const { target, changes } = ruling;
+    const asked = { call, time: now, target, destination: svid.id.uri, changes };
     const custom = await this.#authorizers.ask(decided.custom, asked, state.authorizers);
-    if (!custom.ok) return { ...decided, ...refused('custom-rule', known, custom) };
-    return { ...decided, ...known, target, changes: bothChanges(changes, custom.changes) };
+    if (!custom.ok) return { ...ruling, ...refused('custom-rule', known, custom) };
+    return { ...ruling, target: custom.target, changes: custom.changes, answer: custom.answer };
   }
+}
+
+/** An inbound call that may go on. */
+interface Begun {
+  readonly id: string;
+  readonly startedAt: number;
+  readonly svid: Svid;
+  /** That it was decided by. */
+  readonly state: PolicyState | undefined;
 }
 
 function limited({ rule, retryAfterSeconds }: TooMany, known: Known): Ruling {

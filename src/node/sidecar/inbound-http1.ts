@@ -84,6 +84,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
     const trace = traceOf(head, random);
     const verdict = await enforcer.admit(callOf(caller, req, head, trace.id));
     if (!verdict.admitted || !head.ok) return refuse(verdict, req, res);
+    verdict.onCut(() => res.destroy());
     relayHttp1({
       req,
       res,
@@ -91,6 +92,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       target: verdict.target,
       added: ['traceparent', trace.header, CLIENT_CERT_HEADER, caller.clientCert],
       targets: [application.http1],
+      answerChanges: verdict.answer,
       toApplication: true,
       closing: () => draining || !caller.isValid(),
       onFailure: (error) => {
@@ -128,6 +130,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       return enforcer.complete(verdict, { status: verdict.problem.status, bytesIn: 0, bytesOut: 0 });
     }
     if (!head.ok) throw new Error('a malformed request was admitted');
+    verdict.onCut(() => socket.destroy());
     relayUpgrade({
       req,
       socket,
@@ -137,6 +140,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       added: ['traceparent', trace.header, CLIENT_CERT_HEADER, caller.clientCert],
       to: application.http1,
       idleMs: limits.tunnelIdleMs,
+      answerChanges: verdict.answer,
       toApplication: true,
       onFailure: () => noAnswer,
       done: (outcome) => enforcer.complete(verdict, outcome),

@@ -70,6 +70,8 @@ export function inboundHttp2(inbound: Inbound): Protocol {
       const bytesOut = respondProblem(stream, verdict.problem, head.grpc);
       return enforcer.complete(verdict, { status: verdict.problem.status, bytesIn: 0, bytesOut });
     }
+    // Of the codes there are, the one that gRPC reads as PERMISSION_DENIED.
+    verdict.onCut(() => stream.close(constants.NGHTTP2_INADEQUATE_SECURITY));
     const forwarded = forwardedFields(headers);
     changeHeaders(forwarded, verdict.changes);
     forwarded[':path'] = verdict.target;
@@ -84,6 +86,7 @@ export function inboundHttp2(inbound: Inbound): Protocol {
       trailers,
       grpc: head.grpc,
       connect: () => application.http2(),
+      answerChanges: verdict.answer,
       toApplication: true,
       onFailure: (error) => {
         logger.warn({ err: error }, 'the application did not answer');

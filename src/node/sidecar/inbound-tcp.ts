@@ -4,7 +4,7 @@ import type { Inbound, Protocol } from './inbound.ts';
 import { tunnel } from './tunnel.ts';
 
 /**
- * Plain TCP: one connection is one call. It is decided once, at its start; a later change of policy does not cut it.
+ * Plain TCP: one connection is one call. It is decided at its start, and cut when the policy does not allow it any more.
  * A refused caller sees its connection closed at once.
  */
 export function inboundTcp(inbound: Inbound): Protocol {
@@ -33,6 +33,7 @@ export function inboundTcp(inbound: Inbound): Protocol {
       socket.destroy();
       return complete({ bytesIn: 0, bytesOut: 0 });
     }
+    verdict.onCut(() => socket.destroy());
     const callee: Socket = application.tcp();
     callee.once('error', (error) => logger.warn({ err: error }, 'a TCP connection to the application failed'));
     tunnel(socket, callee, { idleMs: limits.tunnelIdleMs }, complete);

@@ -18,6 +18,7 @@ import type { Limits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { Connections, listen } from './listener.ts';
 import { ALPN_TCP, callerIdentity, isStillTrusted, serverTls } from './mesh-tls.ts';
+import type { QuarantineList } from './quarantine/list.ts';
 
 export interface InboundOptions {
   readonly host: string;
@@ -32,6 +33,8 @@ export interface InboundDeps {
   readonly identity: Watch<Svid>;
   readonly trust: Watch<Trust>;
   readonly enforcer: Enforcer;
+  /** Whose connections are cut, idle ones too. Default: nobody's. */
+  readonly quarantine?: Watch<QuarantineList>;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -78,6 +81,7 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
       ? { h2: inboundHttp2(inbound), http1: inboundHttp1(inbound) }
       : { tcp: inboundTcp(inbound) };
   const connections = new Connections();
+  const callers = new Map<TLSSocket, string>();
 
   const server = createServer({
     ...serverTls(identity.current),
@@ -97,6 +101,7 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
     connections.add(socket);
     socket.on('error', (error) => logger.debug({ err: error }, 'an inbound connection failed'));
     const caller = identify(socket);
+    if (caller !== undefined) remember(caller);
     if (caller === undefined) socket.destroy();
     else if ('tcp' in protocols) protocols.tcp.serve(caller);
     else if (socket.alpnProtocol === 'h2') protocols.h2.serve(caller);
@@ -113,6 +118,7 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
     trust.subscribe(() => {
       for (const protocol of Object.values(protocols)) protocol.recheck();
     }),
+    ...(deps.quarantine === undefined ? [] : [deps.quarantine.subscribe(cutQuarantined)]),
   ];
   const port = await listen(server, options);
   return {
@@ -125,6 +131,17 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
       application.close();
     },
   };
+
+  function remember({ socket, peer }: Caller): void {
+    callers.set(socket, peer.id.uri);
+    socket.once('close', () => callers.delete(socket));
+  }
+
+  /** Also those that carry no call: what is open is not asked for a certificate again. A new one is let in to be refused on the record. */
+  function cutQuarantined(list: QuarantineList): void {
+    const isSelf = list.ids.has(identity.current.id.uri);
+    for (const [socket, caller] of [...callers]) if (isSelf || list.ids.has(caller)) socket.destroy();
+  }
 
   function identify(socket: TLSSocket): Caller | undefined {
     try {

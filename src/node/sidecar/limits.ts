@@ -24,6 +24,9 @@ export interface Limits {
   readonly connectTimeoutMs: number;
   /** TCP and upgraded connections without a byte in either direction are closed after this. Default 1 h. */
   readonly tunnelIdleMs: number;
+  /** How old an HTTP call must be for a change of policy to cut it off in the middle; TCP is cut at any age. Default 2 s: a
+   *  call that is shorter was decided at its beginning, and one that is longer is a stream. */
+  readonly streamAgeMs: number;
   /** Connections to one endpoint over HTTP/1.1. Default 512; further requests wait for one. */
   readonly maxConnectionsPerEndpoint: number;
   /** How long a stopping sidecar waits for calls in flight. Default 10 s. */
@@ -42,6 +45,7 @@ export const defaultLimits: Limits = Object.freeze({
   applicationIdleMs: 4_000,
   connectTimeoutMs: 5_000,
   tunnelIdleMs: 3_600_000,
+  streamAgeMs: 2_000,
   maxConnectionsPerEndpoint: 512,
   drainMs: 10_000,
 });

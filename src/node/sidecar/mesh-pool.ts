@@ -12,16 +12,21 @@ import { bundleFor } from '../../core/identity/trust.ts';
 import type { Service, ServiceEndpoint } from '../../core/policy/snapshot.ts';
 import { splitAddress } from '../agent/address.ts';
 import type { Svid } from '../agent/svid.ts';
+import { quarantined, quarantinedOf } from './checks/quarantine.ts';
 import type { Limits } from './limits.ts';
 import { MeshAgent } from './mesh-agent.ts';
 import type { MeshConnection } from './mesh-connect.ts';
 import { meshConnect } from './mesh-connect.ts';
 import { ALPN_TCP, clientTls } from './mesh-tls.ts';
+import type { Problem } from './problem.ts';
+import type { QuarantineList } from './quarantine/list.ts';
 import type { Http1Target } from './relay-http1.ts';
 
 export interface MeshPoolDeps {
   readonly identity: Watch<Svid>;
   readonly trust: Watch<Trust>;
+  /** Who is not connected to, and whose connections are cut. Default: nobody. */
+  readonly quarantine?: Watch<QuarantineList>;
   readonly limits: Limits;
   readonly clock: Clock;
 }
@@ -49,6 +54,8 @@ export class MeshPool {
   readonly #o: MeshPoolDeps;
   readonly #unsubscribe: readonly (() => void)[];
   #generation: Generation;
+  /** All that is open, of whatever generation, with the identity at its other end. */
+  readonly #open = new Map<TLSSocket, string>();
 
   constructor(o: MeshPoolDeps) {
     this.#o = o;
@@ -58,7 +65,11 @@ export class MeshPool {
       this.#generation = this.#newGeneration();
       drain(old);
     };
-    this.#unsubscribe = [o.identity.subscribe(renew), o.trust.subscribe(renew)];
+    this.#unsubscribe = [
+      o.identity.subscribe(renew),
+      o.trust.subscribe(renew),
+      ...(o.quarantine === undefined ? [] : [o.quarantine.subscribe((list) => this.#cut(list))]),
+    ];
   }
 
   http1(service: Service, endpoint: ServiceEndpoint): Http1Target {
@@ -117,7 +128,48 @@ export class MeshPool {
     };
   }
 
-  #connect(generation: Generation, service: Service, endpoint: ServiceEndpoint, alpn: string): Promise<MeshConnection> {
+  #cut(list: QuarantineList): void {
+    for (const [socket, peer] of [...this.#open]) if (this.#outcast(list, peer) !== undefined) socket.destroy();
+  }
+
+  /** Of the two of us, who is in quarantine. */
+  #outcast(list: QuarantineList | undefined, peer: string): string | undefined {
+    return list === undefined ? undefined : quarantinedOf(list, [peer, this.#o.identity.current.id.uri]);
+  }
+
+  async #connect(
+    generation: Generation,
+    service: Service,
+    endpoint: ServiceEndpoint,
+    alpn: string,
+  ): Promise<MeshConnection> {
+    this.#refuseQuarantined(service.spiffeId);
+    const connection = await this.#handshake(generation, service, endpoint, alpn);
+    const { socket } = connection;
+    try {
+      // While we connected, it may have come into quarantine.
+      this.#refuseQuarantined(service.spiffeId);
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+    this.#open.set(socket, service.spiffeId);
+    socket.once('close', () => this.#open.delete(socket));
+    return connection;
+  }
+
+  #refuseQuarantined(peer: string): void {
+    const list = this.#o.quarantine?.current;
+    const outcast = this.#outcast(list, peer);
+    if (list !== undefined && outcast !== undefined) throw new Quarantined(quarantined(list, outcast));
+  }
+
+  #handshake(
+    generation: Generation,
+    service: Service,
+    endpoint: ServiceEndpoint,
+    alpn: string,
+  ): Promise<MeshConnection> {
     const { identity, limits, clock } = this.#o;
     if (clock.now() > identity.current.notAfter) {
       return Promise.reject(new AppError('unauthenticated', 'The certificate of this sidecar has expired.'));
@@ -183,6 +235,16 @@ export class MeshPool {
     if (this.#generation === generation) entry.session = session;
     else setImmediate(() => session.close());
     return session;
+  }
+}
+
+/** A connection that is not made, whatever the policies say. */
+export class Quarantined extends AppError {
+  readonly problem: Problem;
+
+  constructor(problem: Problem) {
+    super('forbidden', problem.detail);
+    this.problem = problem;
   }
 }
 

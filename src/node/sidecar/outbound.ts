@@ -10,17 +10,20 @@ import type { Svid } from '../agent/svid.ts';
 import type { Limits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { Connections, listen } from './listener.ts';
-import { MeshPool } from './mesh-pool.ts';
+import { MeshPool, Quarantined } from './mesh-pool.ts';
 import { outboundHttp1 } from './outbound-http1.ts';
 import { outboundHttp2 } from './outbound-http2.ts';
 import type { PolicyState } from './policy-state.ts';
 import type { Problem } from './problem.ts';
+import type { QuarantineList } from './quarantine/list.ts';
 import { Router } from './route.ts';
 
 export interface OutboundDeps {
   readonly identity: Watch<Svid>;
   readonly trust: Watch<Trust>;
   readonly policy: Watch<PolicyState | undefined>;
+  /** Who is not called, and who may not call. Default: nobody. */
+  readonly quarantine?: Watch<QuarantineList>;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -117,6 +120,7 @@ function sniff(socket: Socket, timeoutMs: number, decided: (isHttp2: boolean) =>
 }
 
 function problemOf(error: unknown): Problem {
+  if (error instanceof Quarantined) return error.problem;
   if (error instanceof AppError) {
     if (error.code === 'peer-refused') return { status: 502, code: 'peer-refused', detail: error.message };
     if (error.code === 'unauthenticated') {

@@ -8,6 +8,7 @@ import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import { parseSpiffeId } from '../../core/identity/spiffe-id.ts';
+import { boundariesOf } from '../../core/policy/boundaries.ts';
 import { compile } from '../../core/policy/compile.ts';
 import type { Service, Snapshot } from '../../core/policy/snapshot.ts';
 import { snapshotFeatures } from '../../core/policy/snapshot.ts';
@@ -15,14 +16,17 @@ import type { Snapshot__Output } from '../../wire/gen/writ/v1/Snapshot.ts';
 import type { WatchPolicyRequest } from '../../wire/gen/writ/v1/WatchPolicyRequest.ts';
 import type { InboundEndpoint } from '../../wire/policy.ts';
 import { decodeSnapshotContent, fromSnapshot, toPolicyMessage } from '../../wire/policy.ts';
+import { NO_SNAPSHOT } from '../../wire/quarantine.ts';
 import { GrpcStream } from '../agent/grpc-stream.ts';
 import type { ControlPlaneClients } from './control-plane.ts';
 import type { CachedSnapshot, PolicyCache } from './policy-cache.ts';
 import type { PolicyState } from './policy-state.ts';
+import type { QuarantineKeeper } from './quarantine/keeper.ts';
 
 export interface PolicyClientOptions {
   readonly clients: Watch<ControlPlaneClients>;
   readonly cache: PolicyCache;
+  readonly quarantine: QuarantineKeeper;
   readonly trustDomain: string;
   /** Asked when a stream begins: ports that were free to choose are known only then. */
   readonly inbound: () => readonly InboundEndpoint[];
@@ -45,6 +49,8 @@ export class PolicyClient {
   readonly #state: WatchSource<PolicyState | undefined>;
   readonly #backoff = new Backoff({ initialMs: 100, maxMs: 5_000 });
   #stream: PolicyStream | undefined;
+  /** Of the message before on the stream. */
+  #last = NO_SNAPSHOT;
 
   /** With what the state directory holds in force already. */
   static async open(o: PolicyClientOptions): Promise<PolicyClient> {
@@ -96,6 +102,7 @@ export class PolicyClient {
     });
     signal.addEventListener('abort', stop, { once: true });
     this.#stream = stream;
+    this.#last = NO_SNAPSHOT;
     try {
       const haveHash = this.#state.current?.hash ?? Buffer.alloc(0);
       await stream.send(
@@ -121,6 +128,15 @@ export class PolicyClient {
   async #receive(snapshot: Snapshot, stream: PolicyStream): Promise<void> {
     const { cache, clock, logger } = this.#o;
     const { revision, hash: contentHash } = snapshot;
+    // Ahead of everything: whatever is wrong with the rest of the message, or with the one before.
+    if (snapshot.quarantine !== undefined) await this.#o.quarantine.receive(snapshot.quarantine);
+    const quarantineRevision = this.#o.quarantine.current.current.revision;
+    const last = this.#last;
+    this.#last = { revision, hash: contentHash };
+    if (isOnlyQuarantine(snapshot, last)) {
+      await stream.send(toPolicyMessage({ kind: 'ack', revision, hash: contentHash, quarantineRevision }));
+      return;
+    }
     try {
       const receivedAt = clock.now();
       const state = this.#understand(snapshot, receivedAt);
@@ -139,7 +155,7 @@ export class PolicyClient {
       return;
     }
     logger.info({ revision }, 'policy in force');
-    await stream.send(toPolicyMessage({ kind: 'ack', revision, hash: contentHash }));
+    await stream.send(toPolicyMessage({ kind: 'ack', revision, hash: contentHash, quarantineRevision }));
   }
 
   /** Throws `invalid` for anything that is not whole. */
@@ -155,7 +171,7 @@ export class PolicyClient {
     if (!hash('sha256', content, 'buffer').equals(snapshot.hash)) {
       throw new AppError('invalid', 'The content of the snapshot does not have the hash that it came with.');
     }
-    const { policies, services, bundle, federated = [] } = decodeSnapshotContent(content);
+    const { policies, services, bundle, federated = [], egress = [] } = decodeSnapshotContent(content);
     const { trustDomain } = this.#o;
     if (bundle.trustDomain !== trustDomain) {
       throw new AppError('invalid', `The bundle is of ${bundle.trustDomain}, and this is ${trustDomain}.`);
@@ -165,6 +181,7 @@ export class PolicyClient {
       revision,
       hash: snapshot.hash,
       compiled: compile(policies, revision),
+      boundaries: boundariesOf([...policies, ...egress]),
       services: new Map(services.map((service) => [nameInMesh(service, trustDomain), service])),
       // The same value while it says the same: whoever watches it need not start over.
       bundle: current !== undefined && sameBundle(current.bundle, bundle) ? current.bundle : bundle,
@@ -177,6 +194,8 @@ export class PolicyClient {
 
   async #restore(): Promise<void> {
     const { cache, clock, logger } = this.#o;
+    // Who must not be let in is not known then: without a policy, nobody is.
+    if (this.#o.quarantine.damaged) return;
     const cached = await cache.load();
     if (cached === undefined) return;
     try {
@@ -198,6 +217,14 @@ export class PolicyClient {
     // Until now we would have heard of anything newer.
     this.#state.set({ ...state, connected, receivedAt: this.#o.clock.now() });
   }
+}
+
+/** See `Snapshot.quarantine` in the protocol. */
+function isOnlyQuarantine(snapshot: Snapshot, last: typeof NO_SNAPSHOT): boolean {
+  const { quarantine, content, revision } = snapshot;
+  return (
+    quarantine !== undefined && content === undefined && revision === last.revision && snapshot.hash.equals(last.hash)
+  );
 }
 
 /** Whether two bundles verify the same. */

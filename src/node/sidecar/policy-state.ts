@@ -11,6 +11,8 @@ export interface PolicyState {
   readonly compiled: CompiledPolicies;
   /** About the calls that this workload makes, with the called SPIFFE ID as their `source`. Absent: it may call everybody. */
   readonly egress?: CompiledPolicies | undefined;
+  /** When what they decide may change by itself, ascending, in milliseconds since the epoch. Absent for never. */
+  readonly boundaries?: readonly number[];
   /** Absent for none. */
   readonly rateLimits?: readonly RateLimit[] | undefined;
   /** Absent for none. */

@@ -29,6 +29,7 @@ import { startOutbound } from './outbound.ts';
 import { PolicyCache } from './policy-cache.ts';
 import { PolicyClient, sameBundle } from './policy-client.ts';
 import type { PolicyState } from './policy-state.ts';
+import { QuarantineKeeper } from './quarantine/keeper.ts';
 import { Shipper } from './shipper.ts';
 import { Spool } from './spool.ts';
 import type { SidecarStatus } from './status.ts';
@@ -106,9 +107,12 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   const controlPlane = new ControlPlane({ server, identity, bundle: trust, clock });
   lifetime.defer('control plane', () => controlPlane.close());
   const endpoints: InboundEndpoint[] = [];
+  const quarantineKeeper = await QuarantineKeeper.open({ stateDirectory, logger });
+  const quarantine = quarantineKeeper.current;
   const policyClient = await PolicyClient.open({
     clients: controlPlane.clients,
     cache: new PolicyCache({ stateDirectory, spiffeId: self.uri, logger }),
+    quarantine: quarantineKeeper,
     trustDomain: self.trustDomain,
     inbound: () => endpoints,
     version,
@@ -132,7 +136,9 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   });
 
   const tokens = new TokenVerifier({ audiences: [...audiencesOf(self), ...(config.jwtAudiences ?? [])], clock });
-  const enforcer = new Enforcer({ identity, policy, recorder: spool, tokens, clock, logger, random });
+  const { streamAgeMs } = limits;
+  const deciding = { identity, policy, quarantine, streamAgeMs, tokens };
+  const enforcer = new Enforcer({ ...deciding, recorder: spool, clock, logger, random });
   lifetime.defer('checks', async () => enforcer.close());
   const stopListening: Listener[] = [];
   const opened = async (listener: Promise<Listener>): Promise<Listener> => {
@@ -142,7 +148,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   lifetime.defer('ports', () => drainAll(stopListening, limits.drainMs));
   const inbound: Listener[] = [];
   for (const each of config.inbound) {
-    const shared = { identity, trust: peers.trust, enforcer, limits, clock, logger, random };
+    const shared = { identity, trust: peers.trust, enforcer, quarantine, limits, clock, logger, random };
     const listener = await opened(startInbound(each, shared));
     inbound.push(listener);
     endpoints.push({
@@ -152,7 +158,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
     });
   }
   const outbound = await opened(
-    startOutbound(config.outbound, { identity, trust: peers.trust, policy, limits, clock, logger, random }),
+    startOutbound(config.outbound, { identity, trust: peers.trust, policy, quarantine, limits, clock, logger, random }),
   );
   const jwt = new JwtClient({ clients: controlPlane.clients, bundle: trust, clock });
   const status = () =>

@@ -24,6 +24,8 @@ import type { Listener } from '../../../src/node/sidecar/listener.ts';
 import { meshTrust } from '../../../src/node/sidecar/mesh-trust.ts';
 import { startOutbound } from '../../../src/node/sidecar/outbound.ts';
 import type { PolicyState } from '../../../src/node/sidecar/policy-state.ts';
+import type { QuarantineList } from '../../../src/node/sidecar/quarantine/list.ts';
+import { nobody } from '../../../src/node/sidecar/quarantine/list.ts';
 import { TokenVerifier } from '../../../src/node/sidecar/token.ts';
 import type { IssueOptions, TestAuthority } from '../../support/pki.ts';
 import { createTestAuthority } from '../../support/pki.ts';
@@ -92,6 +94,7 @@ export class TestSidecar {
   /** Of other trust domains; in force with the next `push`. */
   federated: readonly TrustBundle[] = [];
   readonly policy: WatchSource<PolicyState | undefined>;
+  readonly quarantine = new WatchSource<QuarantineList>(nobody);
   readonly recorder = new MemoryRecorder();
   readonly limits: Limits;
   readonly clock: Clock;
@@ -135,21 +138,23 @@ export class TestSidecar {
   ): Promise<Listener> {
     const { identity, recorder, limits, clock, logger } = this;
     const tokens = new TokenVerifier({ audiences: [this.id], clock });
-    const enforcer = new Enforcer({ identity, policy: this.policy, recorder, tokens, clock, logger });
+    const { policy, quarantine } = this;
+    const { streamAgeMs } = limits;
+    const enforcer = new Enforcer({ identity, policy, quarantine, streamAgeMs, recorder, tokens, clock, logger });
     onTestFinished(() => enforcer.close());
     const listener = await startInbound(
       { host: '127.0.0.1', port: 0, protocol: 'http', ...o },
-      { identity, trust: this.#trust(), enforcer, limits, clock, logger },
+      { identity, trust: this.#trust(), enforcer, quarantine, limits, clock, logger },
     );
     onTestFinished(() => listener.drain(50));
     return listener;
   }
 
   async outbound(): Promise<Listener> {
-    const { identity, limits, clock, logger } = this;
+    const { identity, quarantine, limits, clock, logger } = this;
     const listener = await startOutbound(
       { host: '127.0.0.1', port: 0 },
-      { identity, trust: this.#trust(), policy: this.policy, limits, clock, logger },
+      { identity, trust: this.#trust(), policy: this.policy, quarantine, limits, clock, logger },
     );
     onTestFinished(() => listener.drain(50));
     return listener;

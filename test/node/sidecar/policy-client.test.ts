@@ -10,6 +10,7 @@ import { ControlPlane } from '../../../src/node/sidecar/control-plane.ts';
 import { PolicyCache } from '../../../src/node/sidecar/policy-cache.ts';
 import { PolicyClient } from '../../../src/node/sidecar/policy-client.ts';
 import type { PolicyState } from '../../../src/node/sidecar/policy-state.ts';
+import { QuarantineKeeper } from '../../../src/node/sidecar/quarantine/keeper.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 import { tempDirectory } from '../../support/temp.ts';
 import { ORDERS, TestControlPlane, WEB } from '../world.ts';
@@ -20,9 +21,11 @@ async function start(plane: TestControlPlane, stateDirectory: string) {
   const bundle = new WatchSource(plane.authority.bundle);
   const controlPlane = new ControlPlane({ server: plane.address, identity, bundle, clock: systemClock });
   const cache = new PolicyCache({ stateDirectory, spiffeId: ORDERS, logger: silentLogger });
+  const quarantine = await QuarantineKeeper.open({ stateDirectory, logger: silentLogger });
   const client = await PolicyClient.open({
     clients: controlPlane.clients,
     cache,
+    quarantine,
     trustDomain: 'example.org',
     inbound: () => [{ address: '10.0.0.1:15006', protocol: 'http', applicationPort: 8080 }],
     version: 'test',
@@ -50,7 +53,7 @@ async function start(plane: TestControlPlane, stateDirectory: string) {
       seen = (await state.next(seen)).version;
     }
   };
-  return { client, identity, cache, close, until };
+  return { client, identity, cache, quarantine, close, until };
 }
 
 const call = { source: WEB, port: 8080, http: { method: 'GET', path: '/' } };
