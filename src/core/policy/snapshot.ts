@@ -66,7 +66,7 @@ export type SnapshotFeature =
   | 'quarantine';
 
 /** All that this version understands: what its sidecars say when they connect. */
-export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation', 'policy-v2', 'quarantine']);
+export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation', 'policy-v2', 'request-authentication', 'quarantine']);
 
 /** What a sidecar must understand to be given this content. */
 export function featuresOf(content: SnapshotContent): readonly SnapshotFeature[] {
@@ -76,6 +76,8 @@ export function featuresOf(content: SnapshotContent): readonly SnapshotFeature[]
   if ([...content.policies, ...egress].some(isSecondVersion)) features.push('policy-v2');
   if (content.policies.some((policy) => policy.action === 'CUSTOM')) features.push('custom');
   if (egress.length > 0) features.push('egress');
+  if ((content.requestAuthentications ?? []).length > 0) features.push('request-authentication');
+  if (content.peerAuthentication !== undefined) features.push('peer-authentication');
   return features;
 }
 
@@ -112,6 +114,8 @@ export interface ServiceEndpoint {
   /** host:port of the sidecar's inbound listener. */
   readonly address: string;
   readonly protocol: EndpointProtocol;
+  /** Port of the application there, which egress policies name. Absent where it is not known: in another trust domain. */
+  readonly applicationPort?: number;
 }
 
 /** A snapshot as it travels. `content` is absent when the receiver holds that hash already. */

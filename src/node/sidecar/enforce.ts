@@ -19,6 +19,7 @@ import type { TooMany } from './checks/rate-limit.ts';
 import { RateLimiter } from './checks/rate-limit.ts';
 import { ambiguous, notRecorded, problemFor } from './checks/refusal.ts';
 import { withRemoteIp } from './checks/remote-ip.ts';
+import { checkUserToken, seenByRules } from './checks/request-authentication.ts';
 import type { RequestChanges } from './checks/request-changes.ts';
 import type { Known, Ruling } from './checks/ruling.ts';
 import { refused } from './checks/ruling.ts';
@@ -30,6 +31,7 @@ import type { Problem } from './problem.ts';
 import type { QuarantineList } from './quarantine/list.ts';
 import { nobody } from './quarantine/list.ts';
 import type { TokenVerifier } from './token.ts';
+import { UserTokenVerifier } from './user-tokens.ts';
 
 /**
  * Where decisions are recorded. Resolves when the event is durable; rejects when it cannot be. An event that nothing waits
@@ -121,12 +123,14 @@ export class Enforcer {
   readonly #live: LiveCalls<InboundFacts>;
   readonly #rates: RateLimiter;
   readonly #authorizers: ExternalAuthorizers;
+  readonly #users: UserTokenVerifier;
   readonly #begun = new WeakMap<Verdict, LiveCall<InboundFacts>>();
 
   constructor(o: EnforcerDeps) {
     this.#o = o;
     this.#random = o.random ?? secureRandom;
     this.#rates = new RateLimiter(o.clock);
+    this.#users = new UserTokenVerifier(o.clock);
     this.#authorizers = new ExternalAuthorizers(o.logger);
     const { policy, clock, logger, streamAgeMs = defaultLimits.streamAgeMs } = o;
     this.#quarantine = o.quarantine ?? new WatchSource(nobody);
@@ -214,7 +218,7 @@ export class Enforcer {
   #begin(call: Call, ruling: Ruling, o: Begun): Verdict {
     const { id, startedAt, svid, state } = o;
     const { request, custom: agreed = [], tokenSubject, target, changes, answer } = ruling;
-    const facts = { request, fields: call.fields, agreed };
+    const facts = { request, fields: ruling.fields ?? call.fields, agreed };
     const parties = [call.peer.id.uri, svid.id.uri, ...(tokenSubject === '' ? [] : [tokenSubject])];
     const live = this.#live.begin({ facts, parties, startedAt }, state);
     const cut = live.wasCut;
@@ -252,17 +256,28 @@ export class Enforcer {
 
     const known = { path, tokenSubject: svidToken.subject };
     if (quarantinedOf(list, [svidToken.subject]) !== undefined) return cutOff(svidToken.subject, known);
+    const checked = read === undefined ? undefined : checkUserToken(call, read.target, state, this.#users);
+    const user = checked instanceof Promise ? await checked : checked;
+    if (user?.ok === false) return refused('token-refused', known, user);
+    const seen =
+      read && user && seenByRules(call, read.http, user, { svid: svidToken.token, wanted: compiled.uses.headers });
     const request: Request = {
       source: call.peer.id.uri,
       port: call.port,
       time: now,
       connection: remote.connection,
-      ...(read !== undefined && {
-        http: { ...read.http, ...(svidToken.token !== undefined && { token: svidToken.token }) },
-      }),
+      ...(seen !== undefined && { http: seen.http }),
     };
     const decided = decide(compiled, request);
-    const ruling: Ruling = { ...decided, ...known, target: read?.target ?? '', request };
+    const ruling: Ruling = {
+      ...decided,
+      ...known,
+      target: user?.target ?? '',
+      request,
+      ...(seen !== undefined && { fields: seen.fields }),
+      changes: user?.changes,
+      endUser: user?.subject || undefined,
+    };
     if (decided.decision === 'deny') return ruling;
     const tooMany = this.#rates.take(state.rateLimits, call.peer.id.uri);
     if (tooMany !== undefined) return { ...ruling, ...limited(tooMany, known) };

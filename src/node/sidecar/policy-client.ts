@@ -18,6 +18,7 @@ import type { InboundEndpoint } from '../../wire/policy.ts';
 import { decodeSnapshotContent, fromSnapshot, toPolicyMessage } from '../../wire/policy.ts';
 import { NO_SNAPSHOT } from '../../wire/quarantine.ts';
 import { GrpcStream } from '../agent/grpc-stream.ts';
+import { authenticationOf } from './authentication-state.ts';
 import type { ControlPlaneClients } from './control-plane.ts';
 import type { CachedSnapshot, PolicyCache } from './policy-cache.ts';
 import type { PolicyState } from './policy-state.ts';
@@ -171,7 +172,8 @@ export class PolicyClient {
     if (!hash('sha256', content, 'buffer').equals(snapshot.hash)) {
       throw new AppError('invalid', 'The content of the snapshot does not have the hash that it came with.');
     }
-    const { policies, services, bundle, federated = [], egress = [] } = decodeSnapshotContent(content);
+    const understood = decodeSnapshotContent(content);
+    const { policies, services, bundle, federated = [], egress = [] } = understood;
     const { trustDomain } = this.#o;
     if (bundle.trustDomain !== trustDomain) {
       throw new AppError('invalid', `The bundle is of ${bundle.trustDomain}, and this is ${trustDomain}.`);
@@ -181,6 +183,11 @@ export class PolicyClient {
       revision,
       hash: snapshot.hash,
       compiled: compile(policies, revision),
+      egress: egress.length === 0 ? undefined : compile(egress, revision),
+      rateLimits: understood.rateLimits,
+      authorizers: understood.authorizers,
+      trustedProxies: understood.trustedProxies,
+      ...authenticationOf(understood, current),
       boundaries: boundariesOf([...policies, ...egress]),
       services: new Map(services.map((service) => [nameInMesh(service, trustDomain), service])),
       // The same value while it says the same: whoever watches it need not start over.

@@ -1,7 +1,10 @@
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { CompiledPolicies } from '../../core/policy/compile.ts';
+import type { PeerModes } from '../../core/policy/peer-authentication.ts';
 import type { RateLimit } from '../../core/policy/rate-limit.ts';
+import type { RequestAuthentication } from '../../core/policy/request-authentication.ts';
 import type { ExternalAuthorizer, Service } from '../../core/policy/snapshot.ts';
+import type { UserTokenRules } from '../../core/policy/user-token-rules.ts';
 
 /** What is in force in this sidecar: the last snapshot that it could use. */
 export interface PolicyState {
@@ -13,6 +16,12 @@ export interface PolicyState {
   readonly egress?: CompiledPolicies | undefined;
   /** When what they decide may change by itself, ascending, in milliseconds since the epoch. Absent for never. */
   readonly boundaries?: readonly number[];
+  /** Tokens of end users that are accepted. Absent: they are the application's own business. */
+  readonly userTokens?: UserTokenRules | undefined;
+  /** What `userTokens` was made from: while it stays the same, so does that. */
+  readonly requestAuthentications?: readonly RequestAuthentication[] | undefined;
+  /** Where plain text is let in. Absent: nowhere. */
+  readonly peerModes?: PeerModes | undefined;
   /** Absent for none. */
   readonly rateLimits?: readonly RateLimit[] | undefined;
   /** Absent for none. */

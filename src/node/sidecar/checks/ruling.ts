@@ -11,6 +11,10 @@ export interface Ruling extends Decision {
   readonly target: string;
   /** Subject of a token that verified; empty for none. */
   readonly tokenSubject: string;
+  /** `<issuer>/<subject>` of the token of an end user that verified. Absent for none. */
+  readonly endUser?: string | undefined;
+  /** Fields as rules see them, name and value alternating: without a token that is taken out, with what is said of it. */
+  readonly fields?: readonly string[];
   /** Of the fields, before they are forwarded. Absent for nothing. */
   readonly changes?: RequestChanges | undefined;
   /** What the policies were asked. Absent where they were not. */
