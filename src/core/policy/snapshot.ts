@@ -66,7 +66,12 @@ export type SnapshotFeature =
   | 'quarantine';
 
 /** All that this version understands: what its sidecars say when they connect. */
-export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze(['federation', 'policy-v2', 'request-authentication', 'quarantine']);
+export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze([
+  'federation',
+  'policy-v2',
+  'request-authentication',
+  'quarantine',
+]);
 
 /** What a sidecar must understand to be given this content. */
 export function featuresOf(content: SnapshotContent): readonly SnapshotFeature[] {
