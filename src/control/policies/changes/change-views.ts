@@ -30,7 +30,7 @@ export interface FullChange extends PolicyChange {
 }
 
 /** What was proposed, by whom, and what became of it. Reads only. */
-export class PolicyChangeViews {
+export class ChangeViews {
   readonly #store: Pick<Store, 'db' | 'cursors'>;
   readonly #clock: Pick<Clock, 'now'>;
 

@@ -54,7 +54,7 @@ export interface Plans {
   covers(documents: readonly Pick<ChangeDocument, 'kind' | 'namespace' | 'name' | 'source'>[]): Promise<boolean>;
 }
 
-export interface PolicyChangesOptions {
+export interface ChangesOptions {
   readonly store: Store;
   readonly policies: Pick<PolicyStore, 'writeAll'>;
   readonly protection: Protection;
@@ -74,10 +74,10 @@ const MAX_EXPIRY_SECONDS = 30 * 24 * 60 * 60;
  * What is agreed on is what was proposed: documents never change. Nor may what they take the place of: a change is refused
  * when one of those was changed since.
  */
-export class PolicyChanges {
-  readonly #options: PolicyChangesOptions;
+export class Changes {
+  readonly #options: ChangesOptions;
 
-  constructor(options: PolicyChangesOptions) {
+  constructor(options: ChangesOptions) {
     this.#options = options;
   }
 

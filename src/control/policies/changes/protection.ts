@@ -31,6 +31,12 @@ export class Protection {
     this.#options = options;
   }
 
+  /** Whether any namespace has a rule. */
+  get isAny(): boolean {
+    const { requireApproval, requirePlan } = strictest([...(this.#options.namespaces?.values() ?? [])]);
+    return requireApproval || requirePlan;
+  }
+
   of(namespace: string): NamespaceRules {
     const { namespaces = new Map<string, NamespaceRules>(), rootNamespace } = this.#options;
     if (namespace === rootNamespace) return strictest([...namespaces.values()]);

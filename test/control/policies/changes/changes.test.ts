@@ -1,7 +1,7 @@
 import { expect, it, onTestFinished } from 'vitest';
 import { silentLogger } from '../../../../src/base/log.ts';
-import { PolicyChangeViews } from '../../../../src/control/policies/changes/change-views.ts';
-import { PolicyChanges } from '../../../../src/control/policies/changes/changes.ts';
+import { ChangeViews } from '../../../../src/control/policies/changes/change-views.ts';
+import { Changes } from '../../../../src/control/policies/changes/changes.ts';
 import type { NamespaceRules } from '../../../../src/control/policies/changes/protection.ts';
 import { Protection } from '../../../../src/control/policies/changes/protection.ts';
 import { PolicyStore } from '../../../../src/control/policies/store.ts';
@@ -30,8 +30,8 @@ async function setUp(
   );
   const protection = new Protection({ namespaces: new Map(rules), rootNamespace: 'writ-system' });
   const plans = o.plans === undefined ? {} : { plans: { covers: async () => o.plans === true } };
-  const changes = new PolicyChanges({ store, policies, protection, clock, logger: silentLogger, ...plans });
-  const views = new PolicyChangeViews({ store, clock });
+  const changes = new Changes({ store, policies, protection, clock, logger: silentLogger, ...plans });
+  const views = new ChangeViews({ store, clock });
   const propose = (...put: string[]) => changes.propose({ put, author: ann, reason: 'TICKET-1' });
   return { database, store, clock, policies, changes, views, propose };
 }
