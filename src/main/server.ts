@@ -21,6 +21,8 @@ import { directGrants } from '../control/authority/nodes/direct-grants.ts';
 import { Enrollment } from '../control/authority/nodes/enrollment.ts';
 import { Nodes } from '../control/authority/nodes/nodes.ts';
 import { Rotation } from '../control/authority/rotation.ts';
+import { LedgerAdminRecorder } from '../control/ledger/admin-recorder.ts';
+import { AdminTrail } from '../control/ledger/admin-trail.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
 import { LogFeed } from '../control/ledger/log/log-feed.ts';
@@ -31,6 +33,9 @@ import { LedgerRecorder } from '../control/ledger/recorder.ts';
 import { FederatesWith } from '../control/policies/federates-with.ts';
 import { PolicyHistory } from '../control/policies/history.ts';
 import { Publisher } from '../control/policies/publisher.ts';
+import { InQuarantine } from '../control/policies/quarantine.ts';
+import { Quarantines } from '../control/policies/quarantines.ts';
+import { RevisionTexts } from '../control/policies/revision-texts.ts';
 import { PolicyStore } from '../control/policies/store.ts';
 import { AgentViews } from '../control/registry/agent-views.ts';
 import { Agents } from '../control/registry/agents.ts';
@@ -47,6 +52,7 @@ import { openAttestors } from './attestation.ts';
 import { keepBundleFile, writeBundleFile } from './bundle-file.ts';
 import type { ServerConfig } from './config.ts';
 import { servePublic } from './public.ts';
+import { recordStart } from './record-start.ts';
 import { readPassphrase, resolveStore } from './secrets.ts';
 
 export interface ServerDeps {
@@ -130,6 +136,11 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   const producer = new EventProducer({ ledger, identity: () => authority.serverIdentity.current, clock, logger });
   life.defer('the recorder', () => producer.close());
   const recorder = new LedgerRecorder({ producer, clock });
+  const trail = new AdminTrail({ recorder: new LedgerAdminRecorder({ producer, clock }), clock, logger });
+  life.defer('the record of administration', () => trail.close());
+
+  await recordStart(trail, config, deps.version);
+  life.defer('the end on the record', () => trail.report({ action: 'stop', outcome: 'done' }));
 
   // What sidecars pin: public, and handed to them by whoever sets them up.
   await writeBundleFile(bundleFile(config), authority.bundle.current);
@@ -167,6 +178,8 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('the policies', () => policies.close());
   const proxies = await Proxies.open({ store, clock, logger, published: policies.current });
   life.defer('the sidecars', () => proxies.close());
+  const quarantine = await InQuarantine.open({ store, clock, logger });
+  life.defer('who is in quarantine', () => quarantine.close());
   const federatesWith = new FederatesWith(entrySet.current);
   life.defer('who federates with whom', () => federatesWith.close());
   const publisher = new Publisher({
@@ -222,10 +235,12 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     federation,
     poller,
     policies,
+    quarantine,
     proxies,
     publisher,
     ledger,
     recorder,
+    trail,
     index,
     sequencer,
     log,
@@ -250,6 +265,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
         attestors,
         nodes: state.nodes,
         grantsFor: directGrants(state.entrySet, clock, trustDomain),
+        quarantine: state.quarantine,
         recorder: state.recorder,
         clock,
         logger,
@@ -259,6 +275,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
         entries: state.entrySet,
         views: state.views,
         nodes: state.nodes,
+        quarantine: state.quarantine,
         recorder: state.recorder,
         clock,
         logger,
@@ -266,6 +283,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       agents: state.agents,
       policy: {
         published: publisher.current,
+        quarantine: state.quarantine.current,
         proxies,
         entries: state.entrySet,
         changes: state.entrySet.current,
@@ -286,6 +304,8 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       joinTokens,
       nodes: state.nodes,
       nodeClocks: [state.agents, ledger],
+      quarantines: new Quarantines({ store: state.store, trustDomain, clock, recorder: state.recorder }),
+      inQuarantine: (spiffeId) => state.quarantine.has(spiffeId),
       authorities: state.rotation,
       federation: state.federation,
       poller: state.poller,
@@ -293,6 +313,8 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       proxies,
       cursors: state.store.cursors,
       audit: index,
+      trail: state.trail,
+      revisionTexts: new RevisionTexts(state.store),
       log: state.log,
       logIsPublic: config.audit.isPublic,
       bundle: authority.bundle,

@@ -8,12 +8,14 @@ import { isAgentId } from '../../core/identity/agent-id.ts';
 import type { PeerIdentity } from '../../core/identity/chain.ts';
 import { parseCsr } from '../../core/identity/csr.ts';
 import { resolveClaims } from '../../core/identity/jwt-claims.ts';
+import { importPublicKey } from '../../core/identity/keys.ts';
 import { holdsAll } from '../../core/identity/selectors.ts';
 import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
 import { controlPlaneId, parseSpiffeId } from '../../core/identity/spiffe-id.ts';
 import { isTemplate, matchTemplate, resolveTemplate } from '../../core/identity/template.ts';
 import type { X509Svid } from '../../core/identity/x509-svid.ts';
 import type { Recorder } from '../ledger/recorder.ts';
+import type { QuarantineGate } from '../policies/quarantine.ts';
 import type { KnownAgent } from '../registry/agent-views.ts';
 import type { Entry } from './entries/entry.ts';
 import type { EntrySnapshot } from './entries/entry-index.ts';
@@ -91,6 +93,8 @@ export interface IdentitiesOptions {
     renewable(caller: PeerIdentity): Promise<Node>;
     renewed(instanceId: string, newSerial: string, expiresAt: number, usedSerial?: string): Promise<void>;
   };
+  /** Who gets nothing, neither for itself nor for others. Default: everybody gets what is theirs. */
+  readonly quarantine?: QuarantineGate;
   readonly recorder: Recorder;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -152,7 +156,7 @@ export class Identities {
   async signWit(caller: PeerIdentity, orders: readonly Order[], source = ''): Promise<readonly Outcome<SignedFor>[]> {
     const { authority } = this.#o;
     return await this.#eachFor(caller, orders, source, 'wit-svid', async ({ id, entry }, order, note) => {
-      const { publicKey } = parseCsr(order.csr);
+      const publicKey = importPublicKey(parseCsr(order.csr));
       const ttl = this.#ttlOf(entry, entry.x509TtlSeconds, authority.lifetimes.witSeconds);
       const token = await authority.signWit({ id, publicKey, ...ttl });
       note({ instance: instanceOf(caller.id.uri, order), serial: jtiOf(token.token), expiresAt: token.expiresAt });
@@ -174,6 +178,7 @@ export class Identities {
         entryId === undefined ? await this.#self(caller) : await this.#workload(caller, { ...order, entryId });
       const { id, entry, variables } = subject;
       note({ subject: id.uri, entry: entry.id });
+      this.#o.quarantine?.refuse(id.uri);
       const token = await this.#o.authority.signJwt({
         id,
         audience,
@@ -198,6 +203,7 @@ export class Identities {
       const outcome = this.#recorded(caller, source, { action, entry: order.entryId }, async (note) => {
         const workload = await this.#workload(caller, order);
         note({ subject: workload.id.uri });
+        this.#o.quarantine?.refuse(workload.id.uri);
         return await sign(workload, order, note);
       });
       outcomes.push(
@@ -292,7 +298,11 @@ export class Identities {
   }
 
   #recorded<T>(caller: PeerIdentity, source: string, facts: Facts, work: (note: Note) => Promise<T>): Promise<T> {
-    return recorded(this.#o, { ...facts, actor: caller.id.uri, source }, work);
+    return recorded(this.#o, { ...facts, actor: caller.id.uri, source }, async (note) => {
+      // An agent in quarantine gets nothing for the workloads beside it either.
+      this.#o.quarantine?.refuse(caller.id.uri);
+      return await work(note);
+    });
   }
 
   /** From the entry, never from the CSR (S10, S11). */

@@ -21,6 +21,13 @@ const ProxyOutput = Type.Object(
     lastSeen: time,
     endpoints: Type.Array(Type.String(), { description: 'host:port of its inbound listeners.' }),
     lastError: nullable(Type.String({ description: 'Why it rejected a snapshot. Text of the sidecar.' })),
+    quarantined: Type.Boolean({ description: 'Whether its identity is in quarantine.' }),
+    quarantineRevision: nullable(
+      Type.Unsafe<number>({
+        ...revision,
+        description: 'Of the list of identities in quarantine that it obeys; null when it has not said so.',
+      }),
+    ),
   },
   closed,
 );
@@ -30,6 +37,8 @@ const SCOPE = 'proxies';
 export interface ProxiesDeps {
   readonly proxies: Pick<Proxies, 'list'>;
   readonly cursors: Pick<Cursors, 'open' | 'page'>;
+  /** Whether an identity is in quarantine. Default: none is. */
+  readonly inQuarantine?: ((spiffeId: string) => boolean) | undefined;
   readonly revision: () => number;
 }
 
@@ -53,7 +62,9 @@ export function proxies(app: App, deps: ProxiesDeps): void {
       const [id = '', instance = ''] = deps.cursors.open(SCOPE, from) ?? [];
       const rest = deps.proxies.list().filter((status) => isBehind(status, String(id), String(instance)));
       const page = deps.cursors.page(SCOPE, rest.slice(0, most + 1), most, (last) => [last.spiffeId, last.instanceId]);
-      return { items: page.items.map(toProxy), nextCursor: page.nextCursor, revision: deps.revision() };
+      const { inQuarantine = () => false } = deps;
+      const items = page.items.map((status) => toProxy(status, inQuarantine(status.spiffeId)));
+      return { items, nextCursor: page.nextCursor, revision: deps.revision() };
     },
   );
 }
@@ -63,7 +74,7 @@ function isBehind(status: ProxyStatus, id: string, instance: string): boolean {
   return status.spiffeId > id || (status.spiffeId === id && status.instanceId > instance);
 }
 
-function toProxy(status: ProxyStatus) {
+function toProxy(status: ProxyStatus, quarantined: boolean) {
   return {
     instanceId: status.instanceId,
     spiffeId: status.spiffeId,
@@ -77,5 +88,7 @@ function toProxy(status: ProxyStatus) {
     lastSeen: toTime(status.lastSeen),
     endpoints: [...status.endpoints],
     lastError: status.lastError,
+    quarantined,
+    quarantineRevision: status.quarantineRevision ?? null,
   };
 }

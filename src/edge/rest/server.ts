@@ -11,13 +11,18 @@ import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { AuditIndex } from '../../control/ledger/index.ts';
 import type { AuditLog } from '../../control/ledger/log/audit-log.ts';
 import type { PolicyHistory } from '../../control/policies/history.ts';
+import type { RevisionTexts } from '../../control/policies/revision-texts.ts';
+import type { Quarantines } from '../../control/policies/quarantines.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
 import type { Proxies } from '../../control/registry/proxies.ts';
 import type { Cursors } from '../../control/store/page.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
+import type { TrailPort } from './admin-audit.ts';
+import { recordCalls } from './admin-audit.ts';
 import type { App } from './app.ts';
 import { createApp } from './app.ts';
 import { audit } from './audit.ts';
+import { adminAudit } from './audit-admin.ts';
 import { identityAudit } from './audit-identity.ts';
 import { auditLog } from './audit-log.ts';
 import type { AuthoritiesPort } from './authorities.ts';
@@ -40,14 +45,18 @@ import { nodes } from './nodes.ts';
 import { describe, openapi } from './openapi.ts';
 import { page } from './page.ts';
 import { policies } from './policies.ts';
+import type { PolicyChangesDeps } from './policy-changes.ts';
+import { policyChanges } from './policy-changes.ts';
 import { policyCheck } from './policy-check.ts';
 import { policyRevisions } from './policy-revisions.ts';
 import { proxies } from './proxies.ts';
+import { quarantines } from './quarantines.ts';
 import { EventStreams } from './sse.ts';
 import { tokens } from './tokens.ts';
+import { whoami } from './whoami.ts';
 import { logWrites } from './writes.ts';
 
-export interface RestDeps extends FederationDeps {
+export interface RestDeps extends FederationDeps, PolicyChangesDeps {
   readonly policies: Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'rollBack' | 'current'>;
   readonly history: Pick<PolicyHistory, 'list' | 'get'>;
   readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId' | 'importSpire'>;
@@ -55,19 +64,36 @@ export interface RestDeps extends FederationDeps {
   readonly nodes: NodesPort;
   /** How far the clocks of nodes are off. Default: nobody knows. */
   readonly nodeClocks?: readonly NodeClocks[];
+  readonly quarantines: Pick<Quarantines, 'put' | 'release' | 'get' | 'list'>;
+  /** Whether an identity is in quarantine. Default: none is. */
+  readonly inQuarantine?: (spiffeId: string) => boolean;
   readonly authorities: AuthoritiesPort;
   /** What requests with an Idempotency-Key were answered. */
   readonly idempotency: Pick<IdempotencyKeys, 'begin'>;
   readonly proxies: Pick<Proxies, 'list'>;
   /** Of lists that are not read from the store. */
   readonly cursors: Pick<Cursors, 'open' | 'page'>;
-  readonly audit: Pick<AuditIndex, 'search' | 'get' | 'tail' | 'searchIdentities' | 'getIdentity' | 'tailIdentities'>;
+  readonly audit: Pick<
+    AuditIndex,
+    | 'search'
+    | 'get'
+    | 'tail'
+    | 'searchIdentities'
+    | 'getIdentity'
+    | 'tailIdentities'
+    | 'searchAdmins'
+    | 'getAdmin'
+    | 'tailAdmins'
+  >;
+  /** Where every request is recorded. */
+  readonly trail: TrailPort;
+  readonly revisionTexts: Pick<RevisionTexts, 'head' | 'at'>;
   readonly log: Pick<AuditLog, 'published' | 'tile' | 'vkeys' | 'prove'>;
   /** Whether the log is served to anybody. Default false. */
   readonly logIsPublic?: boolean;
   readonly bundle: Watch<TrustBundle>;
   readonly tokens: TokensPort;
-  readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
+  readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'get' | 'revoke'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly random?: RandomBytes;
@@ -122,10 +148,12 @@ export async function createRoutes(
   const streams = new EventStreams({ clock: deps.clock, logger: deps.logger, stopping: options.stopping });
   const revision = () => deps.policies.current.current.revision;
   guard(app, { host: options.host, port, tokens: deps.tokens, stopping: options.stopping });
+  recordCalls(app, deps);
   logWrites(app, deps.logger);
   await describe(app, deps.info.version);
   policies(app, { policies: deps.policies });
   policyRevisions(app, { policies: deps.policies, history: deps.history, clock: deps.clock });
+  policyChanges(app, deps);
   policyCheck(app, {
     policies: deps.policies,
     entries: deps.entries,
@@ -140,12 +168,15 @@ export async function createRoutes(
   nodes(app, { nodes: deps.nodes, clocks: deps.nodeClocks ?? [] });
   federation(app, deps);
   authorities(app, { authorities: deps.authorities, revision });
-  proxies(app, { proxies: deps.proxies, cursors: deps.cursors, revision });
+  quarantines(app, deps);
+  proxies(app, { proxies: deps.proxies, cursors: deps.cursors, inQuarantine: deps.inQuarantine, revision });
   audit(app, { audit: deps.audit, clock: deps.clock, streams });
   identityAudit(app, { audit: deps.audit, clock: deps.clock, streams });
+  adminAudit(app, { audit: deps.audit, clock: deps.clock, streams });
   auditLog(app, { log: deps.log, isPublic: deps.logIsPublic ?? false });
   log(app, { log: deps.log, isPublic: deps.logIsPublic ?? false });
   bundle(app, { bundle: deps.bundle });
+  whoami(app);
   info(app, { info: deps.info, bundle: deps.bundle });
   openapi(app);
   await docs(app);

@@ -21,7 +21,15 @@ import { BundlePoller } from '../../../src/control/authority/federation/poller.t
 import { MemoryKeyStore } from '../../../src/control/authority/keys/key-store.ts';
 import { Nodes } from '../../../src/control/authority/nodes/nodes.ts';
 import { Rotation } from '../../../src/control/authority/rotation.ts';
+import { AdminTrail } from '../../../src/control/ledger/admin-trail.ts';
+import { ChangeViews } from '../../../src/control/policies/changes/change-views.ts';
+import type { ChangesOptions } from '../../../src/control/policies/changes/changes.ts';
+import { Changes } from '../../../src/control/policies/changes/changes.ts';
+import { DirectWrites } from '../../../src/control/policies/changes/direct-writes.ts';
+import { Protection } from '../../../src/control/policies/changes/protection.ts';
 import { PolicyHistory } from '../../../src/control/policies/history.ts';
+import { RevisionTexts } from '../../../src/control/policies/revision-texts.ts';
+import { Quarantines } from '../../../src/control/policies/quarantines.ts';
 import { PolicyStore } from '../../../src/control/policies/store.ts';
 import type { ProxyStatus } from '../../../src/control/registry/proxies.ts';
 import { openStore } from '../../../src/control/store/store.ts';
@@ -29,6 +37,8 @@ import type { TrustBundle } from '../../../src/core/identity/bundle.ts';
 import { jwtKey } from '../../../src/core/identity/bundle.ts';
 import type { ListenOptions, RestDeps, RunningServer } from '../../../src/edge/rest/server.ts';
 import { createRestServer, createRoutes } from '../../../src/edge/rest/server.ts';
+import type { ListAdminRecorder } from '../../support/admin-recorder.ts';
+import { listAdminRecorder } from '../../support/admin-recorder.ts';
 import { openTestLog } from '../../support/audit-log.ts';
 import { FakeClock } from '../../support/clock.ts';
 import type { ListRecorder } from '../../support/recorder.ts';
@@ -50,6 +60,8 @@ export interface World {
   readonly policies: PolicyStore;
   readonly nodes: Nodes;
   readonly recorder: ListRecorder;
+  /** What administrators did. */
+  readonly admin: ListAdminRecorder;
   /** What the bundle endpoints of others answer. */
   readonly partner: ScriptedPartner;
   /** Valid; null in a request's `authorization` leaves the header out. */
@@ -76,7 +88,12 @@ export type Ask = Omit<InjectOptions, 'headers'> & {
 };
 
 export async function createWorld(
-  options: { readonly host?: string; readonly deps?: Partial<RestDeps> } = {},
+  options: {
+    readonly host?: string;
+    readonly deps?: Partial<RestDeps>;
+    /** What namespaces ask of changes. Default: nothing. */
+    readonly changes?: Pick<ChangesOptions, 'plans'> & Partial<Pick<ChangesOptions, 'protection'>>;
+  } = {},
 ): Promise<World> {
   const directory = await tempDirectory();
   const clock = new FakeClock();
@@ -87,6 +104,8 @@ export async function createWorld(
   const entries = new Entries({ store, trustDomain: TRUST_DOMAIN, clock, random });
   const joinTokens = new JoinTokens({ store, clock, random });
   const recorder = listRecorder();
+  const admin = listAdminRecorder(clock);
+  const trail = new AdminTrail({ recorder: admin, clock, logger });
   const nodes = await Nodes.open({ store, recorder, clock, logger });
   const idempotency = new IdempotencyKeys({ store, clock, random });
   const tokenFile = join(directory, 'admin-token');
@@ -105,12 +124,16 @@ export async function createWorld(
   const poller = new BundlePoller({ store, federated, bundle, fetch: partner.fetch, recorder, clock, logger, random });
   const proxies: ProxyStatus[] = [];
   const audit = new ScriptedAudit();
+  const { protection = new Protection({ rootNamespace: 'writ-system' }), ...plans } = options.changes ?? {};
   const deps: RestDeps = {
-    policies,
+    policies: new DirectWrites({ policies, protection, ...plans }),
+    changes: new Changes({ store, policies, protection, clock, logger, ...plans }),
+    changeViews: new ChangeViews({ store, clock }),
     history: new PolicyHistory(store),
     entries,
     joinTokens,
     nodes,
+    quarantines: new Quarantines({ store, trustDomain: TRUST_DOMAIN, clock, recorder, random }),
     authorities: rotation,
     federation,
     poller,
@@ -118,6 +141,8 @@ export async function createWorld(
     proxies: { list: () => proxies },
     cursors: store.cursors,
     audit,
+    trail,
+    revisionTexts: new RevisionTexts(store),
     log: (await openTestLog()).log,
     bundle,
     tokens: { authenticate: async (token) => tokens.authenticate(token) ?? (await namedTokens.authenticate(token)) },
@@ -151,6 +176,7 @@ export async function createWorld(
     policies,
     nodes,
     recorder,
+    admin,
     partner,
     token,
     logLines: lines,

@@ -14,6 +14,7 @@ import { isReserved, parseSpiffeId } from '../../../core/identity/spiffe-id.ts';
 import type { Grant } from '../../../core/identity/workload-entry.ts';
 import type { X509Svid } from '../../../core/identity/x509-svid.ts';
 import type { IdentityFacts, Recorder } from '../../ledger/recorder.ts';
+import type { QuarantineGate } from '../../policies/quarantine.ts';
 import type { Attested, Attestor } from '../attest/method.ts';
 import type { Entry } from '../entries/entry.ts';
 import { lifetimeBy } from '../entries/entry-lifetime.ts';
@@ -41,6 +42,8 @@ export interface EnrollmentOptions {
   readonly nodes: Pick<Nodes, 'admit' | 'retract' | 'refuseBanned' | 'current'>;
   /** What a workload that attests directly may have, in order, with the entry itself: `matchEntries` over the entries for that. */
   readonly grantsFor: (selectors: readonly string[]) => readonly DirectGrant[];
+  /** Who is not let in. Default: nobody is kept out. */
+  readonly quarantine?: QuarantineGate;
   readonly recorder: Recorder;
   readonly clock: Clock;
   readonly random?: RandomBytes;
@@ -128,6 +131,7 @@ export class Enrollment {
     facts.subject = candidate.id.uri;
     facts.entry = candidate.entry?.id ?? '';
     facts.instance = candidate.instanceId;
+    this.#options.quarantine?.refuse(candidate.id.uri);
     await this.#options.nodes.refuseBanned(attested.subject, candidate.id.uri);
     return await this.#letIn(request, attested, candidate);
   }
