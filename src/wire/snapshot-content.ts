@@ -241,6 +241,7 @@ function toService(service: Service): ProtoService {
     endpoints: service.endpoints.map((endpoint) => ({
       address: endpoint.address,
       protocol: endpointProtocols.to(endpoint.protocol),
+      applicationPort: endpoint.applicationPort ?? 0,
     })),
   };
 }
@@ -258,5 +259,8 @@ function fromEndpoint(message: ProtoEndpointOutput, path: string): ServiceEndpoi
   return Object.freeze({
     address: field.address(message.address, `${path}.address`),
     protocol: endpointProtocols.from(message.protocol, `${path}.protocol`),
+    ...(message.applicationPort !== 0 && {
+      applicationPort: field.port(message.applicationPort, `${path}.application_port`),
+    }),
   });
 }

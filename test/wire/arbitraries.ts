@@ -110,7 +110,7 @@ const service: fc.Arbitrary<Service> = fc.record({
   name: segment,
   namespace: segment,
   spiffeId,
-  endpoints: few(fc.record({ address, protocol })),
+  endpoints: few(fc.oneof(fc.record({ address, protocol }), fc.record({ address, protocol, applicationPort: port }))),
 });
 
 export const snapshotContent: fc.Arbitrary<SnapshotContent> = fc.record({
@@ -126,3 +126,42 @@ export const federatedContent: fc.Arbitrary<SnapshotContent> = fc.record({
   bundle: trustBundle,
   federated: fc.array(trustBundle, { minLength: 1, maxLength: 3 }),
 });
+
+const rate = fc.record({
+  requests: fc.integer({ min: 1, max: 1_000_000_000 }),
+  periodMs: fc.integer({ min: 1, max: 86_400_000 }),
+});
+const maybeRate = fc.option(rate, { nil: undefined });
+
+/** With all that the checks of a sidecar are told. */
+export const checkedContent: fc.Arbitrary<SnapshotContent> = fc
+  .record({
+    policies: few(policy),
+    services: few(service),
+    bundle: trustBundle,
+    rateLimits: fc.array(
+      fc
+        .record({
+          namespace: segment,
+          name: segment,
+          revision: count,
+          selector: fc.constant({}),
+          total: maybeRate,
+          perSource: maybeRate,
+          overrides: few(fc.record({ principals: fc.array(match, { minLength: 1, maxLength: 3 }), rate })),
+        })
+        .map(defined),
+      { minLength: 1, maxLength: 3 },
+    ),
+    authorizers: fc.uniqueArray(
+      fc.record({
+        name: segment,
+        address: fc.constantFrom('127.0.0.1:9191', 'localhost:1', '[::1]:65535'),
+        timeoutMs: fc.integer({ min: 1, max: 60_000 }),
+        maxBodyBytes: fc.constant(0),
+      }),
+      { minLength: 1, maxLength: 3, selector: ({ name }) => name },
+    ),
+    trustedProxies: fc.option(fc.integer({ min: 1, max: 16 }), { nil: undefined }),
+  })
+  .map(defined) as fc.Arbitrary<SnapshotContent>;

@@ -36,6 +36,10 @@ const hello = {
   time: now,
 };
 const batch = { header: bytes(9), signature: bytes(64), events: bytes(9), encoding: 'BATCH_ENCODING_ZSTD' };
+const farEndpoint = { address: '10.0.0.1:1', protocol: 'ENDPOINT_PROTOCOL_TCP', applicationPort: 65_536 } as const;
+const limit = { namespace: 'shop', name: 'orders', revision: '1' };
+const rate = (seconds: string) => ({ requests: 1, period: { seconds } });
+const authorizer = { name: 'opa', address: '127.0.0.1:9191', timeout: { seconds: '1' } };
 const inbound = { address: '10.0.0.1:1', protocol: 'ENDPOINT_PROTOCOL_TCP', applicationPort: 1 } as const;
 const match = { exact: 'x' };
 const policy = (change: object) => ({
@@ -173,6 +177,37 @@ const cases: Readonly<
         { bundle, services: [{ name: 'a', namespace: 'b', spiffeId: certificate.spiffeId, endpoints: [{}] }] },
         /endpoints\[0\]\.address is missing/,
       ],
+      [
+        { bundle, services: [{ name: 'a', namespace: 'b', spiffeId: certificate.spiffeId, endpoints: [farEndpoint] }] },
+        /endpoints\[0\]\.application_port is not a port/,
+      ],
+      [{ bundle, rateLimits: [{ ...limit, name: '' }] }, /^rate_limits\[0\]\.name is missing/],
+      [{ bundle, rateLimits: [{ ...limit, total: { requests: 0 } }] }, /total\.requests is less than 1/],
+      [{ bundle, rateLimits: [{ ...limit, total: { requests: 1 } }] }, /total\.period is missing/],
+      [{ bundle, rateLimits: [{ ...limit, total: rate('0') }] }, /total\.period is not a duration/],
+      [{ bundle, rateLimits: [{ ...limit, perSource: rate('86401') }] }, /per_source\.period is not a duration/],
+      [
+        { bundle, rateLimits: [{ ...limit, overrides: [{ rate: rate('1') }] }] },
+        /overrides\[0\]\.principals is missing/,
+      ],
+      [{ bundle, rateLimits: [{ ...limit, overrides: [{ principals: [match] }] }] }, /overrides\[0\]\.rate is missing/],
+      [{ bundle, authorizers: [{ ...authorizer, name: '' }] }, /^authorizers\[0\]\.name is missing/],
+      [{ bundle, authorizers: [{ ...authorizer, address: 'x' }] }, /^authorizers\[0\]\.address is not host:port/],
+      [{ bundle, authorizers: [{ ...authorizer, address: '10.0.0.1:1' }] }, /^authorizers\[0\]\.ca is missing/],
+      [{ bundle, authorizers: [{ ...authorizer, address: '127.evil.example:1' }] }, /^authorizers\[0\]\.ca is missing/],
+      [{ bundle, authorizers: [{ ...authorizer, ca: 'no PEM' }] }, /^authorizers\[0\]\.ca holds no certificate/],
+      [
+        {
+          bundle,
+          authorizers: [{ ...authorizer, ca: '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----' }],
+        },
+        /^authorizers\[0\]\.ca holds a certificate that cannot be read/,
+      ],
+      [{ bundle, authorizers: [{ ...authorizer, timeout: null }] }, /^authorizers\[0\]\.timeout is missing/],
+      [{ bundle, authorizers: [{ ...authorizer, timeout: { seconds: '61' } }] }, /timeout is not a duration/],
+      [{ bundle, authorizers: [{ ...authorizer, maxBodyBytes: 1 }] }, /^authorizers\[0\]\.max_body_bytes is not 0/],
+      [{ bundle, authorizers: [authorizer, authorizer] }, /^authorizers has two of one name/],
+      [{ bundle, trustedProxies: 17 }, /^trusted_proxies is more than 16/],
     ],
   },
   ShipRequest: {

@@ -213,6 +213,7 @@ describe('a message survives the wire:', () => {
   it('SnapshotContent', () => {
     same(any.snapshotContent, (value) => policy.decodeSnapshotContent(policy.encodeSnapshotContent(value)));
     same(any.federatedContent, (value) => policy.decodeSnapshotContent(policy.encodeSnapshotContent(value)));
+    same(any.checkedContent, (value) => policy.decodeSnapshotContent(policy.encodeSnapshotContent(value)));
   });
 
   it('ShipRequest', () => {

@@ -19,7 +19,9 @@ export function servicesOf(serving: Iterable<Serving>): readonly Service[] {
     const known = endpoints.get(spiffeId) ?? new Map<string, ServiceEndpoint>();
     endpoints.set(spiffeId, known);
     // Two instances may claim one address: the one before a restart has not been missed yet.
-    for (const { address, protocol } of inbound) known.set(address, Object.freeze({ address, protocol }));
+    for (const { address, protocol, applicationPort } of inbound) {
+      known.set(address, Object.freeze({ address, protocol, applicationPort }));
+    }
   }
   const services = [...endpoints].flatMap(([spiffeId, byAddress]) => {
     const workload = workloadOf(parseSpiffeId(spiffeId));

@@ -115,7 +115,7 @@ describeEachStore('A sidecar', (stores) => {
     const { proxies, clock } = await setUp(stores);
     await proxies.connect(hello('a'));
     expect(proxies.services.current).toEqual([
-      { name: 'web', namespace: 'shop', spiffeId: web, endpoints: [{ address: '10.0.0.1:1', protocol: 'http' }] },
+      { name: 'web', namespace: 'shop', spiffeId: web, endpoints: [{ address: '10.0.0.1:1', protocol: 'http', applicationPort: 8080 }] },
     ]);
     expect(proxies.list()).toEqual([
       {
@@ -322,7 +322,7 @@ describeEachStore('A sidecar', (stores) => {
     await proxies.connect(
       hello('a', { inbound: [{ address: '[fd00::1]:15006', protocol: 'tcp', applicationPort: 5432 }] }),
     );
-    expect(proxies.services.current[0]?.endpoints).toEqual([{ address: '[fd00::1]:15006', protocol: 'tcp' }]);
+    expect(proxies.services.current[0]?.endpoints).toEqual([{ address: '[fd00::1]:15006', protocol: 'tcp', applicationPort: 5432 }]);
     expect(only(proxies).endpoints).toEqual(['[fd00::1]:15006']);
   });
 

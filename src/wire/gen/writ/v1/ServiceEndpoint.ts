@@ -5,9 +5,11 @@ import type { EndpointProtocol as _writ_v1_EndpointProtocol, EndpointProtocol__O
 export interface ServiceEndpoint {
   'address'?: (string);
   'protocol'?: (_writ_v1_EndpointProtocol);
+  'applicationPort'?: (number);
 }
 
 export interface ServiceEndpoint__Output {
   'address': (string);
   'protocol': (_writ_v1_EndpointProtocol__Output);
+  'applicationPort': (number);
 }
