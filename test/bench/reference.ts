@@ -16,6 +16,22 @@ export function perSecond(work: () => void, ms = 1000): number {
   return (count * 1e9) / Number(process.hrtime.bigint() - start);
 }
 
+/**
+ * As `perSecond`, of the time that this process really had the core, as `openssl speed` counts it: what else runs on the machine
+ * takes nothing away from either. Garbage collection and compilation count, also on other threads.
+ */
+export function perCoreSecond(work: () => void, ms = 1000): number {
+  for (let i = 0; i < 500; i++) work();
+  const before = process.cpuUsage();
+  let count = 0;
+  for (;;) {
+    for (let i = 0; i < 100; i++) work();
+    count += 100;
+    const { user, system } = process.cpuUsage(before);
+    if (user + system >= ms * 1000) return (count * 1e6) / (user + system);
+  }
+}
+
 export interface SignVerify {
   readonly name: string;
   readonly signPerSecond: number;
@@ -35,8 +51,8 @@ export function opensslP256(): SignVerify {
   const signature = sign('sha256', data, privateKey);
   return {
     name: 'node:crypto',
-    signPerSecond: perSecond(() => void sign('sha256', data, privateKey)),
-    verifyPerSecond: perSecond(() => void verify('sha256', data, publicKey, signature)),
+    signPerSecond: perCoreSecond(() => void sign('sha256', data, privateKey)),
+    verifyPerSecond: perCoreSecond(() => void verify('sha256', data, publicKey, signature)),
   };
 }
 

@@ -192,7 +192,7 @@ export class TestControlPlane {
     return issueX509Svid(this.authority.issuer, {
       id: parseSpiffeId(spiffeId),
       instanceId,
-      publicKey: parseCsr(csr).publicKey,
+      publicKey: parseCsr(csr),
       notBefore: Date.now() - 10_000,
       notAfter: Date.now() + this.ttlMs,
       serial: randomSerial(),

@@ -72,14 +72,14 @@ export class Issuance {
   issue(o: X509Order): X509Svid {
     this.#checkSubject(o.id);
     const ttlSeconds = checkTtl(o.ttlSeconds, this.#o.lifetimes.x509Seconds, this.#o.lifetimes.x509MaxSeconds);
-    const { checked } = parseCsr(o.csr);
+    const publicKey = parseCsr(o.csr);
     const now = this.#o.clock.now();
     // A machine that slept through the renewal makes it up now; what has not ended meanwhile still signs.
     if (now >= this.#o.signing().issuing.renewAt) this.#o.renew();
     return issueX509Svid(this.#o.signing().issuing.issuer, {
       id: o.id,
       instanceId: o.instanceId,
-      publicKey: checked,
+      publicKey,
       notBefore: now - this.#o.lifetimes.backdateSeconds * 1000,
       notAfter: now + ttlSeconds * 1000,
       serial: newSerial(this.#o.random),

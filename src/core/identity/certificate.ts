@@ -55,7 +55,7 @@ export function parseCertificate(bytes: Uint8Array): Certificate {
   const issuer = fields.next(Tag.sequence);
   const { notBefore, notAfter } = readValidity(fields.next(Tag.sequence).children());
   const subject = fields.next(Tag.sequence);
-  const publicKey = checkSpki(fields.next(Tag.sequence).raw);
+  const publicKey = checkSpki(fields.next(Tag.sequence));
   // The unique identifiers [1] and [2], which RFC 5280 §4.1.2.8 forbids, do not pass here.
   const extensions = readExtensions(fields.next(0xa3));
   fields.end();

@@ -33,7 +33,7 @@ const constructedBit = 0x20;
  */
 export function openDer(bytes: Uint8Array, limits: { readonly maxBytes: number }): DerReader {
   if (bytes.length > limits.maxBytes) throw derError(`it is longer than ${limits.maxBytes} bytes`);
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (walk(buffer, 0, buffer.length, 0) !== 1) throw derError('it must be exactly one element');
   return new DerReader(buffer, 0, buffer.length);
 }
@@ -95,6 +95,11 @@ export class DerElement {
     this.#end = end;
   }
 
+  /** In bytes, with its tag and length. */
+  get length(): number {
+    return this.#end - this.#start;
+  }
+
   /** The element with its tag and length: what a signature is computed over. */
   get raw(): Buffer {
     return this.#bytes.subarray(this.#start, this.#end);
@@ -107,6 +112,30 @@ export class DerElement {
   children(): DerReader {
     if ((this.tag & constructedBit) === 0) throw derError('it does not have the expected structure');
     return new DerReader(this.#bytes, this.#content, this.#end);
+  }
+
+  /** The one element that an OCTET STRING wraps, checked as `openDer` checks. */
+  wrapped(): DerReader {
+    this.#expect(Tag.octetString);
+    if (walk(this.#bytes, this.#content, this.#end, 0) !== 1) throw derError('it must be exactly one element');
+    return new DerReader(this.#bytes, this.#content, this.#end);
+  }
+
+  /** Whether the element, with its tag and length, is these bytes. */
+  is(encoded: Buffer): boolean {
+    const length = this.#end - this.#start;
+    if (length !== encoded.length) return false;
+    for (let i = 0; i < length; i++) if (this.#bytes[this.#start + i] !== encoded[i]) return false;
+    return true;
+  }
+
+  /** The content as ASCII without NUL, as names in certificates are (IA5String). */
+  ascii(): string {
+    for (let at = this.#content; at < this.#end; at++) {
+      const byte = this.#bytes[at] ?? 0;
+      if (byte === 0 || byte >= 0x80) throw derError('it has a name that is not ASCII');
+    }
+    return this.#bytes.toString('latin1', this.#content, this.#end);
   }
 
   /** An OBJECT IDENTIFIER's content as hex: enough to look it up in `oids.ts`. */
@@ -126,13 +155,13 @@ export class DerElement {
   /** The bytes of a non-negative INTEGER, without the leading zero byte that only carries the sign. */
   unsigned(): Buffer {
     this.#expect(Tag.integer);
-    const content = this.content;
-    const [first, second] = content;
-    if (first === undefined) throw derError('it has an empty integer');
+    const length = this.#end - this.#content;
+    if (length === 0) throw derError('it has an empty integer');
+    const first = this.#bytes[this.#content] ?? 0;
     if (first >= 0x80) throw derError('it has a negative integer');
-    if (first !== 0 || content.length === 1) return content;
-    if (second !== undefined && second < 0x80) throw derError('it has an integer that is not minimal');
-    return content.subarray(1);
+    if (first !== 0 || length === 1) return this.content;
+    if ((this.#bytes[this.#content + 1] ?? 0) < 0x80) throw derError('it has an integer that is not minimal');
+    return this.#bytes.subarray(this.#content + 1, this.#end);
   }
 
   /** A non-negative INTEGER of at most four bytes. */
@@ -152,29 +181,37 @@ export class DerElement {
   /** A named-bit-list BIT STRING of at most 16 bits: bit n of the standard is `1 << n` in the result. */
   namedBits(): number {
     this.#expect(Tag.bitString);
-    const [unused, ...octets] = this.content;
-    const last = octets.at(-1);
-    if (unused === undefined || unused > 7 || octets.length > 2) throw derError('it has a bad bit string');
+    const unused = this.#bytes[this.#content] ?? 0;
+    const octets = this.#end - this.#content - 1;
+    if (octets < 0 || octets > 2 || unused > 7) throw derError('it has a bad bit string');
+    const last = this.#bytes[this.#end - 1] ?? 0;
     // X.690 §11.2.2: no trailing zero bits, hence the last used bit is one.
-    if (last === undefined ? unused !== 0 : (last & ((1 << (unused + 1)) - 1)) !== 1 << unused) {
+    if (octets === 0 ? unused !== 0 : (last & ((1 << (unused + 1)) - 1)) !== 1 << unused) {
       throw derError('it has a bad bit string');
     }
     let bits = 0;
-    for (const [index, octet] of octets.entries()) {
-      for (let bit = 0; bit < 8; bit++) if ((octet & (0x80 >> bit)) !== 0) bits |= 1 << (index * 8 + bit);
+    for (let n = 0; n < octets * 8; n++) {
+      const octet = this.#bytes[this.#content + 1 + (n >> 3)] ?? 0;
+      if ((octet & (0x80 >> (n & 7))) !== 0) bits |= 1 << n;
     }
     return bits;
   }
 
   /** UTCTime or GeneralizedTime in the only forms that RFC 5280 §4.1.2.5 allows, as milliseconds since the epoch. */
   time(): number {
-    const text = this.content.toString('latin1');
-    if (this.tag === Tag.utcTime && /^\d{12}Z$/.test(text)) {
-      // RFC 5280 §4.1.2.5.1: 50 and later are the 1900s.
-      return calendar(`${text < '50' ? '20' : '19'}${text}`);
+    const bytes = this.#bytes;
+    const start = this.#content;
+    const length = this.#end - start - 1;
+    if (length !== (this.tag === Tag.utcTime ? 12 : 14) || bytes[this.#end - 1] !== 0x5a) {
+      throw derError('it has a bad time');
     }
-    if (this.tag === Tag.generalizedTime && /^\d{14}Z$/.test(text)) return calendar(text);
-    throw derError('it has a bad time');
+    if (this.tag === Tag.generalizedTime) {
+      return calendar(two(bytes, start) * 100 + two(bytes, start + 2), bytes, start + 4);
+    }
+    if (this.tag !== Tag.utcTime) throw derError('it has a bad time');
+    const year = two(bytes, start);
+    // RFC 5280 §4.1.2.5.1: 50 and later are the 1900s.
+    return calendar(year + (year < 50 ? 2000 : 1900), bytes, start + 2);
   }
 
   #expect(tag: number): void {
@@ -227,11 +264,18 @@ function checkTag(tag: number): void {
   if (type === 0 || constructed !== mustBeConstructed) throw derError('it has a tag that DER does not allow');
 }
 
-/** YYYYMMDDHHMMSS, digits only, as milliseconds since the epoch. */
-function calendar(text: string): number {
-  const part = (from: number, to: number) => Number(text.slice(from, to));
-  const [year, month, day] = [part(0, 4), part(4, 6), part(6, 8)];
-  const [hour, minute, second] = [part(8, 10), part(10, 12), part(12, 14)];
+/** Two digits. */
+function two(bytes: Buffer, at: number): number {
+  const tens = (bytes[at] ?? 0) - 0x30;
+  const ones = (bytes[at + 1] ?? 0) - 0x30;
+  if (tens < 0 || tens > 9 || ones < 0 || ones > 9) throw derError('it has a bad time');
+  return tens * 10 + ones;
+}
+
+/** A year, and MMDDHHMMSS at an offset, as milliseconds since the epoch. */
+function calendar(year: number, bytes: Buffer, at: number): number {
+  const [month, day, hour] = [two(bytes, at), two(bytes, at + 2), two(bytes, at + 4)];
+  const [minute, second] = [two(bytes, at + 6), two(bytes, at + 8)];
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day);
   // A day that the month does not have rolls over into the next one.

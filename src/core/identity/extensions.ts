@@ -1,4 +1,4 @@
-import { type DerElement, type DerReader, derError, openDer, Tag } from './der-read.ts';
+import { type DerElement, type DerReader, derError, Tag } from './der-read.ts';
 import * as der from './der-write.ts';
 import type { OidName } from './oids.ts';
 import { oids } from './oids.ts';
@@ -49,37 +49,37 @@ export function readExtensions(wrapper: DerElement): Extensions {
   return Object.freeze(found);
 }
 
-function readExtension(fields: DerReader): { oid: string; critical: boolean; value: Buffer } {
+function readExtension(fields: DerReader): { oid: string; critical: boolean; value: DerElement } {
   const oid = fields.next(Tag.oid).oid();
   const flag = fields.optional(Tag.boolean);
   const critical = flag?.boolean() ?? false;
   // X.690 §11.5: a default value is not encoded.
   if (flag !== undefined && !critical) throw derError('it encodes a default value');
-  const value = fields.next(Tag.octetString).content;
+  const value = fields.next(Tag.octetString);
   fields.end();
   return { oid, critical, value };
 }
 
-function readInto(found: Mutable<Extensions>, oid: string, critical: boolean, value: Buffer): void {
+function readInto(found: Mutable<Extensions>, oid: string, critical: boolean, value: DerElement): void {
   switch (oid) {
     case oids.basicConstraints:
-      found.basicConstraints = readBasicConstraints(open(value).next(Tag.sequence).children());
+      found.basicConstraints = readBasicConstraints(value.wrapped().next(Tag.sequence).children());
       return;
     case oids.keyUsage:
-      found.keyUsage = { critical, bits: open(value).next(Tag.bitString).namedBits() };
+      found.keyUsage = { critical, bits: value.wrapped().next(Tag.bitString).namedBits() };
       return;
     case oids.extendedKeyUsage:
-      found.extendedKeyUsage = readOids(open(value).next(Tag.sequence).children());
+      found.extendedKeyUsage = readOids(value.wrapped().next(Tag.sequence).children());
       return;
     case oids.subjectAltName:
-      found.subjectAltName = { critical, ...readNames(open(value).next(Tag.sequence).children()) };
+      found.subjectAltName = { critical, ...readNames(value.wrapped().next(Tag.sequence).children()) };
       return;
     case oids.subjectKeyIdentifier:
-      found.subjectKeyId = open(value).next(Tag.octetString).content;
+      found.subjectKeyId = value.wrapped().next(Tag.octetString).content;
       return;
     case oids.authorityKeyIdentifier: {
       // Only keyIdentifier [0]; issuer and serial, where given, add nothing to the name and key match.
-      const keyId = open(value).next(Tag.sequence).children().optional(0x80);
+      const keyId = value.wrapped().next(Tag.sequence).children().optional(0x80);
       if (keyId !== undefined) found.authorityKeyId = keyId.content;
       return;
     }
@@ -90,10 +90,6 @@ function readInto(found: Mutable<Extensions>, oid: string, critical: boolean, va
     default:
       if (critical) found.unknownCritical = true;
   }
-}
-
-function open(value: Buffer): DerReader {
-  return openDer(value, { maxBytes: value.length });
 }
 
 function readBasicConstraints(fields: DerReader): { ca: boolean; pathLength: number | undefined } {
@@ -118,16 +114,10 @@ function readNames(list: DerReader): { uris: readonly string[]; dnsNames: readon
   const dnsNames: string[] = [];
   while (!list.done) {
     const name = list.any();
-    if (name.tag === 0x86) uris.push(ia5(name));
-    else if (name.tag === 0x82) dnsNames.push(ia5(name));
+    if (name.tag === 0x86) uris.push(name.ascii());
+    else if (name.tag === 0x82) dnsNames.push(name.ascii());
   }
   return { uris, dnsNames };
-}
-
-function ia5(name: DerElement): string {
-  const { content } = name;
-  for (const byte of content) if (byte === 0 || byte >= 0x80) throw derError('it has a name that is not ASCII');
-  return content.toString('latin1');
 }
 
 // --- writing

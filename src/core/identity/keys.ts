@@ -1,8 +1,8 @@
 import type { KeyObject } from 'node:crypto';
 import { createPublicKey, generateKeyPairSync, hash } from 'node:crypto';
 import { AppError } from '../../base/errors.ts';
-import type { DerElement, DerReader } from './der-read.ts';
-import { derError, openDer, Tag } from './der-read.ts';
+import type { DerReader } from './der-read.ts';
+import { DerElement, derError, openDer, Tag } from './der-read.ts';
 import { oids } from './oids.ts';
 
 export interface KeyPair {
@@ -44,8 +44,9 @@ const curves: Readonly<Record<string, { readonly kind: KeyKind; readonly pointBy
  *
  * @throws AppError `invalid`
  */
-export function checkSpki(spki: Uint8Array): CheckedPublicKey {
-  const element = openDer(spki, { maxBytes: MAX_SPKI_BYTES }).next(Tag.sequence);
+export function checkSpki(spki: Uint8Array | DerElement): CheckedPublicKey {
+  const element = spki instanceof DerElement ? spki : openDer(spki, { maxBytes: MAX_SPKI_BYTES }).next(Tag.sequence);
+  if (element.length > MAX_SPKI_BYTES) throw derError(`it is longer than ${MAX_SPKI_BYTES} bytes`);
   const fields = element.children();
   const algorithm = fields.next(Tag.sequence).children();
   const bits = fields.next(Tag.bitString).octetsOfBitString();
@@ -65,14 +66,19 @@ export function keyIdentifier(key: CheckedPublicKey): Buffer {
  * @throws AppError `invalid`
  */
 export function importPublicKey(checked: CheckedPublicKey): KeyObject {
-  // As PEM, which looks like a detour and takes half the time: for an object argument Node 24 first throws and catches two
-  // exceptions to learn that it is not a KeyObject, and a stack trace costs more than base64.
-  const pem = `-----BEGIN PUBLIC KEY-----\n${checked.spki.toString('base64')}\n-----END PUBLIC KEY-----\n`;
   try {
-    return createPublicKey(pem);
+    return createPublicKey(publicKeyPem(checked));
   } catch (cause) {
     throw new AppError('invalid', 'The public key is not valid.', { cause });
   }
+}
+
+/**
+ * A checked SubjectPublicKeyInfo as PEM, which looks like a detour and takes half the time: for an object argument Node 24 first
+ * throws and catches two exceptions to learn that it is not a KeyObject, and a stack trace costs more than base64.
+ */
+export function publicKeyPem({ spki }: CheckedPublicKey): string {
+  return `-----BEGIN PUBLIC KEY-----\n${spki.toString('base64')}\n-----END PUBLIC KEY-----\n`;
 }
 
 /** SubjectPublicKeyInfo of a key, checked. Costs about 40 µs: where the bytes are at hand, use `checkSpki`. */

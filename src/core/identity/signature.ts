@@ -46,7 +46,7 @@ export function readSignatureAlgorithm(identifier: DerElement): SignatureAlgorit
       'The signature algorithm is not one of ECDSA or RSA PKCS #1 with SHA-256, SHA-384 or SHA-512.',
     );
   }
-  if (!identifier.raw.equals(algorithm.encoded)) throw derError('it has an odd signature algorithm');
+  if (!identifier.is(algorithm.encoded)) throw derError('it has an odd signature algorithm');
   return algorithm;
 }
 
@@ -62,12 +62,15 @@ export function signDer(tbs: Buffer, algorithm: SignatureAlgorithm, privateKey: 
   return der.sequence(tbs, algorithm.encoded, der.bitString(cryptoSign(algorithm.hash, tbs, privateKey)));
 }
 
-/** Whether `signature` over `tbs` was made by the key. False, too, when the key is of another kind than the algorithm. */
+/**
+ * Whether `signature` over `tbs` was made by the key: a KeyObject, or PEM where it is used once. False, too, when the key is of
+ * another kind than the algorithm, or is none.
+ */
 export function verifySignature(
   algorithm: SignatureAlgorithm,
   tbs: Buffer,
   signature: Buffer,
-  signer: { readonly key: KeyObject; readonly kind: KeyKind },
+  signer: { readonly key: KeyObject | string; readonly kind: KeyKind },
 ): boolean {
   if ((signer.kind === 'rsa') !== (algorithm.family === 'rsa')) return false;
   try {

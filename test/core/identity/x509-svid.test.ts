@@ -267,8 +267,8 @@ describe('what is asked for', () => {
   });
 
   it('a key as a signing request proved it gives the same certificate as the key itself', () => {
-    const { checked } = parseCsr(createCsr(key.privateKey));
-    expect(parseCertificate(leafOf({ publicKey: checked })).tbs).toEqual(parseCertificate(leafOf()).tbs);
+    const publicKey = parseCsr(createCsr(key.privateKey));
+    expect(parseCertificate(leafOf({ publicKey })).tbs).toEqual(parseCertificate(leafOf()).tbs);
   });
 
   it('the chain ends below the root', () => {

@@ -56,8 +56,8 @@ class TestSource implements IdentitySource {
   }
 
   #issue(csr: Buffer): IssuedCertificate {
-    const { publicKey } = parseCsr(csr);
-    this.keys.push(publicKey.export({ type: 'spki', format: 'der' }).toString('hex'));
+    const publicKey = parseCsr(csr);
+    this.keys.push(publicKey.spki.toString('hex'));
     const now = this.#clock.now();
     const svid = issueX509Svid(this.authority.issuer, {
       id: parseSpiffeId(this.id),

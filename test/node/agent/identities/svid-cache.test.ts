@@ -59,7 +59,7 @@ function start(entries: readonly WorkloadEntry[], options: Partial<SvidCacheOpti
     return issueX509Svid(world.authority.issuer, {
       id: parseSpiffeId(world.spiffeId ?? `spiffe://example.org/w/${entryId}`),
       instanceId: 'i',
-      publicKey: world.key?.publicKey ?? parseCsr(csr).checked,
+      publicKey: world.key?.publicKey ?? parseCsr(csr),
       notBefore: clock.now() - 10_000,
       notAfter: clock.now() + world.lifeMs,
       serial: randomSerial(),
