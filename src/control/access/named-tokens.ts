@@ -4,6 +4,8 @@ import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../base/random.ts';
+import type { Role } from '../../core/identity/roles.ts';
+import { isRole, roles } from '../../core/identity/roles.ts';
 import type { PageRequest, RevisedPage } from '../store/page.ts';
 import { pageLimit } from '../store/page.ts';
 import type { WriteOptions } from '../store/rehearse.ts';
@@ -18,6 +20,7 @@ export interface NamedToken {
   readonly id: string;
   /** Who its holder is. One may have several tokens, and is then still one. */
   readonly name: string;
+  readonly role: Role;
   /** Milliseconds since the epoch, as all times here. */
   readonly createdAt: number;
   readonly expiresAt: number;
@@ -33,6 +36,8 @@ export interface CreatedToken extends NamedToken {
 export interface CreateToken {
   /** 1 to 63 lower-case letters, digits and `-._@`, so that no two names look alike but for their case. Not `admin`. */
   readonly name: string;
+  /** Default `admin`. */
+  readonly role?: Role | undefined;
   /** Seconds it can be used, 60 to 7,776,000 (90 days). */
   readonly ttlSeconds: number;
   /** Who asks for it. Only the bootstrap token makes others. */
@@ -62,7 +67,7 @@ const MAX_TOKENS = 1_000;
 const namePattern = /^[a-z0-9]([-a-z0-9._@]{0,61}[a-z0-9])?$/;
 
 /**
- * Administrators by name: who each change is by. Every one of them may do everything but make tokens, which only the token in the
+ * Administrators by name: who each change is by, and with which role. None of them may make tokens, which only the token in the
  * data directory may: otherwise one person could be as many as they like. A token is 32 random bytes, expires, and is
  * stored as its SHA-256 only.
  */
@@ -89,6 +94,8 @@ export class NamedTokens {
     }
     checkName(input.name);
     checkTtl(input.ttlSeconds);
+    const role = input.role ?? 'admin';
+    if (!isRole(role)) throw new AppError('invalid', `The role must be one of ${roles.join(', ')}.`);
     const now = this.#clock.now();
     const token = `writ_${this.#random(32).toString('base64url')}`;
     const row = {
@@ -98,6 +105,7 @@ export class NamedTokens {
       created_at: now,
       expires_at: now + input.ttlSeconds * 1000,
       last_used_at: null,
+      role,
     };
     const made = Object.freeze({ ...toNamedToken(row), token });
     await writer(this.#store, options).transaction(async (trx) => {
@@ -127,6 +135,13 @@ export class NamedTokens {
     return { items: page.items.map(toNamedToken), nextCursor: page.nextCursor, revision };
   }
 
+  /** Throws `not-found`. */
+  async get(id: string): Promise<NamedToken> {
+    const row = await this.#store.db.selectFrom('admin_tokens').select(columns).where('id', '=', id).executeTakeFirst();
+    if (row === undefined) throw new AppError('not-found', 'There is no token with this id.');
+    return toNamedToken(row);
+  }
+
   /**
    * From now on it is worth nothing. Everybody may revoke their own, the bootstrap token all. Throws `not-found`, also for one
    * of somebody else.
@@ -145,13 +160,13 @@ export class NamedTokens {
     const now = this.#clock.now();
     const row = await this.#store.db
       .selectFrom('admin_tokens')
-      .select(['id', 'name', 'last_used_at'])
+      .select(['id', 'name', 'role', 'last_used_at'])
       .where('token_hash', '=', hashOf(presented))
       .where('expires_at', '>', now)
       .executeTakeFirst();
     if (row === undefined) return undefined;
     if (row.last_used_at === null || now - row.last_used_at >= USE_EVERY_MS) await this.#used(row.id, now);
-    return { name: row.name };
+    return Object.freeze({ name: row.name, role: roleOf(row.role), credential: row.id });
   }
 
   async #used(id: string, now: number): Promise<void> {
@@ -170,16 +185,22 @@ export class NamedTokens {
   }
 }
 
-const columns = ['id', 'name', 'created_at', 'expires_at', 'last_used_at'] as const;
+const columns = ['id', 'name', 'role', 'created_at', 'expires_at', 'last_used_at'] as const;
 
 function toNamedToken(row: Pick<Selectable<AdminTokensTable>, (typeof columns)[number]>): NamedToken {
   return Object.freeze({
     id: row.id,
     name: row.name,
+    role: roleOf(row.role),
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     lastUsedAt: row.last_used_at,
   });
+}
+
+/** One of a later version, which this one does not know, may do the least. */
+function roleOf(stored: string): Role {
+  return isRole(stored) ? stored : 'viewer';
 }
 
 function checkName(name: string): void {

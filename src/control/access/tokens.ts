@@ -3,6 +3,7 @@ import { readSecretFile, reason, writeFileDurably } from '../../base/durable.ts'
 import { AppError } from '../../base/errors.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom } from '../../base/random.ts';
+import type { Role } from '../../core/identity/roles.ts';
 
 export interface AdminTokensOptions {
   /** `<data directory>/admin-token`. The directory must exist and be private. */
@@ -10,13 +11,18 @@ export interface AdminTokensOptions {
   readonly random?: RandomBytes;
 }
 
-/** Who an administrator is, as far as a record of changes needs it. */
+/** Who an administrator is, and what they may do. */
 export interface Administrator {
   readonly name: string;
+  readonly role: Role;
+  /** Id of the token that was presented. */
+  readonly credential: string;
 }
 
 /** The name of whoever holds the token of the data directory. */
 export const BOOTSTRAP = 'admin';
+
+const bootstrap: Administrator = Object.freeze({ name: BOOTSTRAP, role: 'admin', credential: 'bootstrap' });
 
 const TOKEN_PREFIX = 'writ_';
 const TOKEN_BYTES = 32;
@@ -54,7 +60,7 @@ export class AdminTokens {
 
   /** Takes the same time whatever is presented (but for its length). `undefined`: it is not the token. */
   authenticate(presented: string): Administrator | undefined {
-    return timingSafeEqual(hashOf(presented), this.#hash) ? { name: BOOTSTRAP } : undefined;
+    return timingSafeEqual(hashOf(presented), this.#hash) ? bootstrap : undefined;
   }
 }
 

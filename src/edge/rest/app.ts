@@ -6,6 +6,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { uuidv7 } from '../../base/random.ts';
+import type { Administrator } from '../../control/access/tokens.ts';
 import { BODY_LIMIT_BYTES, keepConnection } from './body.ts';
 import { setHeaders } from './headers.ts';
 import { refuseRawRequest, sendProblem } from './problem.ts';
@@ -23,6 +24,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Who asks: the name of the token that was presented; null on a public route. */
     caller: string | null;
+    /** The same, with role and token. */
+    administrator: Administrator | null;
   }
   interface FastifyContextConfig {
     /** Reachable without a token. Default: not. */
@@ -80,6 +83,7 @@ export function createApp(deps: AppDeps): App {
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   app.removeContentTypeParser('text/plain');
   app.decorateRequest('caller', null);
+  app.decorateRequest('administrator', null);
   app.addHook('preValidation', readQuery);
   app.setErrorHandler(async (error, request, reply) => {
     await keepConnection(error, request, reply);

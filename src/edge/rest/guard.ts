@@ -1,8 +1,10 @@
 import { isIP } from 'node:net';
 import { AppError } from '../../base/errors.ts';
 import type { Administrator } from '../../control/access/tokens.ts';
+import { may, rolesThatMay } from '../../core/identity/roles.ts';
 import type { App } from './app.ts';
 import { isApi, setHeaders } from './headers.ts';
+import { permissionOf, routeOf } from './permissions.ts';
 import { HttpError } from './problem.ts';
 
 export interface TokensPort {
@@ -20,7 +22,7 @@ export interface GuardOptions {
   readonly stopping: AbortSignal;
 }
 
-/** What every request passes before its route: headers of every answer, the host that it names, the token that it carries. */
+/** What every request passes before its route: headers of every answer, the host that it names, the token that it carries, the role of that. */
 export function guard(app: App, options: GuardOptions): void {
   const loopback = isLoopback(options.host);
   app.addHook('onRequest', async (request, reply) => {
@@ -30,7 +32,11 @@ export function guard(app: App, options: GuardOptions): void {
     if (loopback) checkHost(request.headers.host, options.port());
     // Unknown paths below /v1 ask for a token too, so that nobody without one learns what exists.
     const isPublic = request.routeOptions.config.public === true || (request.is404 && !isApi(request));
-    if (!isPublic) request.caller = await authenticate(request.headers.authorization, options.tokens);
+    if (isPublic) return;
+    const who = await authenticate(request.headers.authorization, options.tokens);
+    request.administrator = who;
+    request.caller = who.name;
+    if (!request.is404) authorize(who, routeOf(request.method, request.routeOptions.url));
   });
   app.setNotFoundHandler(async (request, reply) => {
     const path = request.url.split('?', 1)[0] ?? '';
@@ -46,7 +52,7 @@ export function guard(app: App, options: GuardOptions): void {
 }
 
 /** RFC 6750. One message for every failure: it does not say which part was wrong. */
-async function authenticate(header: string | undefined, tokens: GuardOptions['tokens']): Promise<string> {
+async function authenticate(header: string | undefined, tokens: GuardOptions['tokens']): Promise<Administrator> {
   const presented = presentedToken(header);
   const who = presented === undefined ? undefined : await tokens.authenticate(presented);
   if (who === undefined)
@@ -54,7 +60,19 @@ async function authenticate(header: string | undefined, tokens: GuardOptions['to
       'unauthenticated',
       'This needs the header "Authorization: Bearer <admin token>" with a valid token.',
     );
-  return who.name;
+  return who;
+}
+
+/** By the one table. A route that is not in it is for `admin` alone. Throws `forbidden`. */
+function authorize({ role }: Administrator, route: string | undefined): void {
+  const permission = permissionOf.get(route ?? '');
+  if (permission === undefined ? role === 'admin' : may(role, permission)) return;
+  const able = permission === undefined ? ['admin'] : rolesThatMay(permission);
+  throw new AppError(
+    'forbidden',
+    `This needs ${permission === undefined ? 'a permission' : `the permission ${permission}`} that your role (${role}) does not have. ` +
+      `Roles that do: ${able.join(', ')}. See: writ whoami`,
+  );
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Permission } from '../../core/identity/roles.ts';
+import { policyKindNames, policyKinds } from '../../core/policy/kinds.ts';
 
 /**
  * What each route needs: the one place that says so. A route that is not here is for `admin` alone, and counts as a write
@@ -11,13 +12,7 @@ export const permissionOf: ReadonlyMap<string, Permission> = new Map<string, Per
   ['GET /v1/info', 'self:read'],
   ['GET /v1/openapi.json', 'self:read'],
 
-  ['GET /v1/policies', 'policies:read'],
-  ['GET /v1/policies/:namespace/:name', 'policies:read'],
-  ['PUT /v1/policies/:namespace/:name', 'policies:write'],
-  ['DELETE /v1/policies/:namespace/:name', 'policies:write'],
-  ['GET /v1/policies/:namespace/:name/revisions', 'policies:read'],
-  ['GET /v1/policies/:namespace/:name/revisions/:revision', 'policies:read'],
-  ['POST /v1/policies/:namespace/:name([^/:]+)::rollback', 'policies:write'],
+  ...policyKindNames.flatMap((kind) => routesOfKind(`/v1/${policyKinds[kind].plural}`)),
   ['GET /v1/revisions', 'policies:read'],
   ['POST /v1/policies::check', 'policies:read'],
   ['GET /v1/policy-changes', 'policies:read'],
@@ -81,6 +76,20 @@ export const permissionOf: ReadonlyMap<string, Permission> = new Map<string, Per
   ['POST /v1/tokens', 'tokens:write'],
   ['DELETE /v1/tokens/:id', 'tokens:write'],
 ]);
+
+/** Every kind of object has the same. */
+function routesOfKind(path: string): readonly (readonly [string, Permission])[] {
+  const one = `${path}/:namespace/:name`;
+  return [
+    [`GET ${path}`, 'policies:read'],
+    [`GET ${one}`, 'policies:read'],
+    [`PUT ${one}`, 'policies:write'],
+    [`DELETE ${one}`, 'policies:write'],
+    [`GET ${one}/revisions`, 'policies:read'],
+    [`GET ${one}/revisions/:revision`, 'policies:read'],
+    [`POST ${one}([^/:]+)::rollback`, 'policies:write'],
+  ];
+}
 
 /** As the table names it; `undefined` for a route that is not there. */
 export function routeOf(method: string, url: string | undefined): string | undefined {

@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import type { CreatedToken, NamedToken, NamedTokens } from '../../control/access/named-tokens.ts';
+import { roles } from '../../core/identity/roles.ts';
 import type { App } from './app.ts';
 import { authorOf } from './change.ts';
 import { NO_ID, warnings } from './dry-run.ts';
@@ -8,13 +9,13 @@ import { idempotencyKey, onceForKey } from './idempotency.ts';
 import { closed, cursor, DEFAULT_LIMIT, dryRun, empty, id, limit, nullable, oneOf, revision, time } from './schemas.ts';
 import { toTime, toTimeOrNull } from './time.ts';
 
-const scope = oneOf(['admin'], { description: 'What it is good for: everything but making tokens.' });
+const role = oneOf(roles, { description: 'What its holder may do; GET /v1/whoami says it in full.' });
 
 const Token = Type.Object(
   {
     id,
     name: Type.String({ description: 'The author of what is done with it.' }),
-    scope,
+    role,
     createdAt: time,
     expiresAt: time,
     lastUsedAt: nullable(time),
@@ -26,7 +27,7 @@ const IssuedToken = Type.Object(
   {
     id,
     name: Type.String(),
-    scope,
+    role,
     token: nullable(
       Type.String({ description: 'Shown in this answer only; its hash is kept. null in a dry run, which makes none.' }),
     ),
@@ -64,7 +65,7 @@ export function tokens(
               maximum: 7_776_000,
               description: 'Seconds it can be used: at most 90 days.',
             }),
-            scope: Type.Optional(scope),
+            role: Type.Optional(oneOf(roles, { description: 'Default `admin`.' })),
           },
           closed,
         ),
@@ -72,8 +73,8 @@ export function tokens(
       },
     },
     async (request, reply) => {
-      const { name, ttlSeconds } = request.body;
-      const input = { name, ttlSeconds, by: authorOf(request) };
+      const { name, role: wanted, ttlSeconds } = request.body;
+      const input = { name, role: wanted, ttlSeconds, by: authorOf(request) };
       if (request.query.dryRun === true) {
         const would = await deps.namedTokens.create(input, { dryRun: true });
         return reply.code(201).send({ ...toIssued(would), id: NO_ID, token: null, warnings: [] });
@@ -134,7 +135,7 @@ function toIssued(made: CreatedToken) {
   return {
     id: made.id,
     name: made.name,
-    scope: 'admin' as const,
+    role: made.role,
     token: made.token,
     expiresAt: toTime(made.expiresAt),
   };
@@ -144,7 +145,7 @@ function toOutput(token: NamedToken) {
   return {
     id: token.id,
     name: token.name,
-    scope: 'admin' as const,
+    role: token.role,
     createdAt: toTime(token.createdAt),
     expiresAt: toTime(token.expiresAt),
     lastUsedAt: toTimeOrNull(token.lastUsedAt),

@@ -1,7 +1,8 @@
 import { AppError } from '../../../src/base/errors.ts';
+import type { AdminRecord } from '../../../src/core/audit/admin-event.ts';
 import type { AuditRecord, IdentityRecord } from '../../../src/core/audit/event.ts';
-import type { AuditQuery, IdentityQuery } from '../../../src/core/audit/query.ts';
-import { matches, matchesIdentity } from '../../../src/core/audit/query.ts';
+import type { AdminQuery, AuditQuery, IdentityQuery } from '../../../src/core/audit/query.ts';
+import { matches, matchesAdmin, matchesIdentity } from '../../../src/core/audit/query.ts';
 
 type TailItem<R> = { readonly type: 'record'; readonly record: R } | { readonly type: 'lost'; readonly count: number };
 
@@ -9,6 +10,7 @@ type TailItem<R> = { readonly type: 'record'; readonly record: R } | { readonly 
 export class ScriptedAudit {
   readonly calls = new Scripted<AuditRecord, AuditQuery>(matches);
   readonly identities = new Scripted<IdentityRecord, IdentityQuery>(matchesIdentity);
+  readonly admins = new Scripted<AdminRecord, AdminQuery>(matchesAdmin);
 
   get records(): AuditRecord[] {
     return this.calls.records;
@@ -49,6 +51,18 @@ export class ScriptedAudit {
 
   tailIdentities(query: IdentityQuery, signal: AbortSignal) {
     return this.identities.tail(query, signal);
+  }
+
+  searchAdmins(query: AdminQuery) {
+    return this.admins.search(query);
+  }
+
+  getAdmin(id: string): Promise<AdminRecord> {
+    return this.admins.get(id);
+  }
+
+  tailAdmins(query: AdminQuery, signal: AbortSignal) {
+    return this.admins.tail(query, signal);
   }
 }
 
@@ -163,6 +177,38 @@ export function identityRecord(change: Partial<IdentityRecord> = {}): IdentityRe
     epoch: 1,
     sequence,
     proof: { state: 'sealed', leaf: 3 },
+    ...change,
+  };
+}
+
+export function adminRecord(change: Partial<AdminRecord> = {}): AdminRecord {
+  sequence += 1;
+  return {
+    id: `control-1.1.${sequence}`,
+    time: '2026-01-01T00:00:00.000Z',
+    action: 'call',
+    outcome: 'done',
+    settled: true,
+    actor: 'ann',
+    role: 'editor',
+    credential: '019b7600-0000-7000-8000-000000000009',
+    source: '10.0.0.7',
+    operation: 'putPolicy',
+    permission: 'policies:write',
+    object: '/v1/policies/shop/web',
+    query: '',
+    request: '019b7600-0000-7000-8000-000000000001',
+    status: 200,
+    count: 1,
+    lastTime: null,
+    before: '',
+    after: '0'.repeat(64),
+    detail: '--- /dev/null\n+++ shop/web@4\n@@ -0,0 +1 @@\n+kind: AuthorizationPolicy\n',
+    reason: '',
+    recorder: 'control-1',
+    epoch: 1,
+    sequence,
+    proof: { state: 'sealed', leaf: 7 },
     ...change,
   };
 }

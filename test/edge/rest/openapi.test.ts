@@ -33,6 +33,9 @@ describe('GET /v1/openapi.json', () => {
     expect(Object.keys(document.paths).sort()).toEqual([
       '/log/checkpoint',
       '/log/tile/{*}',
+      '/v1/audit/admin',
+      '/v1/audit/admin/tail',
+      '/v1/audit/admin/{id}',
       '/v1/audit/events',
       '/v1/audit/events/{id}',
       '/v1/audit/identity',
@@ -73,6 +76,7 @@ describe('GET /v1/openapi.json', () => {
       '/v1/revisions',
       '/v1/tokens',
       '/v1/tokens/{id}',
+      '/v1/whoami',
     ]);
   });
 });

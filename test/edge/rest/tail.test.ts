@@ -79,6 +79,8 @@ describe('GET /v1/audit/tail', () => {
   it('ends its search when the caller goes away', async () => {
     const world = await createWorld();
     const { url } = await world.listen();
+    // What is read is recorded in groups: from here on there is a timer for that.
+    await world.request({ url: '/v1/info' });
     const before = world.clock.pendingTimers;
     const tail = await openTail(world, url);
     await eventually(() => world.audit.openTails === 1);

@@ -26,7 +26,7 @@ describe('tokens', () => {
     const { items } = (await world.request({ url: '/v1/tokens' })).json();
     expect(items).toEqual([
       {
-        ...{ id: ann.id, name: 'ann', scope: 'admin', createdAt: '2026-01-01T00:00:00.000Z' },
+        ...{ id: ann.id, name: 'ann', role: 'admin', createdAt: '2026-01-01T00:00:00.000Z' },
         ...{ expiresAt: '2026-01-01T01:00:00.000Z', lastUsedAt: '2026-01-01T00:00:00.000Z' },
       },
     ]);
@@ -72,7 +72,7 @@ describe('tokens', () => {
     [{ name: 'Ann', ttlSeconds: 60 }],
     [{ name: 'admin', ttlSeconds: 60 }],
     [{ name: 'a\u0000b', ttlSeconds: 60 }],
-    [{ name: 'ann', ttlSeconds: 60, scope: 'root' }],
+    [{ name: 'ann', ttlSeconds: 60, role: 'root' }],
     [{ name: 'ann', ttlSeconds: 60, token: 'mine' }],
   ])('are refused for %j', async (payload) => {
     const world = await createWorld();
