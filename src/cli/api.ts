@@ -52,6 +52,25 @@ export interface ProxyObject {
   readonly lastSeen: string;
   readonly endpoints: readonly string[];
   readonly lastError: string | null;
+  readonly quarantined: boolean;
+  readonly quarantineRevision: number | null;
+}
+
+export interface QuarantineObject {
+  readonly id: string;
+  readonly spiffeId: string;
+  readonly reason: string;
+  readonly author: string;
+  readonly createdAt: string;
+  readonly revision: number;
+  readonly released: { readonly reason: string; readonly author: string; readonly at: string } | null;
+  readonly enforcement: {
+    readonly connected: number;
+    readonly obeying: number;
+    readonly waiting: readonly string[];
+    readonly away: number;
+  };
+  readonly warnings?: readonly { readonly code: string; readonly detail: string }[];
 }
 
 export interface NodeObject {

@@ -9,6 +9,7 @@ import type {
   PageOf,
   PolicyObject,
   ProxyObject,
+  QuarantineObject,
   TokenObject,
 } from './api.ts';
 import { shortName } from './api.ts';
@@ -120,7 +121,7 @@ const proxy: Kind<ProxyObject> = {
   view: {
     columns: [
       { head: 'WORKLOAD', cell: (p) => shortName(p.spiffeId) },
-      { head: 'STATE', cell: (p) => p.state },
+      { head: 'STATE', cell: (p) => (p.quarantined ? `${p.state}, quarantined` : p.state) },
       { head: 'REVISION', cell: (p) => `${p.acknowledgedRevision ?? '-'}/${p.desiredRevision}` },
       { head: 'LAST-SEEN', cell: (p, now) => relative(p.lastSeen, now) },
       { head: 'ENDPOINTS', cell: (p) => p.endpoints.join(',') },
@@ -132,6 +133,32 @@ const proxy: Kind<ProxyObject> = {
     name: (p) => `proxy/${p.instanceId}`,
   },
   names: (p) => [shortName(p.spiffeId), p.instanceId, p.spiffeId],
+};
+
+const quarantine: Kind<QuarantineObject> = {
+  singular: 'quarantine',
+  plural: 'quarantines',
+  reference: 'ID, SPIFFE ID or NAMESPACE/SERVICE',
+  path: '/v1/quarantines',
+  namespaced: false,
+  labelled: false,
+  view: {
+    columns: [
+      { head: 'IDENTITY', cell: (q) => shortName(q.spiffeId) },
+      { head: 'SINCE', cell: (q, now) => relative(q.createdAt, now) },
+      { head: 'BY', cell: (q) => q.author },
+      { head: 'REASON', cell: (q) => q.reason },
+      { head: 'OBEYED', cell: (q) => `${q.enforcement.obeying}/${q.enforcement.connected}` },
+      { head: 'RELEASED', cell: (q, now) => relative(q.released?.at ?? null, now) },
+      { head: 'ID', wide: true, cell: (q) => q.id },
+      { head: 'SPIFFE-ID', wide: true, cell: (q) => q.spiffeId },
+      { head: 'RELEASED-BY', wide: true, cell: (q) => q.released?.author ?? '' },
+      { head: 'WHY-RELEASED', wide: true, cell: (q) => q.released?.reason ?? '' },
+    ],
+    name: (q) => `quarantine/${q.id}`,
+  },
+  names: (q) => [q.spiffeId, shortName(q.spiffeId), q.id],
+  pathOf: (reference) => (isUuid(reference) ? `/v1/quarantines/${reference}` : undefined),
 };
 
 const joinToken: Kind<JoinTokenObject> = {
@@ -245,7 +272,7 @@ const token: Kind<TokenObject> = {
   deletePath: (t) => `/v1/tokens/${encodeURIComponent(t.id)}`,
 };
 
-export const kinds = { policy, entry, proxy, joinToken, node, federation, token } as const;
+export const kinds = { policy, entry, proxy, quarantine, joinToken, node, federation, token } as const;
 
 /** A kind whose objects are only passed on, never looked into. */
 export type AnyKind = Kind<unknown>;
