@@ -82,7 +82,8 @@ const policy: fc.Arbitrary<Policy> = fc
     name: segment,
     revision: count,
     selector: fc.constant({}),
-    action: fc.constantFrom('ALLOW', 'DENY', 'AUDIT'),
+    action: fc.constantFrom('ALLOW', 'DENY', 'AUDIT', 'CUSTOM'),
+    provider: segment,
     rules: few(
       fc
         .record({
@@ -99,7 +100,12 @@ const policy: fc.Arbitrary<Policy> = fc
     shadow: fc.constantFrom(undefined, true),
     validity: fc.constantFrom(undefined, { notBefore: 0 }, { notAfter: 1 }, { notBefore: -1, notAfter: 5_000 }),
   })
-  .map(defined) as fc.Arbitrary<Policy>;
+  .map(({ provider, ...fields }) =>
+    defined({ ...fields, ...(fields.action === 'CUSTOM' && { provider }) }),
+  ) as fc.Arbitrary<Policy>;
+const egressPolicy: fc.Arbitrary<Policy> = policy
+  .filter((each) => each.action !== 'CUSTOM')
+  .map((each) => ({ ...each, direction: 'egress' }));
 
 /** Without the fields that have no value. */
 function defined<T extends object>(value: T): T {
@@ -137,6 +143,7 @@ const maybeRate = fc.option(rate, { nil: undefined });
 export const checkedContent: fc.Arbitrary<SnapshotContent> = fc
   .record({
     policies: few(policy),
+    egress: fc.array(egressPolicy, { minLength: 1, maxLength: 3 }),
     services: few(service),
     bundle: trustBundle,
     rateLimits: fc.array(

@@ -62,16 +62,14 @@ export function explain(
 }
 
 function weigh(policy: Policy, rule: Rule, index: number, request: Request): ConsideredRule {
-  const isNobody = request.plaintext === true && request.source === '';
-  const failed =
-    principalOf(request.source) === '' && !isNobody
-      ? [`${partyIn(policy)} ${quote(request.source)} has no SPIFFE ID of a workload`]
-      : [
-          ...whyNot(policy, request),
-          ...whyNone('from', rule.from, (source) => whySource(source, policy, request)),
-          ...whyNone('to', rule.to, (operation) => whyOperation(operation, policy, request)),
-          ...(rule.when ?? []).flatMap((condition) => whyCondition(condition, policy, request)),
-        ];
+  const failed = (request.plaintext === true ? request.source !== '' : principalOf(request.source) === '')
+    ? [`${partyIn(policy)} ${quote(request.source)} has no SPIFFE ID of a workload that was verified`]
+    : [
+        ...whyNot(policy, request),
+        ...whyNone('from', rule.from, (source) => whySource(source, policy, request)),
+        ...whyNone('to', rule.to, (operation) => whyOperation(operation, policy, request)),
+        ...(rule.when ?? []).flatMap((condition) => whyCondition(condition, policy, request)),
+      ];
   return Object.freeze({
     rule: ruleId(policy, index),
     action: policy.action,

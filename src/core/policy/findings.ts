@@ -93,7 +93,10 @@ export interface PolicyFinding extends Finding {
   readonly severity: Severity;
 }
 
-export type PolicyFindingCode = keyof typeof policyFindings;
+/** What documents of expectations can get besides; see `docs/policy-tests.md`. */
+export const caseFindings = { 'invalid-case': 'A case asks what has no answer.' } as const;
+
+export type PolicyFindingCode = keyof typeof policyFindings | keyof typeof caseFindings;
 export type PolicyWarningCode = keyof typeof policyWarnings;
 
 /** Where something stands in the text. */

@@ -15,7 +15,7 @@ const seen = new Set<string>();
 /** Each as `name#rule code`, `name code` for a whole policy. */
 function findings(specs: Readonly<Record<string, string>>, context: Partial<AnalysisContext> = {}): readonly string[] {
   const text = Object.entries(specs)
-    .map(([name, spec]) => support.document(`${spec}\n# That is all.`, { name }))
+    .map(([name, spec]) => support.document(`${spec}\n# That is all.`, { name, apiVersion: 'writ.dev/v1' }))
     .join('---\n');
   const { documents, errors } = readPolicies(text);
   expect(errors).toEqual([]);
@@ -42,6 +42,12 @@ describe('rule 48: what Istio does not catch', () => {
     `{to: [{operation: {ports: ["80"]}}], when: [{key: destination.port, values: ["81"]}]}`,
     `{when: [{key: connection.sni, values: [a]}, {key: connection.sni, values: [b]}]}`,
     `{when: [{key: source.ip, values: [10.0.0.1]}, {key: source.ip, notValues: [10.0.0.0/8]}]}`,
+    source('principals: [a.org/ns/n/sa/s], namespaces: [m]'),
+    source('principals: [a.org/ns/n/sa/s, a.org/ns/m/sa/s], notNamespaces: [m, n]'),
+    source('principals: [a.org/ns/n/sa/s], trustDomains: [b.org]'),
+    source('principals: [a.org/other], namespaces: ["*"]'),
+    `{from: [{source: {serviceAccounts: [n/s]}}], when: [{key: source.namespace, values: ["m*"]}]}`,
+    `{from: [{source: {principals: [a.org/ns/n/sa/s]}}], when: [{key: source.serviceAccount, values: [n/t]}]}`,
   ])('a rule that can never match: %s', (rule) => {
     expect(findings({ p: `rules: [${rule}]` })).toEqual(['p#0 never-matches']);
   });
@@ -51,6 +57,10 @@ describe('rule 48: what Istio does not catch', () => {
     '{from: [{source: {namespaces: [a]}}, {source: {namespaces: [b]}}], when: [{key: source.namespace, values: [b]}]}',
     '{when: [{key: request.auth.audiences, values: [a]}, {key: request.auth.audiences, values: [b]}]}',
     operation('paths: [/a/*], notPaths: [/a/b]'),
+    source('principals: [a.org/ns/n/sa/s, a.org/ns/m/sa/s], namespaces: [m]'),
+    source('principals: ["a.org/ns/n/*"], namespaces: [m]'),
+    source('principals: [a.org/other], notNamespaces: ["*"]'),
+    source('principals: [a.org/ns/n/sa/s], namespaces: [n], trustDomains: ["a*"]'),
   ])('and one that can: %s', (rule) => {
     expect(findings({ p: `rules: [${rule}]` })).toEqual([]);
   });
@@ -112,6 +122,65 @@ describe('rule 48: what Istio does not catch', () => {
     expect(findings({ p: `rules: [${rules.join(', ')}]` })).toEqual([]);
   });
 
+  test('trust domains of nobody who is let in, written out', () => {
+    const rules = [
+      source('principals: [example.org/ns/shop/sa/web, cluster.local/ns/shop/sa/web, old/ns/shop/sa/web]'),
+      source('principals: [exmaple.org/ns/shop/sa/web]'),
+      source('trustDomains: [old, odl]'),
+      '{when: [{key: source.trustDomain, notValues: [nowhere]}], from: [{source: {principals: ["*"]}}]}',
+    ];
+    const trustDomains = ['example.org', 'old'];
+    expect(findings({ p: `rules: [${rules.join(', ')}]` }, { trustDomains })).toEqual([
+      'p#1 unknown-trust-domain',
+      'p#2 unknown-trust-domain',
+      'p#3 unknown-trust-domain',
+    ]);
+  });
+
+  test('an authorizer that the control plane does not know', () => {
+    const spec = 'action: CUSTOM\nprovider: {name: opa}\nrules: [{}]';
+    expect(findings({ p: spec }, { providers: ['other'] })).toEqual(['p unknown-provider']);
+    expect(findings({ p: spec }, { providers: ['opa'] })).toEqual([]);
+    expect(findings({ p: spec })).toEqual([]);
+  });
+
+  test('a CUSTOM is shadowed by one of the same provider only, and asks in vain behind a DENY', () => {
+    const ask = (provider: string) => `action: CUSTOM\nprovider: {name: ${provider}}\nrules: [{}]`;
+    expect(findings({ a: ask('x'), b: ask('x') })).toEqual(['b#0 shadowed-rule']);
+    expect(findings({ a: ask('x'), b: ask('y') })).toEqual([]);
+    expect(findings({ a: ask('x'), b: 'action: DENY\nrules: [{}]' })).toEqual(['a#0 allow-behind-deny']);
+  });
+
+  test('targets: who is nobody, and which cover others', () => {
+    const target = (name: string) => `targetRefs: [{kind: Service, name: ${name}}]\n`;
+    expect(findings({ p: `${target('web')}rules: []`, q: `${target('wbe')}rules: []` }, { workloads })).toEqual([
+      'q selects-nothing',
+    ]);
+    const klass = 'targetRefs: [{kind: GatewayClass, group: gateway.networking.k8s.io, name: c}]\nrules: []';
+    expect(findings({ p: klass })).toEqual(['p selects-nothing']);
+    expect(findings({ p: klass }, { rootNamespace: 'shop' })).toEqual([]);
+    const rules = (name: string) => `${target(name)}rules: [{}]`;
+    expect(findings({ a: rules('web'), b: rules('web') })).toEqual(['b#0 shadowed-rule']);
+    expect(findings({ a: rules('web'), b: rules('api') })).toEqual([]);
+    expect(findings({ a: 'rules: [{}]', b: rules('web') })).toEqual(['b#0 shadowed-rule']);
+    expect(findings({ a: rules('web'), b: 'rules: [{}]' })).toEqual(['a#0 shadowed-rule']);
+    expect(findings({ a: 'selector: {matchLabels: {x: y}}\nrules: [{}]', b: rules('web') })).toEqual([]);
+  });
+
+  test('calls in one direction say nothing of those in the other', () => {
+    const out = 'direction: Egress\n';
+    expect(findings({ a: `${out}rules: [{}]`, b: 'rules: [{}]' })).toEqual([]);
+    expect(findings({ a: `${out}rules: [{}]`, b: 'action: DENY\nrules: [{}]' })).toEqual([]);
+    expect(findings({ a: `${out}rules: [{}]`, b: `${out}rules: [{}]` })).toEqual(['b#0 shadowed-rule']);
+    const db = 'selector: {matchLabels: {app: db}}\n';
+    expect(findings({ p: `${out}${db}rules: [${operation('methods: [GET]')}]` }, { workloads })).toEqual([]);
+    const called = operation('serviceAccounts: [wbe]');
+    expect(findings({ p: `${out}rules: [${called}]` }, { workloads })).toEqual(['p#0 unknown-identity']);
+    expect(findings({ p: `${out}rules: [${operation('principals: [a.org/ns/n/sa/s], namespaces: [m]')}]` })).toEqual([
+      'p#0 never-matches',
+    ]);
+  });
+
   test('an HTTP rule on a port that speaks TCP is an error', () => {
     const db = 'selector: {matchLabels: {app: db}}\nrules: ';
     const http = operation('methods: [GET]');
@@ -142,7 +211,10 @@ describe('rule 48: what Istio does not catch', () => {
   });
 
   test('every warning has its example here or in the tests of the parser', () => {
-    const byParser = ['selects-everything', 'matches-absent', 'host-without-port'];
+    const byParser = [
+      ...['selects-everything', 'matches-absent', 'host-without-port'],
+      ...['plain-text', 'mtls-not-disabled', 'audiences-unchecked', 'no-jwt-rules'],
+    ];
     expect([...seen, ...byParser].sort()).toEqual(Object.keys(policyWarnings).sort());
   });
 });
@@ -161,7 +233,9 @@ describe('what is said is so', () => {
     const { shadow: _, validity: __, ...plain } = policy;
     const rule = plain.rules[index];
     if (rule === undefined) return false;
-    const { reason, audited } = naiveDecide([{ ...plain, rules: [rule] }], request);
+    // As an AUDIT, a CUSTOM is seen to match.
+    const action = plain.action === 'CUSTOM' ? 'AUDIT' : plain.action;
+    const { reason, audited } = naiveDecide([{ ...plain, action, rules: [rule] }], request);
     return reason !== 'default-deny' || audited !== undefined;
   };
 

@@ -111,7 +111,8 @@ const policy: fc.Arbitrary<Policy> = fc
     name: fc.constantFrom('p', 'q', 'r', 's', 't', 'u', 'v', 'w'),
     revision: fc.constantFrom(1, 2),
     selector: fc.constant({}),
-    action: fc.constantFrom('ALLOW', 'ALLOW', 'ALLOW', 'DENY', 'AUDIT'),
+    action: fc.constantFrom('ALLOW', 'ALLOW', 'ALLOW', 'DENY', 'AUDIT', 'CUSTOM'),
+    provider: fc.constantFrom('x', 'y'),
     rules: fc.array(rule, { maxLength: 6 }),
     validity: fc.constantFrom(
       undefined,
@@ -123,10 +124,11 @@ const policy: fc.Arbitrary<Policy> = fc
     ),
     shadow: fc.constantFrom(false, false, false, true),
   })
-  .map(({ validity, shadow, ...fields }) => ({
+  .map(({ validity, shadow, provider, ...fields }) => ({
     ...fields,
     ...(validity !== undefined && { validity }),
-    ...(shadow && fields.action !== 'AUDIT' && { shadow }),
+    ...(fields.action === 'CUSTOM' && { provider }),
+    ...(shadow && (fields.action === 'ALLOW' || fields.action === 'DENY') && { shadow }),
   }));
 
 /** Distinct by namespace and name, as the store sees to. */
@@ -134,6 +136,17 @@ export const policySets: fc.Arbitrary<Policy[]> = fc.uniqueArray(policy, {
   maxLength: 12,
   selector: (p) => `${p.namespace}/${p.name}`,
 });
+
+/** About the calls that a workload makes; every second set is only being tried. */
+export const egressSets: fc.Arbitrary<Policy[]> = fc.tuple(policySets, fc.boolean()).map(([policies, tried]) =>
+  policies
+    .filter((each) => each.action !== 'CUSTOM')
+    .map((each) => ({
+      ...each,
+      direction: 'egress' as const,
+      ...(tried && each.action !== 'AUDIT' && { shadow: true }),
+    })),
+);
 
 const headers = fc.constantFrom<readonly (readonly string[])[]>(
   [],
@@ -176,11 +189,15 @@ export const requests: fc.Arbitrary<Request> = fc
       { peerIp: '10.0.0.1', ownIp: '10.9.0.1', sni: 'x.a' },
       { peerIp: '10.0.1.7', ownIp: '10.8.0.1' },
       { peerIp: '192.168.0.1', sni: 'y.a' },
+      { peerIp: '192.168.0.1', remoteIp: '10.0.0.1' },
     ),
+    plaintext: fc.constantFrom(undefined, undefined, undefined, undefined, undefined, true as const),
     http: fc.option(http, { nil: undefined, freq: 6 }),
   })
-  .map(({ source: caller, port, time, connection, http: request }) => ({
-    source: caller,
+  .map(({ source: caller, port, time, connection, plaintext, http: request }) => ({
+    // Seldom one who has an identity in spite of it.
+    source: plaintext === true && caller !== 'spiffe://a/ns/n/sa/s' ? '' : caller,
+    ...(plaintext !== undefined && { plaintext }),
     port,
     ...(time !== undefined && { time }),
     ...(connection !== undefined && { connection }),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { explain } from '../../../src/core/policy/explain.ts';
 import type { Policy, Request } from '../../../src/core/policy/model.ts';
-import { http, operation, policy, rule, source, tcp, web } from './support.ts';
+import { document, http, operation, parseOne, policy, rule, source, tcp, web } from './support.ts';
 
 function failed(one: Policy, request: Request): readonly string[] {
   return explain([one], request).considered.flatMap((c) => c.failed);
@@ -101,8 +101,43 @@ describe('what failed, in words', () => {
 
   test('a caller without a SPIFFE ID of a workload matches no rule', () => {
     expect(failed(policy({}, rule()), { ...http(), source: 'spiffe://example.org' })).toEqual([
-      'the caller "spiffe://example.org" has no SPIFFE ID of a workload',
+      'the caller "spiffe://example.org" has no SPIFFE ID of a workload that was verified',
     ]);
     expect(failed(policy({}, rule()), { ...http(), source: web })).toEqual([]);
+  });
+
+  test('who comes in plain text is said to have no identity, where a rule asks for one', () => {
+    const nobody = { ...http(), source: '', plaintext: true } as const;
+    expect(failed(policy({}, rule({ from: [source({ principals: ['*'], namespaces: ['a'] })] })), nobody)).toEqual([
+      'the caller has no identity, and the rule asks for one',
+    ]);
+    expect(
+      failed(parseOne(document('\naction: ALLOW\nrules: [{from: [{source: {serviceAccounts: [web]}}]}]')), nobody),
+    ).toEqual(['the call has no source.serviceAccount']);
+    expect(failed(policy({}, rule()), nobody)).toEqual([]);
+  });
+
+  test('of a call that goes out, it is the called workload that a rule knows', () => {
+    const spec = '\ndirection: Egress\nrules: [{to: [{operation: {serviceAccounts: [db], methods: [GET]}}]}]';
+    const one = parseOne(document(spec, { apiVersion: 'writ.dev/v1' }));
+    expect(explain([one], http(), { egress: true })).toMatchObject({
+      decision: 'deny',
+      reason: 'default-deny',
+      considered: [{ matched: false, failed: ['called serviceAccount "shop/web" must be one of [shop/db]'] }],
+    });
+    expect(explain([one], { ...http(), source: 'no' }, { egress: true }).considered[0]?.failed).toEqual([
+      'the called workload "no" has no SPIFFE ID of a workload that was verified',
+    ]);
+    expect(explain([], http(), { egress: true })).toMatchObject({ decision: 'allow', reason: 'egress-open' });
+  });
+
+  test('who is asked stands beside the decision, and their rules first', () => {
+    const ask = policy({ name: 'z', action: 'CUSTOM' }, rule());
+    const answer = explain([policy({ name: 'a' }, rule()), { ...ask, provider: 'opa' }], http());
+    expect(answer).toMatchObject({ decision: 'allow', custom: [{ provider: 'opa', rule: 'shop/z@7#0' }] });
+    expect(answer.considered.map((one) => [one.action, one.matched])).toEqual([
+      ['CUSTOM', true],
+      ['ALLOW', true],
+    ]);
   });
 });

@@ -10,20 +10,49 @@ import type {
 } from '../../../src/core/policy/model.ts';
 
 /**
- * The oracle: the semantics of reference rules 2 to 26 and 42 with default deny, written so that it can be checked by
+ * The oracle: the semantics of reference rules 2 to 28 and 42 with default deny, and of egress, written so that it can be checked by
  * reading. It shares no code with what it judges, looks at every rule, and takes no care to be fast.
  */
 export function naiveDecide(policies: readonly Policy[], request: Request): Decision {
-  // No anonymous callers.
-  if (!/^spiffe:\/\/[^/]+\//.test(request.source))
-    return { decision: 'deny', reason: 'default-deny', rule: 'default-deny' };
+  if (isNeither(request)) return defaultDeny;
   const enforced = decideBy(
     policies.filter((p) => p.shadow !== true),
     request,
   );
+  const decision = withMarks(policies, request, enforced, enforced);
+  if (enforced.decision === 'deny') return decision;
+  // Of each authorizer, the first rule that has it asked.
+  const providers = [...new Set(policies.flatMap((p) => (p.action === 'CUSTOM' ? [p.provider ?? ''] : [])))].sort();
+  const custom = providers.flatMap((provider) => {
+    const rule = firstMatch(
+      policies.filter((p) => p.action === 'CUSTOM' && p.provider === provider),
+      request,
+    );
+    return rule === undefined ? [] : [{ provider, rule }];
+  });
+  return custom.length === 0 ? decision : { ...decision, custom };
+}
+
+/** The same for the calls that a workload makes: open until one policy about them is enforced. */
+export function naiveEgress(policies: readonly Policy[], request: Request): Decision {
+  if (policies.some((p) => p.action !== 'AUDIT' && p.shadow !== true)) return naiveDecide(policies, request);
+  if (isNeither(request)) return defaultDeny;
+  const open: Decision = { decision: 'allow', reason: 'egress-open', rule: 'egress-open' };
+  return withMarks(policies, request, open, policies.some((p) => p.shadow === true) ? defaultDeny : open);
+}
+
+const defaultDeny: Decision = { decision: 'deny', reason: 'default-deny', rule: 'default-deny' };
+
+/** A workload has a path in its SPIFFE ID; nobody comes in plain text and has no ID. */
+function isNeither({ source, plaintext }: Request): boolean {
+  return plaintext === true ? source !== '' : !/^spiffe:\/\/[^/]+\//.test(source);
+}
+
+/** @param before What shadow policies would find decided already. */
+function withMarks(policies: readonly Policy[], request: Request, decision: Decision, before: Decision): Decision {
   // Enforced policies speak first: shadow ones are asked only where they would change something.
-  let shadow = enforced;
-  if (enforced.reason !== 'deny-rule') {
+  let shadow = before;
+  if (before.reason !== 'deny-rule') {
     const denied = firstMatch(
       policies.filter((p) => p.shadow === true && p.action === 'DENY'),
       request,
@@ -33,7 +62,7 @@ export function naiveDecide(policies: readonly Policy[], request: Request): Deci
       request,
     );
     if (denied !== undefined) shadow = { decision: 'deny', reason: 'deny-rule', rule: denied };
-    else if (enforced.reason === 'default-deny' && allowed !== undefined)
+    else if (before.reason === 'default-deny' && allowed !== undefined)
       shadow = { decision: 'allow', reason: 'allow-rule', rule: allowed };
   }
   const audited = firstMatch(
@@ -41,8 +70,8 @@ export function naiveDecide(policies: readonly Policy[], request: Request): Deci
     request,
   );
   return {
-    ...enforced,
-    ...(shadow.rule !== enforced.rule && { shadow: { decision: shadow.decision, rule: shadow.rule } }),
+    ...decision,
+    ...(shadow.rule !== decision.rule && { shadow: { decision: shadow.decision, rule: shadow.rule } }),
     ...(audited !== undefined && { audited }),
   };
 }
@@ -58,7 +87,7 @@ function decideBy(policies: readonly Policy[], request: Request): Decision {
     request,
   );
   if (allowed !== undefined) return { decision: 'allow', reason: 'allow-rule', rule: allowed };
-  return { decision: 'deny', reason: 'default-deny', rule: 'default-deny' };
+  return defaultDeny;
 }
 
 function firstMatch(policies: readonly Policy[], request: Request): string | undefined {
@@ -167,7 +196,8 @@ function textsOf(key: string, request: Request): readonly string[] {
   if (key === 'source.namespace') return given(caller.namespace);
   if (key === 'source.serviceAccount') return given(caller.account);
   if (key === 'source.trustDomain') return given(caller.trustDomain);
-  if (key === 'source.ip' || key === 'remote.ip') return given(request.connection?.peerIp);
+  if (key === 'source.ip') return given(request.connection?.peerIp);
+  if (key === 'remote.ip') return given(request.connection?.remoteIp ?? request.connection?.peerIp);
   if (key === 'destination.ip') return given(request.connection?.ownIp);
   if (key === 'destination.port') return [String(request.port)];
   if (key === 'connection.sni') return given(request.connection?.sni);
