@@ -8,7 +8,9 @@ import { warningsOfReplacing } from './dry-run.ts';
 import { isUnchanged, readCreateOnly, readIfMatch, toEtag } from './etag.ts';
 import { accepts } from './negotiate.ts';
 import type { Envelope } from './policy-document.ts';
-import { PolicyEnvelope, toEnvelope } from './policy-document.ts';
+import { toEnvelope } from './policy-document.ts';
+import type { KindFace } from './policy-kinds.ts';
+import { effectOfDeleting, kindFaces, objectParams } from './policy-kinds.ts';
 import {
   closed,
   cursor,
@@ -17,37 +19,40 @@ import {
   labelSelector,
   limit,
   namespaceName,
-  nullable,
-  objectName,
   preconditions,
   revision,
   unchanged,
 } from './schemas.ts';
 
-const params = Type.Object({ namespace: namespaceName, name: objectName }, closed);
 const none = Type.Object({}, closed);
-const KIND = 'AuthorizationPolicy' as const;
 const YAML = 'application/yaml';
 
 export type PoliciesPort = Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'current'>;
 
-/** GET /v1/policies; GET, PUT, DELETE /v1/policies/{namespace}/{name} */
-export function policies(app: App, deps: { readonly policies: PoliciesPort }): void {
+interface PoliciesDeps {
+  readonly policies: PoliciesPort;
+}
+
+/** For every kind: GET /v1/<kind>; GET, PUT, DELETE /v1/<kind>/{namespace}/{name} */
+export function policies(app: App, deps: PoliciesDeps): void {
+  for (const face of kindFaces) {
+    listObjects(app, face, deps);
+    getObject(app, face, deps);
+    putObject(app, face, deps);
+    deleteObject(app, face, deps);
+  }
+}
+
+function listObjects(app: App, { kind, path, tag, many, operations, list }: KindFace, deps: PoliciesDeps): void {
   app.get(
-    '/v1/policies',
+    path,
     {
       schema: {
-        operationId: 'listPolicies',
-        summary: 'All policies, or those of a namespace.',
-        tags: ['policies'],
+        operationId: `list${operations}`,
+        summary: `All ${many}, or those of a namespace.`,
+        tags: [tag],
         querystring: Type.Object({ namespace: Type.Optional(namespaceName), labelSelector, limit, cursor }, closed),
-        response: {
-          200: Type.Object(
-            { items: Type.Array(PolicyEnvelope), nextCursor: nullable(Type.String()), revision },
-            closed,
-          ),
-          304: unchanged,
-        },
+        response: { 200: list, 304: unchanged },
       },
     },
     async (request, reply) => {
@@ -57,7 +62,7 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort }): v
       reply.header('etag', toEtag(seen));
       if (isUnchanged(request.headers['if-none-match'], seen)) return reply.code(304).send(undefined);
       const page = await deps.policies.list({
-        kind: KIND,
+        kind,
         limit: most ?? DEFAULT_LIMIT,
         ...(from !== undefined && { cursor: from }),
         ...(namespace !== undefined && { namespace }),
@@ -66,27 +71,29 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort }): v
       return { items: page.items.map(toEnvelope), nextCursor: page.nextCursor, revision: page.revision };
     },
   );
+}
 
+function getObject(app: App, { kind, path, tag, one, operation, envelope }: KindFace, deps: PoliciesDeps): void {
   app.get(
-    '/v1/policies/:namespace/:name',
+    `${path}/:namespace/:name`,
     {
       schema: {
-        operationId: 'getPolicy',
-        summary: 'One policy. With `Accept: application/yaml`: its source.',
-        tags: ['policies'],
-        params,
+        operationId: `get${operation}`,
+        summary: `One ${one}. With \`Accept: application/yaml\`: its source.`,
+        tags: [tag],
+        params: objectParams,
         querystring: none,
         response: {
           200: {
-            description: 'The policy.',
-            content: { 'application/json': { schema: PolicyEnvelope }, [YAML]: { schema: Type.String() } },
+            description: `The ${one}.`,
+            content: { 'application/json': { schema: envelope }, [YAML]: { schema: Type.String() } },
           },
           304: unchanged,
         },
       },
     },
     async (request, reply) => {
-      const stored = await deps.policies.get({ kind: KIND, ...request.params });
+      const stored = await deps.policies.get({ kind, ...request.params });
       reply.header('etag', toEtag(stored.revision)).header('vary', 'accept');
       if (isUnchanged(request.headers['if-none-match'], stored.revision)) return reply.code(304).send(undefined);
       if (accepts(request.headers.accept, ['application/json', YAML, 'text/yaml']) === 'application/json')
@@ -94,44 +101,44 @@ export function policies(app: App, deps: { readonly policies: PoliciesPort }): v
       return reply.type(`${YAML}; charset=utf-8`).send(stored.source);
     },
   );
+}
 
-  putPolicy(app, deps);
-
+function deleteObject(app: App, { kind, path, tag, one, operation, envelope }: KindFace, deps: PoliciesDeps): void {
   app.delete(
-    '/v1/policies/:namespace/:name',
+    `${path}/:namespace/:name`,
     {
       schema: {
-        operationId: 'deletePolicy',
-        summary: 'Delete a policy. What only it allowed is denied from then on.',
-        tags: ['policies'],
-        params,
+        operationId: `delete${operation}`,
+        summary:
+          kind === 'AuthorizationPolicy'
+            ? 'Delete a policy. What only it allowed is denied from then on.'
+            : `Delete a ${one}.`,
+        tags: [tag],
+        params: objectParams,
         querystring: Type.Object({ reason, dryRun }, closed),
         headers: preconditions,
         response: {
-          200: Type.Union([Type.Object({ revision }, closed), PolicyEnvelope], {
+          200: Type.Union([Type.Object({ revision }, closed), envelope], {
             description: 'The revision that made it so. Dry run: what would go.',
           }),
         },
       },
     },
     async (request) => {
-      const { namespace, name } = request.params;
+      const key = { kind, ...request.params };
       const ifMatch = readIfMatch(request.headers['if-match']);
       if (ifMatch === undefined) throw ifMatchRequired();
-      const change = { kind: KIND, namespace, name, author: authorOf(request), ifMatch, reason: request.query.reason };
+      const change = { ...key, author: authorOf(request), ifMatch, reason: request.query.reason };
       if (request.query.dryRun !== true) return deps.policies.delete(change);
-      const stored = await deps.policies.get({ kind: KIND, namespace, name });
+      const stored = await deps.policies.get(key);
       await deps.policies.delete({ ...change, dryRun: true });
-      return {
-        ...toEnvelope(stored),
-        warnings: [effects[stored.object.shadow === true ? 'shadow' : stored.object.action]],
-      };
+      return { ...toEnvelope(stored), warnings: [effectOfDeleting(stored)] };
     },
   );
 }
 
 /** In a scope of its own: here, and only here, a body is text in YAML or JSON, and is kept as it was written. */
-function putPolicy(app: App, deps: { readonly policies: PoliciesPort }): void {
+function putObject(app: App, { kind, path, tag, one, operation, envelope }: KindFace, deps: PoliciesDeps): void {
   app.register(async (plain) => {
     const scope = plain.withTypeProvider<TypeBoxTypeProvider>();
     scope.removeAllContentTypeParsers();
@@ -144,29 +151,27 @@ function putPolicy(app: App, deps: { readonly policies: PoliciesPort }): void {
       }
     });
     scope.put(
-      '/v1/policies/:namespace/:name',
+      `${path}/:namespace/:name`,
       {
         schema: {
-          operationId: 'putPolicy',
-          summary: 'Create or replace a policy: one document, YAML or JSON.',
-          tags: ['policies'],
+          operationId: `put${operation}`,
+          summary: `Create or replace a ${one}: one document, YAML or JSON.`,
+          tags: [tag],
           consumes,
-          params,
+          params: objectParams,
           querystring: Type.Object({ reason, dryRun }, closed),
           headers: preconditions,
           body: Type.String({ minLength: 1, description: 'The document; it is kept as it is written.' }),
-          response: { 200: PolicyEnvelope, 201: PolicyEnvelope },
+          response: { 200: envelope, 201: envelope },
         },
       },
       async (request, reply): Promise<Envelope> => {
-        const { namespace, name } = request.params;
         const change = {
           source: request.body,
-          kind: KIND,
           author: authorOf(request),
           reason: request.query.reason,
-          namespace,
-          name,
+          kind,
+          ...request.params,
           ifMatch: readIfMatch(request.headers['if-match']),
           ifNoneMatch: readCreateOnly(request.headers['if-none-match']),
         };
@@ -177,24 +182,9 @@ function putPolicy(app: App, deps: { readonly policies: PoliciesPort }): void {
           return reply.code(created ? 201 : 200).send(would);
         }
         reply.code(created ? 201 : 200).header('etag', toEtag(policy.revision));
-        if (created) reply.header('location', `/v1/policies/${policy.namespace}/${policy.name}`);
+        if (created) reply.header('location', `${path}/${policy.namespace}/${policy.name}`);
         return toEnvelope(policy);
       },
     );
   });
 }
-
-/** Of deleting a policy. */
-const effects = {
-  ALLOW: { code: 'access-ends', detail: 'Calls that only this policy allows are denied from then on.' },
-  DENY: {
-    code: 'access-opens',
-    detail: 'Calls that only this policy denies are allowed wherever another policy allows them.',
-  },
-  CUSTOM: {
-    code: 'checks-end',
-    detail: 'Calls are no longer asked about: they are allowed wherever another policy allows them.',
-  },
-  AUDIT: { code: 'marks-end', detail: 'Calls are no longer marked on the record by this policy. No decision changes.' },
-  shadow: { code: 'trial-ends', detail: 'It is only tried: what is recorded changes, and no decision does.' },
-} as const;

@@ -4,12 +4,16 @@ import type { Clock } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { FullRevision, PolicyHistory, PolicyRevision, RevisionFilter } from '../../control/policies/history.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
+import { policyKindNames, policyKinds } from '../../core/policy/kinds.ts';
 import type { App } from './app.ts';
 import { readPageCursor, timeOf, toPageCursor, when } from './audit-query.ts';
 import { authorOf, ifMatchRequired, reasonText } from './change.ts';
 import { warningsOfReplacing } from './dry-run.ts';
 import { readIfMatch, toEtag } from './etag.ts';
-import { PolicyEnvelope, toEnvelope } from './policy-document.ts';
+import type { Envelope } from './policy-document.ts';
+import { toEnvelope } from './policy-document.ts';
+import type { KindFace } from './policy-kinds.ts';
+import { kindFaces, objectParams } from './policy-kinds.ts';
 import {
   closed,
   cursor,
@@ -26,18 +30,17 @@ import {
 } from './schemas.ts';
 import { toTime } from './time.ts';
 
-const KIND = 'AuthorizationPolicy' as const;
-
 const revisionFields = {
   revision,
+  kind: oneOf(policyKindNames),
   namespace: namespaceName,
   name: objectName,
   operation: oneOf(['put', 'delete']),
   author: Type.String({ description: 'Who asked for it: the name of the token.' }),
-  reason: nullable(Type.String({ description: 'As given with the change, else `spec.reason` of the policy.' })),
+  reason: nullable(Type.String({ description: 'As given with the change, else `spec.reason` of a policy.' })),
   time,
   restores: nullable(Type.Integer({ description: 'Of a roll-back: the revision whose content it has again.' })),
-  previous: nullable(Type.Integer({ description: 'The revision of the same policy before it.' })),
+  previous: nullable(Type.Integer({ description: 'The revision of the same object before it.' })),
 };
 
 const Revision = Type.Object(revisionFields, closed);
@@ -54,7 +57,6 @@ const Revisions = Type.Object(
   { ...closed, description: 'Newest first.' },
 );
 
-const params = Type.Object({ namespace: namespaceName, name: objectName }, closed);
 const oneRevision = Type.Object(
   {
     namespace: namespaceName,
@@ -75,44 +77,59 @@ export interface PolicyRevisionsDeps {
   readonly clock: Clock;
 }
 
-/** GET /v1/revisions; below /v1/policies/{namespace}/{name}: GET /revisions, GET /revisions/{revision}, POST :rollback */
+/** GET /v1/revisions; for every kind, below /v1/<kind>/{namespace}/{name}: GET /revisions, GET /revisions/{revision}, POST :rollback */
 export function policyRevisions(app: App, deps: PolicyRevisionsDeps): void {
   app.get(
     '/v1/revisions',
     {
       schema: {
         operationId: 'listRevisions',
-        summary: 'Every change of every policy: who, when, why.',
+        summary: 'Every change of every policy, and of every other kind: who, when, why.',
         tags: ['policies'],
-        querystring: Type.Object({ namespace: Type.Optional(namespaceName), ...filters, limit, cursor }, closed),
+        querystring: Type.Object(
+          {
+            kind: Type.Optional(oneOf(policyKindNames, { description: 'Only of this kind.' })),
+            namespace: Type.Optional(namespaceName),
+            ...filters,
+            limit,
+            cursor,
+          },
+          closed,
+        ),
         response: { 200: Revisions },
       },
     },
-    (request) => listRevisions(deps, request.query, { namespace: request.query.namespace }),
+    (request) => listRevisions(deps, request.query, { kind: request.query.kind, namespace: request.query.namespace }),
   );
+  for (const face of kindFaces) {
+    revisionsOf(app, face, deps);
+    rollback(app, face, deps);
+  }
+}
 
+function revisionsOf(app: App, { kind, path, tag, one, operation }: KindFace, deps: PolicyRevisionsDeps): void {
   app.get(
-    '/v1/policies/:namespace/:name/revisions',
+    `${path}/:namespace/:name/revisions`,
     {
       schema: {
-        operationId: 'listPolicyRevisions',
-        summary: 'Every change of one policy, also of one that is deleted.',
-        tags: ['policies'],
-        params,
+        operationId: `list${operation}Revisions`,
+        summary: `Every change of one ${one}, also of one that is deleted.`,
+        tags: [tag],
+        params: objectParams,
         querystring: Type.Object({ ...filters, limit, cursor }, closed),
         response: { 200: Revisions },
       },
     },
-    (request) => listRevisions(deps, request.query, request.params),
+    (request) => listRevisions(deps, request.query, { kind, ...request.params }),
   );
 
   app.get(
-    '/v1/policies/:namespace/:name/revisions/:revision',
+    `${path}/:namespace/:name/revisions/:revision`,
     {
       schema: {
-        operationId: 'getPolicyRevision',
-        summary: 'One change of a policy: its text as of then, and what was different before.',
-        tags: ['policies'],
+        operationId: `get${operation}Revision`,
+        summary: `One change of a ${one}: its text as of then, and what was different before.`,
+        tags: [tag],
         params: oneRevision,
         querystring: Type.Object({}, closed),
         response: { 200: FullRevisionOutput },
@@ -120,45 +137,45 @@ export function policyRevisions(app: App, deps: PolicyRevisionsDeps): void {
     },
     async (request) => {
       const { namespace, name, revision: number } = request.params;
-      return toFull(await deps.history.get({ kind: KIND, namespace, name }, Number(number)));
+      return toFull(await deps.history.get({ kind, namespace, name }, Number(number)));
     },
   );
-
-  rollback(app, deps);
 }
 
-function rollback(app: App, deps: PolicyRevisionsDeps): void {
+function rollback(app: App, { kind, path, tag, one, operation, envelope }: KindFace, deps: PolicyRevisionsDeps): void {
   app.post(
-    '/v1/policies/:namespace/:name([^/:]+)::rollback',
+    `${path}/:namespace/:name([^/:]+)::rollback`,
     {
       schema: {
-        operationId: 'rollBackPolicy',
-        summary: 'Give a policy the content of an earlier revision, as a new revision. Also brings back a deleted one.',
-        tags: ['policies'],
-        params,
+        operationId: `rollBack${operation}`,
+        summary: `Give a ${one} the content of an earlier revision, as a new revision. Also brings back a deleted one.`,
+        tags: [tag],
+        params: objectParams,
         querystring: Type.Object({ dryRun }, closed),
         headers: preconditions,
         body: Type.Object(
           {
-            revision: Type.Integer({ minimum: 1, description: 'The revision of this policy to go back to.' }),
+            revision: Type.Integer({ minimum: 1, description: `The revision of this ${one} to go back to.` }),
             reason: reasonText,
           },
           closed,
         ),
-        response: { 200: PolicyEnvelope, 201: PolicyEnvelope },
+        response: { 200: envelope, 201: envelope },
       },
     },
-    async (request, reply) => {
+    async (request, reply): Promise<Envelope> => {
       const ifMatch = readIfMatch(request.headers['if-match']);
       if (ifMatch === undefined) throw ifMatchRequired();
       const { revision: to, reason } = request.body;
       const { dryRun: isDry } = request.query;
-      const change = { kind: KIND, ...request.params, to, reason, author: authorOf(request), ifMatch, dryRun: isDry };
+      const change = { kind, ...request.params, to, reason, author: authorOf(request), ifMatch, dryRun: isDry };
       const { policy, created } = await deps.policies.rollBack(change);
       reply.code(created ? 201 : 200);
-      if (isDry === true) return { ...toEnvelope(policy), warnings: warningsOfReplacing(policy.revision) };
+      if (isDry === true) {
+        return reply.send({ ...toEnvelope(policy), warnings: warningsOfReplacing(policy.revision) });
+      }
       reply.header('etag', toEtag(policy.revision));
-      if (created) reply.header('location', `/v1/policies/${policy.namespace}/${policy.name}`);
+      if (created) reply.header('location', `${path}/${policy.namespace}/${policy.name}`);
       return toEnvelope(policy);
     },
   );
@@ -175,7 +192,7 @@ interface ListQuery {
 async function listRevisions(
   deps: PolicyRevisionsDeps,
   query: ListQuery,
-  of: { readonly namespace?: string | undefined; readonly name?: string | undefined },
+  of: Pick<RevisionFilter, 'kind' | 'namespace' | 'name'>,
 ): Promise<Static<typeof Revisions>> {
   // Read before the rows, which are at least as new.
   const { revision: seen } = deps.policies.current.current;
@@ -201,13 +218,15 @@ async function listRevisions(
   };
 }
 
-/** An empty history is one that filters made empty; of a policy that never was, there is none. */
+/** An empty history is one that filters made empty; of an object that never was, there is none. */
 async function mustExist(
   deps: PolicyRevisionsDeps,
-  { namespace, name }: { readonly namespace?: string | undefined; readonly name?: string | undefined },
+  of: Pick<RevisionFilter, 'kind' | 'namespace' | 'name'>,
 ): Promise<void> {
-  const { items } = await deps.history.list({ namespace, name, limit: 1 });
-  if (items.length === 0) throw new AppError('not-found', `There has never been a policy ${namespace}/${name}.`);
+  const { items } = await deps.history.list({ ...of, limit: 1 });
+  if (items.length > 0) return;
+  const { noun } = policyKinds[of.kind ?? 'AuthorizationPolicy'];
+  throw new AppError('not-found', `There has never been a ${noun} ${of.namespace}/${of.name}.`);
 }
 
 function toOutput(one: PolicyRevision): Static<typeof Revision> {
@@ -219,6 +238,6 @@ function toFull(one: FullRevision): Static<typeof FullRevisionOutput> {
 }
 
 function fieldsOf(one: PolicyRevision) {
-  const { revision: number, namespace, name, operation, author, reason, restores, previous } = one;
-  return { revision: number, namespace, name, operation, author, reason, restores, previous };
+  const { revision: number, kind, namespace, name, operation, author, reason, restores, previous } = one;
+  return { revision: number, kind, namespace, name, operation, author, reason, restores, previous };
 }

@@ -30,7 +30,7 @@ describe('the revisions of a policy', () => {
     await put(world, '/b', { ifMatch: '"1"' });
     await world.request({ method: 'DELETE', url: `${web}?reason=no%20longer`, headers: { 'if-match': '*' } });
     const { items, nextCursor } = (await world.request({ url: `${web}/revisions` })).json();
-    const common = { namespace: 'shop', name: 'web', author: 'admin', restores: null };
+    const common = { kind: 'AuthorizationPolicy', namespace: 'shop', name: 'web', author: 'admin', restores: null };
     expect(items).toEqual([
       {
         ...common,
