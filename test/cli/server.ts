@@ -13,9 +13,11 @@ export interface Connected extends Terminal {
 export async function connect(
   o: Parameters<typeof createTerminal>[0] & {
     readonly deps?: NonNullable<Parameters<typeof createWorld>[0]>['deps'];
+    readonly changes?: NonNullable<Parameters<typeof createWorld>[0]>['changes'];
   } = {},
 ): Promise<Connected> {
-  const rest = await createWorld(o.deps === undefined ? {} : { deps: o.deps });
+  const { deps, changes } = o;
+  const rest = await createWorld({ ...(deps !== undefined && { deps }), ...(changes !== undefined && { changes }) });
   const { url } = await rest.listen();
   const env: Record<string, string> = { ...o.env };
   const terminal = await createTerminal({ ...o, env, clock: rest.clock });

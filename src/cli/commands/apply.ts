@@ -8,6 +8,8 @@ import { kinds } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
 import type { Document } from '../policy-files.ts';
 import { collect, count, FILENAME, isSame, nameOf, pathOf, readPolicyFiles } from '../policy-files.ts';
+import type { Proposal } from '../propose.ts';
+import { propose } from '../propose.ts';
 import type { PruneOptions } from '../prune.ts';
 import { addPrune, checkPrune, findSuperfluous } from '../prune.ts';
 import { addReason, reasonQuery } from '../reason.ts';
@@ -20,6 +22,7 @@ interface ApplyOptions extends PruneOptions {
   readonly dryRun?: boolean;
   readonly yes?: boolean;
   readonly reason?: string;
+  readonly propose?: boolean;
 }
 
 /** @param failed called when the user kept what was to be deleted. */
@@ -32,6 +35,7 @@ export function addApply(program: Command, world: World, failed: () => void): vo
         'With --prune, what is there and not in the files is deleted when all of them are applied; that is asked first.',
     )
     .requiredOption(FILENAME, 'file, directory or -; repeatable', collect)
+    .option('--propose', 'write it down as one change, to be approved and rolled out; nothing comes into force yet')
     .action((options: ApplyOptions, command: Command) => apply(options, command, world, failed));
 }
 
@@ -40,6 +44,7 @@ async function apply(options: ApplyOptions, command: Command, world: World, fail
   checkPrune(options, documents);
   const { client } = await openSession(command, world);
   const superfluous = await findSuperfluous(client.reader, options, documents);
+  if (options.propose === true) return propose(client, proposalOf(documents, superfluous, options), world);
   if (wantsCurl(command)) return showCurl(client, documents, superfluous, options);
   if (!(await confirmed(superfluous, options, world))) return failed();
   const failures: AppError[] = [];
@@ -55,6 +60,19 @@ async function apply(options: ApplyOptions, command: Command, world: World, fail
   // What the files say is not there yet, so nothing goes.
   if (failures.length > 0) throw summary(failures, documents.length);
   await prune(client, superfluous, options, world);
+}
+
+function proposalOf(
+  documents: readonly Document[],
+  superfluous: readonly PolicyObject[],
+  options: ApplyOptions,
+): Proposal {
+  return {
+    put: documents.map(({ source }) => source),
+    delete: superfluous.map(({ kind, metadata: { namespace, name } }) => ({ kind, namespace, name })),
+    reason: options.reason,
+    dryRun: options.dryRun === true,
+  };
 }
 
 /** Nothing is changed before the answer: half of a folder is no state that anybody wants. */

@@ -11,6 +11,7 @@ import type { Style } from '../style.ts';
 import { safe } from '../style.ts';
 import type { World } from '../world.ts';
 import { addAnalyze } from './policy-analyze.ts';
+import { addChanges } from './policy-changes.ts';
 import { addHistory, addPolicyDiff, addRollback } from './policy-history.ts';
 
 interface CheckOptions {
@@ -29,6 +30,7 @@ export function addPolicy(program: Command, world: World, denied: (code?: number
   addAnalyze(policy, world, denied);
   addPolicyDiff(policy, world, () => denied());
   addRollback(policy, world, denied);
+  addChanges(policy, world, denied);
   policy
     .command('check')
     .description(
