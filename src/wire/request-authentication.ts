@@ -1,4 +1,3 @@
-import { AppError } from '../base/errors.ts';
 import { MAX_JWKS_BYTES, whyNoJwks } from '../core/policy/jwks.ts';
 import type {
   ClaimToHeader,
@@ -42,11 +41,11 @@ export function fromRequestAuthentication(message: RequestAuthentication__Output
 }
 
 function toRule(rule: JwtRule): ProtoRule {
-  if (rule.jwks === undefined) throw new AppError('internal', 'A rule about tokens was to be sent without its keys.');
   return {
     issuer: rule.issuer,
     audiences: [...rule.audiences],
-    jwks: rule.jwks,
+    // None: no token of the issuer is good.
+    jwks: rule.jwks ?? '',
     fromHeaders: rule.fromHeaders.map(({ name, prefix }) => ({ name, prefix })),
     fromParams: [...rule.fromParams],
     fromCookies: [...rule.fromCookies],

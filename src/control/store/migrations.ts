@@ -15,6 +15,7 @@ import { policyChanges } from './migrations/0013-policy-changes.ts';
 import { quarantine } from './migrations/0014-quarantine.ts';
 import { adminEvents } from './migrations/0015-admin-events.ts';
 import { planReceipts } from './migrations/0016-plan-receipts.ts';
+import { issuerKeys } from './migrations/0017-issuer-keys.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
 export const migrations: readonly Migration[] = [
@@ -34,4 +35,5 @@ export const migrations: readonly Migration[] = [
   quarantine,
   adminEvents,
   planReceipts,
+  issuerKeys,
 ];

@@ -28,6 +28,7 @@ export interface Tables extends AuditTables, ChangeTables {
   readonly admin_tokens: AdminTokensTable;
   readonly quarantines: QuarantinesTable;
   readonly plan_receipts: PlanReceiptsTable;
+  readonly issuer_keys: IssuerKeysTable;
 }
 
 export interface MetaTable {
@@ -293,4 +294,12 @@ export interface PlanReceiptsTable {
   base_revision: number;
   made_at: number;
   made_by: string;
+}
+
+/** One row per place that keys of issuers are fetched from, while a request authentication names it. */
+export interface IssuerKeysTable {
+  source: string;
+  /** Canonical JSON Web Key Set. */
+  jwks: string;
+  fetched_at: number;
 }

@@ -35,7 +35,11 @@ export function canonicalJwks(text: string): string {
   const keys = usableKeys(text).map((jwk) =>
     Object.fromEntries(publicMembers.flatMap((name) => (jwk[name] === undefined ? [] : [[name, jwk[name]]]))),
   );
-  return JSON.stringify({ keys });
+  // In one order: whoever publishes the same keys in another has changed nothing.
+  return `{"keys":[${keys
+    .map((key) => JSON.stringify(key))
+    .sort()
+    .join(',')}]}`;
 }
 
 /** Reads on after a colon; undefined for a set that `parseJwks` accepts. */
