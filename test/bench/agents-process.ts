@@ -70,7 +70,7 @@ async function handle(request: AgentsRequest): Promise<void> {
         socketPath: request.socket,
         identities: agent,
         // Every call is another workload: the parent is one process, and so many of them would not fit.
-        attestors: [{ type: 'bench', attest: async () => [`bench:name:w/${connected++}`] }],
+        attestors: [{ type: 'bench', attest: async () => [`bench:name:w/${connected++ % request.entries}`] }],
         services: [workloadApi],
         clock: systemClock,
         logger: silentLogger,
