@@ -1,4 +1,5 @@
 import type { PolicySet } from '../../src/control/policies/current.ts';
+import type { PolicyKind } from '../../src/core/policy/kinds.ts';
 
 /** What names an AuthorizationPolicy. */
 export function policyKey(namespace: string, name: string) {
@@ -15,4 +16,29 @@ export function policySet(some: Partial<PolicySet> = {}): PolicySet {
     rateLimits: [],
     ...some,
   };
+}
+
+/** Something to tell versions of an object apart by, in each kind. */
+const specs: Readonly<Record<PolicyKind, (mark: string) => string>> = {
+  AuthorizationPolicy: (mark) => `  action: ALLOW\n  rules:\n    - to: [{ operation: { paths: ["/${mark}"] } }]\n`,
+  RequestAuthentication: (mark) =>
+    `  jwtRules:\n    - issuer: https://issuer.example/${mark}\n      jwksUri: https://issuer.example/${mark}/keys\n`,
+  PeerAuthentication: (mark) => `  selector: { matchLabels: { app: "${mark}" } }\n  mtls: { mode: STRICT }\n`,
+  RateLimit: (mark) => `  selector: { matchLabels: { app: "${mark}" } }\n  total: { requests: 10, period: 1s }\n`,
+};
+
+/** The text of an object of any kind. */
+export function documentOf(
+  kind: PolicyKind,
+  name: string,
+  o: { readonly namespace?: string; readonly mark?: string; readonly labels?: string } = {},
+): string {
+  const labels = o.labels === undefined ? '' : `  labels: ${o.labels}\n`;
+  return `apiVersion: writ.dev/v1
+kind: ${kind}
+metadata:
+  name: ${name}
+  namespace: ${o.namespace ?? 'shop'}
+${labels}spec:
+${specs[kind](o.mark ?? 'a')}`;
 }

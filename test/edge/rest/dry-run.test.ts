@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { spiffeBundle } from '../../../src/core/identity/bundle.ts';
+import { policyKindNames, policyKinds } from '../../../src/core/policy/kinds.ts';
 import { createTestAuthority } from '../../support/pki.ts';
+import { documentOf } from '../../support/policies.ts';
 import { Contract } from './contract.ts';
 import type { World } from './world.ts';
 import { createWorld, expectProblem, policyText } from './world.ts';
@@ -135,6 +137,14 @@ describe('dryRun', () => {
     expect(await ask('POST', `${one}:rollback`, back, any)).toMatchObject({
       ...{ status: 200, metadata: { revision: policy.revision }, warnings: [{ code: 'unchanged' }] },
     });
+
+    // What each says: test/edge/rest/policy-kinds.test.ts.
+    for (const kind of policyKindNames.slice(1)) {
+      const other = `/v1/${policyKinds[kind].plural}/shop/web`;
+      expect((await ask('PUT', other, documentOf(kind, 'web'), yaml)).status).toBe(201);
+      expect((await ask('DELETE', other, undefined, any)).status).toBe(404);
+      expect((await ask('POST', `${other}:rollback`, back, any)).status).toBe(404);
+    }
 
     expect(await ask('POST', '/v1/tokens', { name: 'ann', ttlSeconds: 60 })).toMatchObject({
       ...{ status: 201, id: nobody, token: null, name: 'ann', warnings: [] },

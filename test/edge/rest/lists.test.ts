@@ -143,7 +143,7 @@ describe('every list', () => {
     await fillAll(world);
     const { revision } = await world.policies.get(policyKey('shop', 's29'));
     while (world.policies.current.current.revision < revision) await new Promise((resolve) => setImmediate(resolve));
-    const lists = await listsOf(world);
+    const lists = (await listsOf(world)).filter(({ path }) => !/^\/v1\/(?!policies)[a-z-]+\/\{namespace\}/.test(path));
     expect(lists.map(({ path }) => path)).toEqual(expect.arrayContaining([...paged, '/v1/authorities']));
     for (const { path } of lists) {
       const body = (await world.request({ url: path.replace('{namespace}/{name}', 'shop/s29') })).json();
