@@ -14,6 +14,8 @@ import { auditConfig, auditSchema } from './audit-config.ts';
 import { isLoopback } from './loopback.ts';
 import type { PublicConfig } from './public-config.ts';
 import { publicConfig, publicRules, publicSchema } from './public-config.ts';
+import type { TokenKeysConfig } from './token-keys-config.ts';
+import { tokenKeysConfig, tokenKeysSchema } from './token-keys-config.ts';
 
 export type { SidecarConfig } from '../node/sidecar/config.ts';
 export { isLoopback } from './loopback.ts';
@@ -93,6 +95,7 @@ export const serverSchema = {
   ...attestationSchema,
   ...publicSchema,
   ...auditSchema,
+  ...tokenKeysSchema,
   'log.level': logLevel,
 } as const satisfies Schema;
 
@@ -127,6 +130,8 @@ export interface ServerConfig {
   /** What is served to anybody. */
   readonly public: PublicConfig;
   readonly audit: AuditConfig;
+  /** Where keys of issuers may be fetched from. */
+  readonly tokenKeys: TokenKeysConfig;
   readonly logLevel: LogLevel;
 }
 
@@ -223,6 +228,7 @@ export function serverConfig(sources: Sources): ServerConfig {
     attestation: attestationOf(values),
     public: publicConfig(values),
     audit: auditConfig(values, values.trustDomain),
+    tokenKeys: tokenKeysConfig(values),
     logLevel: values['log.level'],
   });
 }

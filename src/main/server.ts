@@ -32,11 +32,14 @@ import { EventProducer } from '../control/ledger/producer.ts';
 import { LedgerRecorder } from '../control/ledger/recorder.ts';
 import { FederatesWith } from '../control/policies/federates-with.ts';
 import { PolicyHistory } from '../control/policies/history.ts';
+import { Planner } from '../control/policies/plan.ts';
+import { PlanReceipts } from '../control/policies/plan-receipts.ts';
 import { Publisher } from '../control/policies/publisher.ts';
 import { InQuarantine } from '../control/policies/quarantine.ts';
 import { Quarantines } from '../control/policies/quarantines.ts';
 import { RevisionTexts } from '../control/policies/revision-texts.ts';
 import { PolicyStore } from '../control/policies/store.ts';
+import { Suggestions } from '../control/policies/suggest.ts';
 import { AgentViews } from '../control/registry/agent-views.ts';
 import { Agents } from '../control/registry/agents.ts';
 import { Proxies } from '../control/registry/proxies.ts';
@@ -54,6 +57,7 @@ import type { ServerConfig } from './config.ts';
 import { servePublic } from './public.ts';
 import { recordStart } from './record-start.ts';
 import { readPassphrase, resolveStore } from './secrets.ts';
+import { openIssuerKeys } from './token-keys.ts';
 
 export interface ServerDeps {
   readonly signal: AbortSignal;
@@ -74,7 +78,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
     const state = await openState(config, deps, life);
     await serve(config, deps, life, state);
     deps.onReady();
-    const { authority, rotation, nodes, agents, proxies, poller, index, sequencer } = state;
+    const { authority, rotation, nodes, agents, proxies, poller, issuerKeys, index, sequencer } = state;
     await runTasks(
       [
         { name: 'authority', run: (signal) => authority.run(signal) },
@@ -88,6 +92,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
         { name: 'agents', run: (signal) => agents.run(signal) },
         { name: 'proxies', run: (signal) => proxies.run(signal) },
         { name: 'federation', run: (signal) => poller.run(signal) },
+        { name: 'keys of issuers', run: (signal) => issuerKeys.run(signal) },
         { name: 'audit index', run: (signal) => index.run(signal) },
         { name: 'audit log', run: (signal) => sequencer.run(signal) },
         { name: 'until told to stop', run: untilAborted },
@@ -182,6 +187,8 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('who is in quarantine', () => quarantine.close());
   const federatesWith = new FederatesWith(entrySet.current);
   life.defer('who federates with whom', () => federatesWith.close());
+  const issuerKeys = await openIssuerKeys(config.tokenKeys, { store, policies: policies.current, clock, logger });
+  life.defer('the keys of issuers', () => issuerKeys.close());
   const publisher = new Publisher({
     policies: policies.current,
     services: proxies.services,
@@ -191,6 +198,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
       federatesWith: (spiffeId) => federatesWith.of(spiffeId),
       changes: federatesWith.changes,
     },
+    tokenKeys: issuerKeys,
     encode: encodeSnapshotContent,
     rootNamespace,
     clock,
@@ -234,6 +242,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     agents,
     federation,
     poller,
+    issuerKeys,
     policies,
     quarantine,
     proxies,
@@ -296,8 +305,15 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
   life.defer('gRPC', () => grpc.close());
   const open = await servePublic(config.public, { authority, clock, logger }, life);
   const namedTokens = new NamedTokens({ store: state.store, clock });
+  const trustDomains = { own: trustDomain, aliases: config.trustDomainAliases };
+  const planning = {
+    ...{ store: state.store, policies: state.policies.current, entries: state.entrySet, clock },
+    ...{ rootNamespace: config.rootNamespace, trustDomain, trustDomains },
+  };
   const rest = await createRestServer(
     {
+      planner: new Planner({ ...planning, receipts: new PlanReceipts({ store: state.store, clock }) }),
+      suggestions: new Suggestions(planning),
       policies: state.policies,
       history: new PolicyHistory(state.store),
       entries,
