@@ -5,8 +5,10 @@ import { parseSpiffeId, workloadOf } from '../../core/identity/spiffe-id.ts';
 import { titleOf } from '../../core/policy/kinds.ts';
 import type { PlannedWorkload, PlanResult } from '../../core/policy/plan.ts';
 import { Plan } from '../../core/policy/plan.ts';
+import type { CaseResult } from '../../core/policy/policy-case.ts';
+import { labelsIn, runCase } from '../../core/policy/policy-case.ts';
+import { parsePolicyTests } from '../../core/policy/policy-test.ts';
 import type { TrustDomains } from '../../core/policy/trust-domain-aliases.ts';
-import type { EntrySnapshot } from '../authority/entries/entry-index.ts';
 import type { RecordedPage } from '../ledger/recorded-calls.ts';
 import { readRecordedCalls } from '../ledger/recorded-calls.ts';
 import type { Store } from '../store/store.ts';
@@ -41,10 +43,32 @@ export interface PolicyPlan extends PlanResult {
   readonly notes: readonly string[];
 }
 
+export interface TestInput extends CandidateInput {
+  /** Texts of expectations. */
+  readonly cases: readonly string[];
+}
+
+export interface PolicyTestRun {
+  readonly policyRevision: number;
+  readonly results: readonly CaseResult[];
+}
+
+/** As of now, once `settled` has resolved. */
+export interface KnownEntries {
+  readonly current: Watch<{ ofIdentity(spiffeId: string): KnownEntry | undefined }>;
+  settled(): Promise<void>;
+}
+
+interface KnownEntry {
+  readonly revision: number;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 export interface PlannerOptions {
+  readonly trustDomain: string;
   readonly store: Store;
   readonly policies: Watch<PolicySet>;
-  readonly entries: Watch<Pick<EntrySnapshot, 'ofIdentity'>>;
+  readonly entries: KnownEntries;
   readonly receipts: Pick<PlanReceipts, 'write'>;
   /** Policies of it hold in every namespace. */
   readonly rootNamespace: string;
@@ -69,12 +93,12 @@ export class Planner {
 
   /**
    * What a change of policies would have done to the recorded calls of a window. Afterwards there is a receipt for exactly these
-   * documents. Throws as `candidateOf`, `invalid` for an empty window, `unavailable` while too many others plan, and the reason
+   * documents. Throws as `candidateOf`, `invalid` for an empty window, `exhausted` while too many others plan, and the reason
    * of `signal` when that aborts.
    */
   async plan(input: PlanInput, signal?: AbortSignal): Promise<PolicyPlan> {
     if (this.#running >= MAX_PLANS) {
-      throw new AppError('unavailable', `${MAX_PLANS} plans are being made already. Try again when they are done.`, {
+      throw new AppError('exhausted', `${MAX_PLANS} plans are being made already. Try again when they are done.`, {
         retryAfterSeconds: 10,
       });
     }
@@ -86,12 +110,32 @@ export class Planner {
     }
   }
 
+  /**
+   * Runs expectations over the policies in force, changed as a candidate says. Throws as `candidateOf`, and `invalid-document`
+   * with the findings of the first text that has any.
+   */
+  async test(input: TestInput): Promise<PolicyTestRun> {
+    const { policies, entries, rootNamespace, trustDomain, trustDomains, clock } = this.#options;
+    await entries.settled();
+    const current = policies.current;
+    const { after } = candidateOf(current, input, trustDomains);
+    const results = input.cases.flatMap((text) => {
+      const { cases, workloads } = parsePolicyTests(text);
+      const labelsOf = (spiffeId: string) =>
+        entries.current.current.ofIdentity(spiffeId)?.labels ?? labelsIn(workloads, spiffeId, trustDomain);
+      const world = { policies: after, rootNamespace, trustDomain, now: clock.now(), labelsOf };
+      return cases.map((one) => runCase(one, world));
+    });
+    return Object.freeze({ policyRevision: current.revision, results: Object.freeze(results) });
+  }
+
   async #plan(input: PlanInput, signal: AbortSignal | undefined): Promise<PolicyPlan> {
-    const { store, policies, rootNamespace, trustDomains, clock, receipts } = this.#options;
+    const { store, policies, entries, rootNamespace, trustDomains, clock, receipts } = this.#options;
     const at = clock.now();
     const until = input.until ?? at;
     const since = input.since ?? until - DAY_MS;
     if (since >= until) throw new AppError('invalid', 'The window ends before it begins: since must be before until.');
+    await entries.settled();
     const current = policies.current;
     const candidate = candidateOf(current, input, trustDomains);
     const unknownWorkloads = new Set<string>();
@@ -119,7 +163,7 @@ export class Planner {
   #workload(spiffeId: string, unknown: Set<string>): PlannedWorkload | undefined {
     const workload = spiffeId === '' ? undefined : workloadOf(parseSpiffeId(spiffeId));
     if (workload === undefined) return undefined;
-    const entry = this.#options.entries.current.ofIdentity(spiffeId);
+    const entry = this.#options.entries.current.current.ofIdentity(spiffeId);
     if (entry === undefined) unknown.add(spiffeId);
     // Without an entry nobody knows since when it has had no labels.
     const since = entry?.revision ?? Number.POSITIVE_INFINITY;

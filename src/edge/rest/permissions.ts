@@ -15,6 +15,10 @@ export const permissionOf: ReadonlyMap<string, Permission> = new Map<string, Per
   ...policyKindNames.flatMap((kind) => routesOfKind(`/v1/${policyKinds[kind].plural}`)),
   ['GET /v1/revisions', 'policies:read'],
   ['POST /v1/policies::check', 'policies:read'],
+  // Their answers hold who called whom.
+  ['POST /v1/policies::plan', 'calls:read'],
+  ['POST /v1/policies::test', 'policies:read'],
+  ['POST /v1/policies::suggest', 'calls:read'],
   ['GET /v1/policy-changes', 'policies:read'],
   ['POST /v1/policy-changes', 'policies:write'],
   ['GET /v1/policy-changes/:revision', 'policies:read'],

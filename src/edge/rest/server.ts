@@ -11,8 +11,8 @@ import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { AuditIndex } from '../../control/ledger/index.ts';
 import type { AuditLog } from '../../control/ledger/log/audit-log.ts';
 import type { PolicyHistory } from '../../control/policies/history.ts';
-import type { RevisionTexts } from '../../control/policies/revision-texts.ts';
 import type { Quarantines } from '../../control/policies/quarantines.ts';
+import type { RevisionTexts } from '../../control/policies/revision-texts.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
 import type { Proxies } from '../../control/registry/proxies.ts';
 import type { Cursors } from '../../control/store/page.ts';
@@ -48,7 +48,11 @@ import { policies } from './policies.ts';
 import type { PolicyChangesDeps } from './policy-changes.ts';
 import { policyChanges } from './policy-changes.ts';
 import { policyCheck } from './policy-check.ts';
+import type { PolicyPlanDeps } from './policy-plan.ts';
+import { policyPlan } from './policy-plan.ts';
 import { policyRevisions } from './policy-revisions.ts';
+import type { PolicySuggestDeps } from './policy-suggest.ts';
+import { policySuggest } from './policy-suggest.ts';
 import { proxies } from './proxies.ts';
 import { quarantines } from './quarantines.ts';
 import { EventStreams } from './sse.ts';
@@ -56,7 +60,11 @@ import { tokens } from './tokens.ts';
 import { whoami } from './whoami.ts';
 import { logWrites } from './writes.ts';
 
-export interface RestDeps extends FederationDeps, PolicyChangesDeps {
+export interface RestDeps
+  extends FederationDeps,
+    PolicyChangesDeps,
+    Omit<PolicyPlanDeps, 'clock'>,
+    Omit<PolicySuggestDeps, 'clock'> {
   readonly policies: Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' | 'rollBack' | 'current'>;
   readonly history: Pick<PolicyHistory, 'list' | 'get'>;
   readonly entries: Pick<Entries, 'create' | 'update' | 'get' | 'list' | 'delete' | 'bySpiffeId' | 'importSpire'>;
@@ -154,6 +162,8 @@ export async function createRoutes(
   policies(app, { policies: deps.policies });
   policyRevisions(app, { policies: deps.policies, history: deps.history, clock: deps.clock });
   policyChanges(app, deps);
+  policyPlan(app, deps);
+  policySuggest(app, deps);
   policyCheck(app, {
     policies: deps.policies,
     entries: deps.entries,

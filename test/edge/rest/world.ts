@@ -14,6 +14,7 @@ import { JoinTokens } from '../../../src/control/authority/attest/join-token.ts'
 import { Authority } from '../../../src/control/authority/authority.ts';
 import { MemoryAuthorities } from '../../../src/control/authority/authority-store.ts';
 import { Entries } from '../../../src/control/authority/entries/entries.ts';
+import { EntrySet } from '../../../src/control/authority/entries/entry-set.ts';
 import { FederatedBundles } from '../../../src/control/authority/federation/federated-bundles.ts';
 import { Federation } from '../../../src/control/authority/federation/federation.ts';
 import type { FetchBundle } from '../../../src/control/authority/federation/poller.ts';
@@ -28,10 +29,14 @@ import { Changes } from '../../../src/control/policies/changes/changes.ts';
 import { DirectWrites } from '../../../src/control/policies/changes/direct-writes.ts';
 import { Protection } from '../../../src/control/policies/changes/protection.ts';
 import { PolicyHistory } from '../../../src/control/policies/history.ts';
-import { RevisionTexts } from '../../../src/control/policies/revision-texts.ts';
+import { Planner } from '../../../src/control/policies/plan.ts';
+import { PlanReceipts } from '../../../src/control/policies/plan-receipts.ts';
 import { Quarantines } from '../../../src/control/policies/quarantines.ts';
+import { RevisionTexts } from '../../../src/control/policies/revision-texts.ts';
 import { PolicyStore } from '../../../src/control/policies/store.ts';
+import { Suggestions } from '../../../src/control/policies/suggest.ts';
 import type { ProxyStatus } from '../../../src/control/registry/proxies.ts';
+import type { Store } from '../../../src/control/store/store.ts';
 import { openStore } from '../../../src/control/store/store.ts';
 import type { TrustBundle } from '../../../src/core/identity/bundle.ts';
 import { jwtKey } from '../../../src/core/identity/bundle.ts';
@@ -56,6 +61,7 @@ export interface World {
   readonly audit: ScriptedAudit;
   readonly proxies: ProxyStatus[];
   readonly bundle: WatchSource<TrustBundle>;
+  readonly store: Store;
   readonly entries: Entries;
   readonly policies: PolicyStore;
   readonly nodes: Nodes;
@@ -125,7 +131,13 @@ export async function createWorld(
   const proxies: ProxyStatus[] = [];
   const audit = new ScriptedAudit();
   const { protection = new Protection({ rootNamespace: 'writ-system' }), ...plans } = options.changes ?? {};
+  const entrySet = await EntrySet.open({ store, trustDomain: TRUST_DOMAIN, clock, logger });
+  const seen = { store, policies: policies.current, entries: entrySet, trustDomain: TRUST_DOMAIN };
+  const planning = { ...seen, rootNamespace: 'writ-system', clock };
+  const receipts = new PlanReceipts({ store, clock });
   const deps: RestDeps = {
+    planner: new Planner({ ...planning, receipts }),
+    suggestions: new Suggestions(planning),
     policies: new DirectWrites({ policies, protection, ...plans }),
     changes: new Changes({ store, policies, protection, clock, logger, ...plans }),
     changeViews: new ChangeViews({ store, clock }),
@@ -163,6 +175,7 @@ export async function createWorld(
     await nodes.close();
     federated.close();
     await policies.close();
+    entrySet.close();
     await store.close();
   });
 
@@ -172,6 +185,7 @@ export async function createWorld(
     audit,
     proxies,
     bundle,
+    store,
     entries,
     policies,
     nodes,
