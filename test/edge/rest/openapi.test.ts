@@ -80,6 +80,7 @@ describe('GET /v1/openapi.json', () => {
       '/v1/tokens',
       '/v1/tokens/{id}',
       '/v1/whoami',
-    ]);
+    ];
+    expect(Object.keys(document.paths).sort()).toEqual(expected.sort());
   });
 });
