@@ -7,63 +7,24 @@ import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { SpiffeId } from '../../core/identity/spiffe-id.ts';
-import { parseSpiffeId, workloadId, workloadOf } from '../../core/identity/spiffe-id.ts';
-import { attributeOf, textsOf } from '../../core/policy/attributes.ts';
+import { workloadOf } from '../../core/identity/spiffe-id.ts';
 import { explain } from '../../core/policy/explain.ts';
-import type { HttpRequest, Policy, Request } from '../../core/policy/model.ts';
+import type { DecisionReason, Request } from '../../core/policy/model.ts';
 import { DEFAULT_DENY, decisionReasons } from '../../core/policy/model.ts';
-import { normalizePath } from '../../core/policy/path.ts';
+import { modeOfPort, peerModesFor } from '../../core/policy/peer-modes.ts';
 import { selects } from '../../core/policy/selects.ts';
-import { conditionsOf } from '../../core/policy/uses.ts';
 import type { App } from './app.ts';
+import {
+  directions,
+  invalid,
+  notGiven,
+  Question,
+  readDetails,
+  readHttp,
+  readParty,
+  readPort,
+} from './policy-question.ts';
 import { closed, nullable, oneOf, revision } from './schemas.ts';
-
-const party = Type.String({
-  minLength: 1,
-  maxLength: 2048,
-  description: 'A SPIFFE ID, or `<namespace>/<service>` in this trust domain.',
-});
-
-function text(description: string) {
-  return Type.String({ maxLength: 4096, ...(description !== '' && { description }) });
-}
-
-const Question = Type.Object(
-  {
-    from: party,
-    to: party,
-    method: Type.Optional(
-      Type.String({
-        pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$",
-        description: 'Absent together with `path`: plain TCP.',
-      }),
-    ),
-    path: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 8192, description: 'As it would be sent, starting with /.' }),
-    ),
-    port: Type.Optional(
-      Type.Integer({
-        minimum: 1,
-        maximum: 65_535,
-        description: 'Of the application. Needed only where a rule names ports.',
-      }),
-    ),
-    host: Type.Optional(text('Authority of the request, with its port where it has one. HTTP only.')),
-    headers: Type.Optional(
-      Type.Record(Type.String(), text(''), { maxProperties: 100, description: 'Fields of the request. HTTP only.' }),
-    ),
-    claims: Type.Optional(
-      Type.Record(Type.String(), Type.Unknown(), {
-        maxProperties: 100,
-        description: 'Of a JWT-SVID that the caller presents and that verifies. HTTP only.',
-      }),
-    ),
-    sourceIp: Type.Optional(text('IP address of the caller.')),
-    destinationIp: Type.Optional(text('IP address at which the call arrives.')),
-    serverName: Type.Optional(text('Server name in the TLS handshake.')),
-  },
-  closed,
-);
 
 const action = oneOf(['ALLOW', 'DENY', 'AUDIT', 'CUSTOM']);
 
@@ -71,7 +32,9 @@ const Answer = Type.Object(
   {
     decision: oneOf(['allow', 'deny']),
     reason: oneOf(decisionReasons),
-    rule: Type.String({ description: '`<namespace>/<policy>@<revision>#<rule index>`, or `default-deny`.' }),
+    rule: Type.String({
+      description: '`<namespace>/<policy>@<revision>#<rule index>`, `default-deny`, or `egress-open`.',
+    }),
     shadow: Type.Optional(
       Type.Object(
         { decision: oneOf(['allow', 'deny']), rule: Type.String() },
@@ -79,6 +42,11 @@ const Answer = Type.Object(
       ),
     ),
     audited: Type.Optional(Type.String({ description: 'The rule of an AUDIT policy that marks the call.' })),
+    custom: Type.Optional(
+      Type.Array(Type.Object({ provider: Type.String(), rule: Type.String() }, closed), {
+        description: 'External authorizers that must agree too, each with the rule that has it asked.',
+      }),
+    ),
     source: nullable(
       Type.Object(
         { policy: Type.String(), line: Type.Integer({ minimum: 1 }), text: Type.String() },
@@ -98,13 +66,16 @@ const Answer = Type.Object(
         },
         closed,
       ),
-      { description: 'Every rule that applies to `to`, and what of it did not match.' },
+      { description: 'Every rule that applies to `to` (for egress, to `from`), and what of it did not match.' },
     ),
     request: Type.Object(
       {
-        from: Type.String(),
+        from: nullable(Type.String({ description: 'null for a caller in plain text.' })),
         to: Type.String(),
-        labels: Type.Record(Type.String(), Type.String()),
+        direction: oneOf(directions),
+        labels: Type.Record(Type.String(), Type.String(), {
+          description: 'Of the workload whose policies were asked.',
+        }),
         method: nullable(Type.String()),
         path: nullable(Type.String({ description: 'Normalised, as it was decided on.' })),
         port: nullable(Type.Integer()),
@@ -116,6 +87,8 @@ const Answer = Type.Object(
   },
   closed,
 );
+
+type Answer = Static<typeof Answer>;
 
 export interface PolicyCheckDeps {
   readonly policies: Pick<PolicyStore, 'current' | 'get'>;
@@ -146,67 +119,69 @@ export function policyCheck(app: App, deps: PolicyCheckDeps): void {
   );
 }
 
-async function check(question: Static<typeof Question>, deps: PolicyCheckDeps): Promise<Static<typeof Answer>> {
-  const trustDomain = deps.bundle.current.trustDomain;
-  const from = readParty(question.from, 'from', trustDomain);
-  const to = readParty(question.to, 'to', trustDomain);
-  const workload = workloadOf(to);
-  if (workload === undefined)
-    throw invalid(
-      'to',
-      `${to.uri} is not a workload: policies apply to spiffe://${trustDomain}/ns/<namespace>/sa/<service>.`,
-    );
-  const entry = await deps.entries.bySpiffeId(to.uri);
-  const notes = entry === undefined ? [`${to.uri} has no entry; it was taken to have no labels.`] : [];
+async function check(question: Question, deps: PolicyCheckDeps): Promise<Answer> {
+  const parties = readParties(question, deps.bundle.current.trustDomain);
+  const { workload, egress } = parties;
+  const entry = await deps.entries.bySpiffeId(workload.id.uri);
+  const notes = entry === undefined ? [`${workload.id.uri} has no entry; it was taken to have no labels.`] : [];
   const labels = entry?.labels ?? {};
   const current = deps.policies.current.current;
-  const applying = current.policies.filter((policy) =>
-    selects(policy, { namespace: workload.namespace, labels }, deps.rootNamespace),
+  const scope = { namespace: workload.namespace, service: workload.service, labels };
+  const applying = current.policies.filter(
+    (policy) => (policy.direction === 'egress') === egress && selects(policy, scope, deps.rootNamespace),
   );
   const asked = {
-    from: from.uri,
-    to: to.uri,
+    from: parties.from?.uri ?? null,
+    to: parties.to.uri,
+    direction: egress ? ('Egress' as const) : ('Ingress' as const),
     labels: { ...labels },
     method: question.method ?? null,
     port: question.port ?? null,
   };
+  const refused = (reason: DecisionReason, why: string): Answer => ({
+    decision: 'deny',
+    reason,
+    rule: DEFAULT_DENY,
+    source: null,
+    considered: [],
+    request: { ...asked, path: question.path ?? null },
+    policyRevision: current.revision,
+    notes: [...notes, why],
+  });
   const http = readHttp(question);
   if (http !== undefined && 'why' in http) {
-    notes.push(
-      `The path cannot be interpreted safely (${http.why}); a sidecar refuses such a request before any rule.`,
-    );
-    return {
-      decision: 'deny',
-      reason: 'malformed-request',
-      rule: DEFAULT_DENY,
-      source: null,
-      considered: [],
-      request: { ...asked, path: question.path ?? null },
-      policyRevision: current.revision,
-      notes,
-    };
+    const why = `The path cannot be interpreted safely (${http.why}); a sidecar refuses such a request before any rule.`;
+    return refused('malformed-request', why);
+  }
+  const port = readPort(question.port, applying);
+  if (question.plaintext === true) {
+    const modes = peerModesFor(scope, current.peerAuthentications, deps.rootNamespace);
+    if (modeOfPort(modes, port) === 'STRICT') {
+      return refused('default-deny', 'Plain text is not let in there, so the sidecar refuses it before any rule.');
+    }
   }
   const call: Request = {
-    source: from.uri,
-    port: readPort(question.port, applying),
+    source: (egress ? parties.to : parties.from)?.uri ?? '',
+    ...(question.plaintext === true && { plaintext: true }),
+    port,
     ...(deps.clock !== undefined && { time: deps.clock.now() }),
-    connection: {
-      ...(question.sourceIp !== undefined && { peerIp: question.sourceIp }),
-      ...(question.destinationIp !== undefined && { ownIp: question.destinationIp }),
-      ...(question.serverName !== undefined && { sni: question.serverName.toLowerCase() }),
-    },
-    ...(http !== undefined && { http: { ...http, ...attributesOf(question, trustDomain) } }),
+    ...readDetails(question, http, parties.trustDomain),
   };
   const open = notGiven(applying, call);
   if (open.length > 0)
     notes.push(`Rules ask for ${open.join(', ')}; the question does not give it, so it was taken as absent.`);
-  const { decision, reason, rule, considered, shadow, audited } = explain(applying, call);
+  const { decision, reason, rule, considered, shadow, audited, custom } = explain(applying, call, { egress });
+  if (custom !== undefined) {
+    const who = custom.map(({ provider }) => provider).join(', ');
+    notes.push(`It is let in only if asking says so as well: ${who}. Nobody was asked now.`);
+  }
   return {
     decision,
     reason,
     rule,
     ...(shadow !== undefined && { shadow }),
     ...(audited !== undefined && { audited }),
+    ...(custom !== undefined && { custom: [...custom] }),
     source: await sourceOf(rule, deps.policies),
     considered: considered.map((one) => ({
       rule: one.rule,
@@ -221,74 +196,40 @@ async function check(question: Static<typeof Question>, deps: PolicyCheckDeps): 
   };
 }
 
-function readParty(text: string, field: 'from' | 'to', trustDomain: string): SpiffeId {
-  const short = /^([^/:]+)\/([^/:]+)$/.exec(text);
-  let id: SpiffeId;
-  try {
-    id = short === null ? parseSpiffeId(text) : workloadId(trustDomain, short[1] ?? '', short[2] ?? '');
-  } catch (error) {
-    if (error instanceof AppError)
-      throw invalid(field, `${field} is neither a SPIFFE ID nor <namespace>/<service>: ${error.message}`);
-    throw error;
+interface Parties {
+  readonly trustDomain: string;
+  /** Undefined for a caller in plain text. */
+  readonly from: SpiffeId | undefined;
+  readonly to: SpiffeId;
+  readonly egress: boolean;
+  /** The one of the two whose sidecar decides. */
+  readonly workload: { readonly id: SpiffeId; readonly namespace: string; readonly service: string };
+}
+
+function readParties(question: Question, trustDomain: string): Parties {
+  const egress = question.direction === 'Egress';
+  if (question.plaintext === true && (egress || question.from !== undefined)) {
+    throw invalid('plaintext', 'Who comes in plain text has no identity: leave out "from", and ask about "Ingress".');
   }
-  if (id.trustDomain !== trustDomain)
+  if (question.plaintext !== true && question.from === undefined) {
+    throw invalid('from', 'Name the caller in "from", or say "plaintext" for one without a certificate.');
+  }
+  const from =
+    question.from === undefined ? undefined : readParty(question.from, 'from', trustDomain, { foreign: false });
+  const to = readParty(question.to, 'to', trustDomain, { foreign: egress });
+  const field = egress ? 'from' : 'to';
+  const id = (egress ? from : to) ?? to;
+  const workload = workloadOf(id);
+  if (workload === undefined)
     throw invalid(
       field,
-      `${id.uri} is not of the trust domain ${trustDomain}; sidecars refuse it before any policy is asked.`,
+      `${id.uri} is not a workload: policies apply to spiffe://${trustDomain}/ns/<namespace>/sa/<service>.`,
     );
-  return id;
-}
-
-function readHttp(question: Static<typeof Question>): Request['http'] | { readonly why: string } {
-  if (question.method === undefined && question.path === undefined) return undefined;
-  if (question.method === undefined) throw invalid('method', 'path needs method: name both, or neither for plain TCP.');
-  if (question.path === undefined) throw invalid('path', 'method needs path: name both, or neither for plain TCP.');
-  const path = normalizePath(question.path);
-  return path.ok ? { method: question.method, path: path.path } : { why: path.why };
-}
-
-function attributesOf(question: Static<typeof Question>, trustDomain: string): Partial<HttpRequest> {
-  const { host, headers, claims } = question;
-  return {
-    ...(host !== undefined && { host }),
-    ...(headers !== undefined && {
-      headers: new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), [value]])),
-    }),
-    ...(claims !== undefined && { token: { trustDomain, claims } }),
-  };
-}
-
-/** Keys of conditions that the call of the question has nothing for. */
-function notGiven(applying: readonly Policy[], call: Request): readonly string[] {
-  const keys = new Set(applying.flatMap(conditionsOf).map((condition) => condition.key));
-  return [...keys]
-    .filter((key) => {
-      const attribute = attributeOf(key);
-      if (attribute === undefined || (key.startsWith('source.') && attribute.type !== 'ip')) return false;
-      if (attribute.httpOnly && call.http === undefined) return false;
-      return textsOf(attribute, call) === undefined;
-    })
-    .map((key) => key.replace(/^operation\./, ''));
-}
-
-/** An answer that depends on the port must not be guessed. */
-function readPort(port: number | undefined, applying: readonly Policy[]): number {
-  if (port !== undefined) return port;
-  const naming = applying.find(
-    (policy) =>
-      policy.rules.some((rule) => rule.to.some((to) => to.ports.length > 0)) ||
-      conditionsOf(policy).some((condition) => condition.key === 'destination.port'),
-  );
-  if (naming !== undefined)
-    throw invalid(
-      'port',
-      `${naming.namespace}/${naming.name} names ports, so the answer depends on the port: name it.`,
-    );
-  return 0;
+  return { trustDomain, from, to, egress, workload: { id, ...workload } };
 }
 
 /** Where the rule stands in the text that its author wrote; null when the policy has changed in the meantime. */
-async function sourceOf(rule: string, policies: Pick<PolicyStore, 'get'>): Promise<Static<typeof Answer>['source']> {
+async function sourceOf(rule: string, policies: Pick<PolicyStore, 'get'>): Promise<Answer['source']> {
   const [, namespace, name, atRevision, index] = /^([^/]+)\/([^@]+)@(\d+)#(\d+)$/.exec(rule) ?? [];
   if (namespace === undefined || name === undefined) return null;
   try {
@@ -300,8 +241,4 @@ async function sourceOf(rule: string, policies: Pick<PolicyStore, 'get'>): Promi
     if (error instanceof AppError && error.code === 'not-found') return null;
     throw error;
   }
-}
-
-function invalid(field: string, message: string): AppError {
-  return new AppError('invalid-document', message, { details: [{ code: 'invalid', message, pointer: `/${field}` }] });
 }

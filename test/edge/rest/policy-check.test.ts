@@ -185,4 +185,94 @@ describe('POST /v1/policies:check', () => {
     );
     expect(errors).toEqual([expect.objectContaining({ pointer: '/to' })]);
   });
+
+  it('asks for both directions: whether it is let in by whom it reaches, and out by who makes it', async () => {
+    const world = await createWorld();
+    await world.entries.create({ spiffeId: 'spiffe://example.org/ns/shop/sa/web', labels: { app: 'web' } });
+    const out = (spec: string) =>
+      `apiVersion: writ.dev/v1\nkind: AuthorizationPolicy\nmetadata: {name: out, namespace: shop}\nspec:\n  direction: Egress\n${spec}`;
+    const question = { ...call, direction: 'Egress' };
+    expect((await check(world, question)).json()).toMatchObject({
+      decision: 'allow',
+      reason: 'egress-open',
+      rule: 'egress-open',
+      source: null,
+      considered: [],
+      request: { direction: 'Egress', labels: { app: 'web' } },
+    });
+    await put(
+      world,
+      out(
+        '  selector: {matchLabels: {app: web}}\n  rules:\n  - to: [{operation: {serviceAccounts: [orders], methods: [GET]}}]\n',
+      ),
+    );
+    expect((await check(world, question)).json()).toMatchObject({
+      decision: 'allow',
+      rule: expect.stringMatching(/^shop\/out@\d+#0$/),
+      source: { policy: 'shop/out', line: 8 },
+    });
+    expect((await check(world, { ...question, to: 'shop/payments' })).json()).toMatchObject({
+      decision: 'deny',
+      reason: 'default-deny',
+      considered: [{ failed: [expect.stringContaining('called serviceAccount "shop/payments" must be one of')] }],
+    });
+    // It is not about who is let in, and binds nobody else.
+    expect((await check(world, call)).json()).toMatchObject({ decision: 'deny', considered: [] });
+    expect((await check(world, { ...question, from: 'shop/api' })).json()).toMatchObject({ reason: 'egress-open' });
+    const foreign = { ...question, to: 'spiffe://other.org/ns/shop/sa/orders' };
+    expect((await check(world, foreign)).json()).toMatchObject({ decision: 'allow' });
+    expectProblem(await check(world, { ...foreign, direction: 'Ingress' }), 422, 'invalid-document');
+  });
+
+  it('names the authorizers that must agree, and says that nobody was asked', async () => {
+    const world = await createWorld();
+    await put(world, policyText('web'));
+    const spec = 'spec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}\n';
+    await put(world, policyText('ask').replace(/spec:\n[\s\S]*/, spec));
+    const answer = (await check(world, call)).json();
+    expect(answer).toMatchObject({ decision: 'allow', custom: [{ provider: 'opa' }] });
+    expect(answer.notes).toContainEqual(
+      expect.stringMatching(/only if asking says so as well: opa\. Nobody was asked/),
+    );
+    expect((await check(world, { ...call, method: 'DELETE' })).json()).not.toHaveProperty('custom');
+  });
+
+  it('takes a caller without a certificate, where one is let in at all', async () => {
+    const world = await createWorld();
+    const { from: _, ...nobody } = { ...call, plaintext: true };
+    await put(world, policyText('open').replace(/spec:\n[\s\S]*/, 'spec: {rules: [{}]}\n'));
+    expect((await check(world, nobody)).json()).toMatchObject({
+      decision: 'deny',
+      reason: 'default-deny',
+      request: { from: null },
+      notes: expect.arrayContaining([expect.stringMatching(/Plain text is not let in there/)]),
+    });
+    await put(
+      world,
+      'apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: plain, namespace: shop}\nspec: {mtls: {mode: PERMISSIVE}}\n',
+    );
+    expect((await check(world, nobody)).json()).toMatchObject({ decision: 'allow', request: { from: null } });
+    await put(
+      world,
+      policyText('deny', { action: 'DENY' }).replace(
+        / {2}rules:[\s\S]*/,
+        '  rules: [{from: [{source: {notPrincipals: ["*"]}}]}]\n',
+      ),
+    );
+    expect((await check(world, nobody)).json()).toMatchObject({ decision: 'deny', reason: 'deny-rule' });
+    for (const bad of [
+      { ...call, plaintext: true },
+      { ...nobody, direction: 'Egress' },
+      { ...nobody, plaintext: false },
+    ]) {
+      expectProblem(await check(world, bad), 422, 'invalid-document');
+    }
+  });
+
+  it('chooses by the service account where a policy has targets', async () => {
+    const world = await createWorld();
+    await put(world, policyText('web').replace('spec:\n', 'spec:\n  targetRefs: [{kind: Service, name: orders}]\n'));
+    expect((await check(world, call)).json()).toMatchObject({ decision: 'allow' });
+    expect((await check(world, { ...call, to: 'shop/payments' })).json()).toMatchObject({ considered: [] });
+  });
 });
