@@ -166,13 +166,15 @@ export interface CheckAnswer {
   readonly source: { readonly policy: string; readonly line: number; readonly text: string } | null;
   readonly considered: readonly {
     readonly rule: string;
-    readonly action: 'ALLOW' | 'DENY';
+    readonly action: 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
     readonly matched: boolean;
     readonly failed: readonly string[];
   }[];
   readonly request: {
-    readonly from: string;
+    /** null for a caller in plain text. */
+    readonly from: string | null;
     readonly to: string;
+    readonly direction: 'Ingress' | 'Egress';
     readonly method: string | null;
     readonly path: string | null;
     readonly port: number | null;
