@@ -183,8 +183,13 @@ function applyChanges(
 
 function load(stored: StoredSource, trustDomains: TrustDomains | undefined): Loaded {
   const parsed = parseStored(stored);
-  const object = withRevision(parsed, stored.revision);
-  return { parsed, object: trustDomains === undefined ? object : forAll(object, trustDomains) };
+  return { parsed, object: inForce(parsed, stored.revision, trustDomains) };
+}
+
+/** What was read, as it decides: at its revision, with every trust domain that counts as one. */
+export function inForce(read: PolicyObject, revision: number, trustDomains: TrustDomains | undefined): PolicyObject {
+  const object = withRevision(read, revision);
+  return trustDomains === undefined ? object : forAll(object, trustDomains);
 }
 
 /** What names callers names them in every trust domain that counts as the same. */

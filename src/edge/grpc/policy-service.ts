@@ -35,7 +35,7 @@ export function policyHandlers(
     try {
       const { version, inbound, haveHash, features = [] } = hello;
       const connection = await policy.proxies.connect({ instanceId: peer.instanceId, spiffeId, version, inbound });
-      const workload = { spiffeId, labels: followed.labels };
+      const workload = { spiffeId, instanceId: peer.instanceId, labels: followed.labels };
       const { published, quarantine } = policy;
       const session = new PolicySession({
         stream,

@@ -20,7 +20,11 @@ export interface PolicySessionOptions {
   /** Who is cut off. Default nobody. */
   readonly quarantine?: Watch<Quarantine>;
   /** Who it is; without labels, its entry is gone. */
-  readonly workload: { readonly spiffeId: string; readonly labels: Watch<WorkloadLabels | undefined> };
+  readonly workload: {
+    readonly spiffeId: string;
+    readonly instanceId: string;
+    readonly labels: Watch<WorkloadLabels | undefined>;
+  };
   readonly bytes: SnapshotBytes;
   readonly quarantineBytes: QuarantineBytes;
   /** Hash of the content that the sidecar has in force; empty for none. */
@@ -110,8 +114,9 @@ export class PolicySession {
   }
 
   /** Sends what of `published` concerns this sidecar, if it is news, and waits for the answer. */
-  async #offer(published: Published): Promise<void> {
+  async #offer(all: Published): Promise<void> {
     const { workload, connection, stream, bytes } = this.#options;
+    const published = all.of?.(workload.instanceId) ?? all;
     const labels = workload.labels.current;
     if (labels === undefined) throw notRegistered(workload.spiffeId);
     const { hash, content, needs = [] } = published.for(workload.spiffeId, labels);

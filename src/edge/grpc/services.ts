@@ -117,6 +117,8 @@ export interface Published {
   /** Of the trust bundle in it. */
   readonly bundleSequence?: number;
   readonly publishedAt: number;
+  /** What it is for one sidecar, where a change reaches them one after the other. Absent: the same for all. */
+  of?(instanceId: string): Published;
   for(
     spiffeId: string,
     labels: Readonly<Record<string, string>>,
