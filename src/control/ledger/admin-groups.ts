@@ -48,7 +48,7 @@ export class AdminGroups {
   #backlog: AdminFacts[] = [];
   /** Of which nothing but this is known. */
   #unrecorded = 0;
-  #cancel: (() => void) | undefined;
+  #timer: { readonly at: number; readonly cancel: () => void } | undefined;
   #flushing: Promise<void> = Promise.resolve();
   #isFailing = false;
   #isClosed = false;
@@ -111,7 +111,7 @@ export class AdminGroups {
   /** Records all that was counted. Idempotent. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#cancel?.();
+    this.#timer?.cancel();
     for (const [key, group] of this.#groups) {
       this.#groups.delete(key);
       await this.#close(group);
@@ -124,16 +124,18 @@ export class AdminGroups {
 
   /** One timer, for whichever is due first. */
   #schedule(): void {
-    if (this.#cancel !== undefined || this.#isClosed) return;
+    if (this.#isClosed) return;
     const now = this.#options.clock.now();
     let at = Number.POSITIVE_INFINITY;
     for (const { endsAt } of this.#groups.values()) at = Math.min(at, endsAt);
     if (this.#backlog.length > 0 || this.#unrecorded > 0) at = Math.min(at, now + this.#limits.retryMs);
-    if (at === Number.POSITIVE_INFINITY) return;
-    this.#cancel = this.#options.clock.after(Math.max(at - now, 0), () => {
-      this.#cancel = undefined;
+    if (at >= (this.#timer?.at ?? Number.POSITIVE_INFINITY)) return;
+    this.#timer?.cancel();
+    const cancel = this.#options.clock.after(Math.max(at - now, 0), () => {
+      this.#timer = undefined;
       this.#flushing = this.#flushing.then(() => this.#flush()).then(() => this.#schedule());
     });
+    this.#timer = { at, cancel };
   }
 
   async #flush(): Promise<void> {

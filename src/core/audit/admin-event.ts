@@ -99,17 +99,20 @@ export interface AdminRecord extends Omit<AdminEvent, 'kind' | 'time' | 'lastTim
 
 const secrets = [
   // Tokens of administrators and of nodes, as Writ makes them.
-  /\b(writ_|wjt_)[A-Za-z0-9_-]{8,}/g,
-  // A JWT, signed or not: its first part is JSON.
-  /\b(eyJ)[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*/g,
-  /(-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g,
+  /(writ_|wjt_)[A-Za-z0-9_-]{16,}/g,
+  // A JWT, signed or not: its first part is JSON. It starts where its alphabet does, so that no text is read twice.
+  /(?<![A-Za-z0-9_-])(eyJ)[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*/g,
+  /(-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----)[\s\S]*?(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|$)/g,
   /\b(bearer +)[A-Za-z0-9._~+/=-]{8,}/gi,
 ] as const;
 
+/** Of which more is not recorded anyway, in UTF-16 units. */
+const MAX_MASKED_TEXT = 4 * MAX_DETAIL_TEXT;
+
 /**
- * `text` without what looks like a secret. Nothing that is recorded should hold any; people paste them where they do not belong
- * all the same, and what is in the log stays there.
+ * `text` without what looks like a secret, and without what is far beyond any limit. Nothing that is recorded should hold a
+ * secret; people paste them where they do not belong all the same, and what is in the log stays there.
  */
 export function masked(text: string): string {
-  return secrets.reduce((rest, pattern) => rest.replace(pattern, '$1[masked]'), text);
+  return secrets.reduce((rest, pattern) => rest.replace(pattern, '$1[masked]'), text.slice(0, MAX_MASKED_TEXT));
 }

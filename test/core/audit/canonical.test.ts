@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../../src/base/errors.ts';
+import { adminActions, adminOutcomes } from '../../../src/core/audit/admin-event.ts';
 import { decodeEvent, encodeEvent, MAX_EVENT_BYTES } from '../../../src/core/audit/canonical.ts';
 import type { AuditEvent } from '../../../src/core/audit/event.ts';
 import { identityActions, identityOutcomes, MAX_RECORDED_TEXT } from '../../../src/core/audit/event.ts';
@@ -63,6 +64,38 @@ const goldenIdentityBytes =
   '"audience":["spiffe://example.org/ns/bank/sa/payments"],"expiresAt":0,' +
   '"reason":"forbidden: the entry is not served by this agent – ask for another.","source":"10.0.0.7"}';
 
+const goldenAdmin: AuditEvent = {
+  kind: 'admin',
+  time: 1_767_225_600_000,
+  action: 'call',
+  outcome: 'done',
+  actor: 'ann',
+  role: 'editor',
+  credential: '019b7600-0000-7000-8000-000000000009',
+  source: '10.0.0.7',
+  operation: 'putPolicy',
+  permission: 'policies:write',
+  object: '/v1/policies/shop/web',
+  query: 'reason=TICKET-1 "urgent"',
+  request: '019b7600-0000-7000-8000-000000000001',
+  status: 200,
+  count: 1,
+  lastTime: 0,
+  before: '',
+  after: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+  detail: '+++ shop/web@3\n+kind: AuthorizationPolicy\n',
+  reason: '',
+};
+
+/** Fixed for ever, too. */
+const goldenAdminBytes =
+  '{"kind":"admin","time":1767225600000,"action":"call","outcome":"done","actor":"ann","role":"editor",' +
+  '"credential":"019b7600-0000-7000-8000-000000000009","source":"10.0.0.7","operation":"putPolicy",' +
+  '"permission":"policies:write","object":"/v1/policies/shop/web","query":"reason=TICKET-1 \\"urgent\\"",' +
+  '"request":"019b7600-0000-7000-8000-000000000001","status":200,"count":1,"lastTime":0,"before":"",' +
+  '"after":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",' +
+  '"detail":"+++ shop/web@3\\n+kind: AuthorizationPolicy\\n","reason":""}';
+
 const count = fc.nat(Number.MAX_SAFE_INTEGER);
 const time = fc.nat(253_402_300_799_999);
 const callerText = fc.string({ unit: 'binary', maxLength: 40 });
@@ -121,6 +154,28 @@ const eventArbitrary: fc.Arbitrary<AuditEvent> = fc.oneof(
     reason: anyText,
     source: callerText,
   }),
+  fc.record({
+    kind: fc.constant('admin' as const),
+    time,
+    action: fc.constantFrom(...adminActions),
+    outcome: fc.constantFrom(...adminOutcomes),
+    actor: callerText,
+    role: callerText,
+    credential: callerText,
+    source: callerText,
+    operation: anyText,
+    permission: callerText,
+    object: anyText,
+    query: anyText,
+    request: callerText,
+    status: fc.nat(999),
+    count,
+    lastTime: time,
+    before: fc.constantFrom('', 'ff00'),
+    after: fc.constantFrom('', 'e3'.repeat(32)),
+    detail: anyText,
+    reason: anyText,
+  }),
 );
 
 describe('the canonical bytes of an event', () => {
@@ -129,6 +184,8 @@ describe('the canonical bytes of an event', () => {
     expect(decodeEvent(Buffer.from(goldenBytes))).toEqual(golden);
     expect(encodeEvent(goldenIdentity).toString('utf8')).toBe(goldenIdentityBytes);
     expect(decodeEvent(Buffer.from(goldenIdentityBytes))).toEqual(goldenIdentity);
+    expect(encodeEvent(goldenAdmin).toString('utf8')).toBe(goldenAdminBytes);
+    expect(decodeEvent(Buffer.from(goldenAdminBytes))).toEqual(goldenAdmin);
   });
 
   it('do not depend on the order in which the event names its fields', () => {
@@ -191,6 +248,18 @@ describe('the canonical bytes of an event', () => {
     });
   });
 
+  it('stay below the limit for an administrative event with a change as long as is recorded', () => {
+    const long = '\u0001'.repeat(20_000);
+    const texts = { actor: long, role: long, credential: long, source: long, operation: long, permission: long };
+    const event: AuditEvent = { ...goldenAdmin, ...texts, object: long, query: long, detail: long, reason: long };
+    const bytes = encodeEvent(event);
+    expect(bytes.length).toBeLessThan(MAX_EVENT_BYTES);
+    const recorded = decodeEvent(bytes);
+    const { detail, object } = recorded as unknown as { readonly detail: string; readonly object: string };
+    expect([detail.length, object.length, detail.at(-1)]).toEqual([8192, 2048, '…']);
+    expect(encodeEvent(recorded).equals(bytes)).toBe(true);
+  });
+
   it('hold the first of a list that is too long, each cut to its limit, and how many there were besides', () => {
     const recorded = (selectors: readonly string[]) => {
       const event = decodeEvent(encodeEvent({ ...goldenIdentity, selectors }));
@@ -235,6 +304,9 @@ describe('the canonical bytes of an event', () => {
     ['a list with a number in it', { ...goldenIdentity, audience: [7 as never] }, 'audience'],
     // biome-ignore lint/suspicious/noSparseArray: what a hole does is the question.
     ['a list with a hole', { ...goldenIdentity, audience: ['a', , 'b'] as never }, 'audience'],
+    ['an administrative action that is not known', { ...goldenAdmin, action: 'coup' as never }, 'action'],
+    ['a hash that is none', { ...goldenAdmin, after: 'E3' }, 'after'],
+    ['a count below nothing', { ...goldenAdmin, count: -1 }, 'count'],
     ['an end that is no number', { ...goldenIdentity, expiresAt: Number.NaN }, 'expiresAt'],
     ['a missing field', { ...decision(), rule: undefined as never }, 'rule'],
   ])('are refused for %s', async (_, event, field) => {
