@@ -12,6 +12,8 @@ import type {
   IdentityEventsTable,
 } from '../store/audit-tables.ts';
 import { toAdminRow } from './admin-rows.ts';
+import type { Heard } from './heard.ts';
+import { noteHeard } from './heard.ts';
 import { toIdentityRow } from './identity-rows.ts';
 import type { LoggedBatch } from './ledger.ts';
 import type { EventPlace } from './rows.ts';
@@ -42,7 +44,7 @@ export function countRows({ records, completions, notes, identities, admins }: I
  * another service than the one that shipped it, and what anybody but a control plane says of identities and administration, become notes in
  * their place and stop nothing.
  */
-export function addRows(rows: IndexRows, logged: LoggedBatch): void {
+export function addRows(rows: IndexRows, logged: LoggedBatch, heard: Heard = new Map()): void {
   const { header, leaf, instanceId: sidecar, spiffeId, receivedAt } = logged;
   const note = (at: Pick<EventPlace, 'epoch' | 'seq'>, kind: AuditNotesTable['kind'], time: number, detail: string) => {
     rows.notes.push({ sidecar, epoch: at.epoch, seq: at.seq, leaf, kind, time, detail });
@@ -64,10 +66,11 @@ export function addRows(rows: IndexRows, logged: LoggedBatch): void {
       note(at, 'unreadable', receivedAt, describe(error));
       continue;
     }
+    noteHeard(heard, sidecar, event, receivedAt);
     switch (event.kind) {
       case 'decision': {
         // The event is the word of the sidecar; the identity that shipped it was verified.
-        if (event.destination !== spiffeId) {
+        if ((event.direction === 'outbound' ? event.source : event.destination) !== spiffeId) {
           note(at, 'foreign', receivedAt, describeForeign(event, spiffeId));
           break;
         }

@@ -53,6 +53,9 @@ const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, {
     shadowDecision: optionalField(oneOfField(['allow', 'deny'])),
     shadowRule: optionalField(asciiField(1, 1024)),
     auditRule: optionalField(asciiField(1, 1024)),
+    direction: optionalField(oneOfField(['outbound'])),
+    transport: optionalField(oneOfField(['plaintext'])),
+    endUser: optionalField(callerTextField(MAX_RECORDED_TEXT)),
   },
   completion: {
     call: asciiField(1, 64),

@@ -18,7 +18,7 @@ export interface DecisionEvent {
   readonly time: number;
   /** SPIFFE ID of the caller, verified by mTLS. */
   readonly source: string;
-  /** SPIFFE ID of the called workload: the sidecar's own. */
+  /** SPIFFE ID of the called workload: the sidecar's own, unless the call goes out. */
   readonly destination: string;
   readonly protocol: 'http' | 'grpc' | 'tcp';
   /** Empty on TCP. */
@@ -43,6 +43,15 @@ export interface DecisionEvent {
   readonly shadowRule?: string;
   /** Rule of an AUDIT policy that matched. */
   readonly auditRule?: string;
+  /**
+   * A call that goes out, decided and recorded by the sidecar of the caller: there `source` is the sidecar's own, and
+   * `destination` whom it wants to call, who records the call too once it arrives. Absent for one that comes in.
+   */
+  readonly direction?: 'outbound';
+  /** Set for a call in plain text, whose `source` is nobody (''). Absent: mutual TLS. */
+  readonly transport?: 'plaintext';
+  /** `<issuer>/<subject>` of the token of an end user that the caller presented and that verified. Absent for none. */
+  readonly endUser?: string;
 }
 
 export interface CompletionEvent {

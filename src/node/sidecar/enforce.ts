@@ -23,9 +23,11 @@ import { checkUserToken, seenByRules } from './checks/request-authentication.ts'
 import type { RequestChanges } from './checks/request-changes.ts';
 import type { Known, Ruling } from './checks/ruling.ts';
 import { refused } from './checks/ruling.ts';
+import { recordCompletion } from './completion.ts';
 import { defaultLimits } from './limits.ts';
 import type { LiveCall } from './live/live-call.ts';
 import { LiveCalls } from './live/live-calls.ts';
+import { isPlainTextAllowed } from './plain-text.ts';
 import type { PolicyState } from './policy-state.ts';
 import type { Problem } from './problem.ts';
 import type { QuarantineList } from './quarantine/list.ts';
@@ -41,12 +43,10 @@ export interface Recorder {
   append(event: AuditEvent, o?: { readonly withinMs?: number }): Promise<unknown>;
 }
 
-/** How long the end of a call may wait for the next decision, in milliseconds: alone it would double the writes to disk. */
-const COMPLETION_WITHIN_MS = 5;
-
 /** One call as it arrived. Everything but `peer` and `port` is attacker-controlled. */
 export interface Call {
-  readonly peer: PeerIdentity;
+  /** Undefined for plain text: nobody. */
+  readonly peer: PeerIdentity | undefined;
   /** Port of the local application. */
   readonly port: number;
   readonly protocol: 'http' | 'grpc' | 'tcp';
@@ -158,7 +158,7 @@ export class Enforcer {
         kind: 'decision',
         call: id,
         time: startedAt,
-        source: call.peer.id.uri,
+        source: sourceOf(call),
         destination: svid.id.uri,
         protocol: call.protocol,
         method: call.method,
@@ -171,7 +171,9 @@ export class Enforcer {
         policyRevision: state?.revision ?? 0,
         traceId: call.traceId,
         tokenSubject,
-        certificateSerial: call.peer.serial,
+        certificateSerial: call.peer?.serial ?? '',
+        ...(call.peer === undefined && { transport: 'plaintext' as const }),
+        ...(ruling.endUser !== undefined && { endUser: ruling.endUser }),
         ...(shadow !== undefined && { shadowDecision: shadow.decision, shadowRule: shadow.rule }),
         ...(audited !== undefined && { auditRule: audited }),
       });
@@ -186,26 +188,10 @@ export class Enforcer {
   /** Records how a call ended. Not awaited by callers: the answer does not wait for it, and a loss is logged. */
   complete(verdict: Verdict, outcome: Outcome): void {
     if (verdict.id === undefined) return;
-    const now = this.#o.clock.now();
     const live = this.#begun.get(verdict);
     if (live !== undefined) this.#live.end(live);
-    const cut = live?.wasCut;
-    this.#o.recorder
-      .append(
-        {
-          kind: 'completion',
-          call: verdict.id,
-          time: now,
-          // A clock that was set back must not yield a negative duration.
-          durationMs: Math.max(0, now - verdict.startedAt),
-          status: outcome.status,
-          bytesIn: outcome.bytesIn,
-          bytesOut: outcome.bytesOut,
-          ...(cut !== undefined && { cutReason: cut.reason, cutRule: cut.rule, cutRevision: cut.revision }),
-        },
-        { withinMs: COMPLETION_WITHIN_MS },
-      )
-      .catch((error: unknown) => this.#o.logger.error({ err: error }, 'the end of a call could not be recorded'));
+    const { id, startedAt } = verdict;
+    recordCompletion(this.#o, { id, startedAt, cut: live?.wasCut }, outcome);
   }
 
   /** Lets go of what the checks hold open. */
@@ -219,7 +205,7 @@ export class Enforcer {
     const { id, startedAt, svid, state } = o;
     const { request, custom: agreed = [], tokenSubject, target, changes, answer } = ruling;
     const facts = { request, fields: ruling.fields ?? call.fields, agreed };
-    const parties = [call.peer.id.uri, svid.id.uri, ...(tokenSubject === '' ? [] : [tokenSubject])];
+    const parties = [sourceOf(call), svid.id.uri, ...(tokenSubject === '' ? [] : [tokenSubject])];
     const live = this.#live.begin({ facts, parties, startedAt }, state);
     const cut = live.wasCut;
     const onCut = (end: () => void) => live.onCut(end);
@@ -242,8 +228,9 @@ export class Enforcer {
     const list = this.#quarantine.current;
     const cutOff = (party: string, known: Known) =>
       refused('quarantined', known, { rule: quarantineRule(list), problem: quarantined(list, party) });
-    const party = quarantinedOf(list, [call.peer.id.uri, svid.id.uri]);
+    const party = quarantinedOf(list, [sourceOf(call), svid.id.uri]);
     if (party !== undefined) return cutOff(party, asSent);
+    if (call.peer === undefined && !isPlainTextAllowed(state, call.port)) return refused('plaintext-refused', asSent);
     const { compiled } = state;
     const read = call.protocol === 'tcp' ? undefined : readRequest(call, compiled.uses.headers);
     if (read?.ok === false) return refused('malformed-request', asSent, { problem: ambiguous(read.why) });
@@ -262,7 +249,8 @@ export class Enforcer {
     const seen =
       read && user && seenByRules(call, read.http, user, { svid: svidToken.token, wanted: compiled.uses.headers });
     const request: Request = {
-      source: call.peer.id.uri,
+      source: sourceOf(call),
+      ...(call.peer === undefined && { plaintext: true as const }),
       port: call.port,
       time: now,
       connection: remote.connection,
@@ -279,7 +267,7 @@ export class Enforcer {
       endUser: user?.subject || undefined,
     };
     if (decided.decision === 'deny') return ruling;
-    const tooMany = this.#rates.take(state.rateLimits, call.peer.id.uri);
+    const tooMany = this.#rates.take(state.rateLimits, sourceOf(call));
     if (tooMany !== undefined) return { ...ruling, ...limited(tooMany, known) };
     if (decided.custom === undefined) return ruling;
     const { target, changes } = ruling;
@@ -288,6 +276,11 @@ export class Enforcer {
     if (!custom.ok) return { ...ruling, ...refused('custom-rule', known, custom) };
     return { ...ruling, target: custom.target, changes: custom.changes, answer: custom.answer };
   }
+}
+
+/** '' for nobody. */
+function sourceOf({ peer }: Call): string {
+  return peer?.id.uri ?? '';
 }
 
 /** An inbound call that may go on. */

@@ -2,6 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from '../../base/log.ts';
+import type { OutgoingCall } from './checks/egress.ts';
+import { tcpCallOf } from './checks/egress.ts';
 import type { Http1Head } from './http1-head.ts';
 import { isAuthority, readHttp1Head } from './http1-head.ts';
 import { OpenCalls } from './open-calls.ts';
@@ -9,6 +11,7 @@ import type { Outbound } from './outbound.ts';
 import type { Problem } from './problem.ts';
 import { rawProblem, sendProblem } from './problem.ts';
 import { relayHttp1 } from './relay-http1.ts';
+import type { Route } from './route.ts';
 import { newTraceparent, traceIdOf } from './trace.ts';
 import { tunnel } from './tunnel.ts';
 import { isWebSocket, relayUpgrade } from './upgrade.ts';
@@ -20,7 +23,7 @@ export interface LocalProtocol {
 
 /** HTTP/1.1 from the application: routed by Host, by an absolute target (as to a proxy), or, for TCP, by CONNECT. */
 export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol {
-  const { router, pool, limits, random, onFailure } = outbound;
+  const { router, enforcer, pool, limits, random, onFailure } = outbound;
   const connections = new WeakMap<Socket, OpenCalls>();
   let draining = false;
   const server = createServer({
@@ -36,10 +39,21 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
   server.maxHeadersCount = 0;
   // It never listens: connections are handed to it. This starts the check of `headersTimeout`, which listening would.
   server.emit('listening');
-  server.on('request', onRequest);
-  server.on('checkContinue', onRequest);
-  server.on('checkExpectation', onRequest);
-  server.on('upgrade', onUpgrade);
+  const handle = (req: IncomingMessage, res: ServerResponse) => {
+    onRequest(req, res).catch((error: unknown) => {
+      logger.error({ err: error }, 'an outbound call failed');
+      res.destroy();
+    });
+  };
+  server.on('request', handle);
+  server.on('checkContinue', handle);
+  server.on('checkExpectation', handle);
+  server.on('upgrade', (req, socket: Socket, first) => {
+    onUpgrade(req, socket, first).catch((error: unknown) => {
+      logger.error({ err: error }, 'an outbound upgrade failed');
+      socket.destroy();
+    });
+  });
   server.on('connect', (req, socket: Socket, first) => {
     onConnect(req, socket, first).catch((error: unknown) => {
       logger.error({ err: error }, 'an outbound tunnel failed');
@@ -53,30 +67,40 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
     else socket.destroy();
   });
 
-  function onRequest(req: IncomingMessage, res: ServerResponse): void {
+  async function onRequest(req: IncomingMessage, res: ServerResponse): Promise<void> {
     connections.get(req.socket)?.add(res);
     const asked = ask(req);
     if (!asked.ok) {
       refuse(req, res, asked.problem);
       return;
     }
-    const { head, authority, target } = asked;
+    const { head, authority } = asked;
     const routed = router.route(authority, 'http');
     if (!routed.ok) {
       refuse(req, res, routed.problem);
       return;
     }
+    const trace = traceOf(head);
+    const call = callOf(req, asked, routed, trace.id);
+    const asking = enforcer.admit(call);
+    const verdict = asking instanceof Promise ? await asking : asking;
+    if (!verdict.admitted) {
+      refuse(req, res, verdict.problem);
+      enforcer.complete(verdict, { status: verdict.problem.status, bytesIn: 0, bytesOut: 0 });
+      return;
+    }
+    verdict.onCut(() => res.destroy());
     relayHttp1({
       req,
       res,
       head,
-      target,
-      added: ['traceparent', traceparentOf(head)],
-      targets: routed.endpoints.map((endpoint) => pool.http1(routed.service, endpoint)),
+      target: verdict.target,
+      added: ['traceparent', trace.header],
+      targets: verdict.endpoints.map((endpoint) => pool.http1(routed.service, endpoint)),
       toApplication: false,
       closing: () => draining,
       onFailure,
-      done: () => undefined,
+      done: (outcome) => enforcer.complete(verdict, outcome),
     });
   }
 
@@ -84,7 +108,7 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
     sendProblem(res, problem, draining || !req.complete ? { connection: 'close' } : {});
   }
 
-  function onUpgrade(req: IncomingMessage, socket: Socket, first: Buffer): void {
+  async function onUpgrade(req: IncomingMessage, socket: Socket, first: Buffer): Promise<void> {
     socket.on('error', () => undefined);
     if (refusedToOvertake(socket)) return;
     const asked = ask(req);
@@ -97,23 +121,28 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
       end(socket, routed.problem);
       return;
     }
-    const [endpoint] = routed.endpoints;
-    if (endpoint === undefined) {
-      end(socket, malformed);
+    const trace = traceOf(asked.head);
+    const verdict = await enforcer.admit(callOf(req, asked, routed, trace.id));
+    const [endpoint] = verdict.admitted ? verdict.endpoints : [];
+    if (!verdict.admitted || endpoint === undefined) {
+      const problem = verdict.admitted ? malformed : verdict.problem;
+      end(socket, problem);
+      enforcer.complete(verdict, { status: problem.status, bytesIn: 0, bytesOut: 0 });
       return;
     }
+    verdict.onCut(() => socket.destroy());
     relayUpgrade({
       req,
       socket,
       first,
       head: asked.head,
-      target: asked.target,
-      added: ['traceparent', traceparentOf(asked.head)],
+      target: verdict.target,
+      added: ['traceparent', trace.header],
       to: pool.http1(routed.service, endpoint),
       idleMs: limits.tunnelIdleMs,
       toApplication: false,
       onFailure,
-      done: () => undefined,
+      done: (outcome) => enforcer.complete(verdict, outcome),
     });
   }
 
@@ -123,15 +152,28 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
     if (refusedToOvertake(socket)) return;
     const routed = router.route(req.url ?? '', 'tcp');
     if (!routed.ok) return end(socket, routed.problem);
+    const verdict = await enforcer.admit(tcpCallOf(routed));
+    const over = (bytesIn: number, bytesOut: number) => enforcer.complete(verdict, { status: 0, bytesIn, bytesOut });
+    if (!verdict.admitted) {
+      end(socket, verdict.problem);
+      return over(0, 0);
+    }
     let callee: Socket;
     try {
-      callee = await pool.tcp(routed.service, routed.endpoints);
+      callee = await pool.tcp(routed.service, verdict.endpoints);
     } catch (error) {
-      return end(socket, onFailure(error));
+      end(socket, onFailure(error));
+      return over(0, 0);
     }
-    if (socket.destroyed) return void callee.destroy();
+    if (socket.destroyed) {
+      callee.destroy();
+      return over(0, 0);
+    }
+    verdict.onCut(() => socket.destroy());
     socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
-    tunnel(socket, callee, { idleMs: limits.tunnelIdleMs, firstIn: first }, () => undefined);
+    tunnel(socket, callee, { idleMs: limits.tunnelIdleMs, firstIn: first }, (bytes) => {
+      over(bytes.bytesIn, bytes.bytesOut);
+    });
   }
 
   function refusedToOvertake(socket: Socket): boolean {
@@ -141,15 +183,14 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
     return true;
   }
 
-  function traceparentOf(head: Http1Head): string {
-    return head.traceparent !== undefined && traceIdOf(head.traceparent) !== undefined
-      ? head.traceparent
-      : newTraceparent(random).header;
+  function traceOf(head: Http1Head): { readonly id: string; readonly header: string } {
+    const id = traceIdOf(head.traceparent);
+    if (head.traceparent !== undefined && id !== undefined) return { id, header: head.traceparent };
+    const { traceId, header } = newTraceparent(random);
+    return { id: traceId, header };
   }
 
-  function ask(
-    req: IncomingMessage,
-  ): { ok: true; head: Http1Head; authority: string; target: string } | { ok: false; problem: Problem } {
+  function ask(req: IncomingMessage): Asked | { ok: false; problem: Problem } {
     const raw = req.rawHeaders;
     const url = req.url ?? '';
     // The absolute form names the host, whatever the Host field says (RFC 9112 §3.2.2).
@@ -171,6 +212,28 @@ export function outboundHttp1(outbound: Outbound, logger: Logger): LocalProtocol
       draining = true;
       server.close();
     },
+  };
+}
+
+/** What the application asks for. */
+interface Asked {
+  readonly ok: true;
+  readonly head: Http1Head;
+  readonly authority: string;
+  readonly target: string;
+}
+
+function callOf(req: IncomingMessage, asked: Asked, { service, endpoints }: Route, traceId: string): OutgoingCall {
+  const { head, authority: host, target } = asked;
+  return {
+    service,
+    endpoints,
+    protocol: 'http',
+    method: req.method ?? '',
+    host,
+    target,
+    fields: head.fields,
+    traceId,
   };
 }
 

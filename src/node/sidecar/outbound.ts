@@ -5,17 +5,21 @@ import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom } from '../../base/random.ts';
 import type { Watch } from '../../base/watch.ts';
+import { WatchSource } from '../../base/watch.ts';
 import type { Trust } from '../../core/identity/trust.ts';
 import type { Svid } from '../agent/svid.ts';
+import type { Recorder } from './enforce.ts';
 import type { Limits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { Connections, listen } from './listener.ts';
 import { MeshPool, Quarantined } from './mesh-pool.ts';
+import { OutboundEnforcer } from './outbound-enforce.ts';
 import { outboundHttp1 } from './outbound-http1.ts';
 import { outboundHttp2 } from './outbound-http2.ts';
 import type { PolicyState } from './policy-state.ts';
 import type { Problem } from './problem.ts';
 import type { QuarantineList } from './quarantine/list.ts';
+import { nobody } from './quarantine/list.ts';
 import { Router } from './route.ts';
 
 export interface OutboundDeps {
@@ -24,6 +28,8 @@ export interface OutboundDeps {
   readonly policy: Watch<PolicyState | undefined>;
   /** Who is not called, and who may not call. Default: nobody. */
   readonly quarantine?: Watch<QuarantineList>;
+  /** Of what is decided here. */
+  readonly recorder: Recorder;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -33,6 +39,7 @@ export interface OutboundDeps {
 /** What the protocols of the outbound port share. */
 export interface Outbound {
   readonly router: Router;
+  readonly enforcer: OutboundEnforcer;
   readonly pool: MeshPool;
   readonly limits: Limits;
   readonly random: RandomBytes;
@@ -53,11 +60,16 @@ export async function startOutbound(
 ): Promise<Listener> {
   const { policy, limits, logger } = deps;
   const pool = new MeshPool(deps);
+  const random = deps.random ?? secureRandom;
+  const { streamAgeMs } = limits;
+  const quarantine = deps.quarantine ?? new WatchSource(nobody);
+  const enforcer = new OutboundEnforcer({ ...deps, quarantine, streamAgeMs, random });
   const outbound: Outbound = {
     router: new Router(() => policy.current),
+    enforcer,
     pool,
     limits,
-    random: deps.random ?? secureRandom,
+    random,
     onFailure: (error) => {
       logger.warn({ err: error }, 'a call could not be sent');
       return problemOf(error);
@@ -92,6 +104,7 @@ export async function startOutbound(
       for (const socket of silent) socket.destroy();
       await connections.end(server, ms);
       pool.close();
+      enforcer.close();
     },
   };
 }

@@ -158,7 +158,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
     });
   }
   const outbound = await opened(
-    startOutbound(config.outbound, { identity, trust: peers.trust, policy, quarantine, limits, clock, logger, random }),
+    startOutbound(config.outbound, { ...deciding, trust: peers.trust, recorder: spool, limits, clock, logger, random }),
   );
   const jwt = new JwtClient({ clients: controlPlane.clients, bundle: trust, clock });
   const status = () =>

@@ -154,7 +154,16 @@ export class TestSidecar {
     const { identity, quarantine, limits, clock, logger } = this;
     const listener = await startOutbound(
       { host: '127.0.0.1', port: 0 },
-      { identity, trust: this.#trust(), policy: this.policy, quarantine, limits, clock, logger },
+      {
+        identity,
+        trust: this.#trust(),
+        policy: this.policy,
+        quarantine,
+        recorder: this.recorder,
+        limits,
+        clock,
+        logger,
+      },
     );
     onTestFinished(() => listener.drain(50));
     return listener;
