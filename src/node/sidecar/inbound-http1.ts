@@ -6,7 +6,7 @@ import type { Caller } from './caller.ts';
 import { changedFields } from './checks/request-changes.ts';
 import type { Call, Verdict } from './enforce.ts';
 import type { Http1Head, Malformed } from './http1-head.ts';
-import { CLIENT_CERT_HEADER, isSafeMethod, readHttp1Head } from './http1-head.ts';
+import { isSafeMethod, readHttp1Head } from './http1-head.ts';
 import type { Inbound, Protocol } from './inbound.ts';
 import { OpenCalls } from './open-calls.ts';
 import type { Problem } from './problem.ts';
@@ -90,7 +90,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       res,
       head: { ...head, fields: changedFields(head.fields, verdict.changes) },
       target: verdict.target,
-      added: ['traceparent', trace.header, CLIENT_CERT_HEADER, caller.clientCert],
+      added: ['traceparent', trace.header, ...caller.clientCert],
       targets: [application.http1],
       answerChanges: verdict.answer,
       toApplication: true,
@@ -137,7 +137,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       first,
       head: { ...head, fields: changedFields(head.fields, verdict.changes) },
       target: verdict.target,
-      added: ['traceparent', trace.header, CLIENT_CERT_HEADER, caller.clientCert],
+      added: ['traceparent', trace.header, ...caller.clientCert],
       to: application.http1,
       idleMs: limits.tunnelIdleMs,
       answerChanges: verdict.answer,
@@ -227,7 +227,8 @@ export function inboundHttp1(inbound: Inbound): Protocol {
 const invalid: Problem = {
   status: 401,
   code: 'unauthenticated',
-  detail: 'The certificate that opened this connection is no longer valid. Connect again with a new one.',
+  detail:
+    'The certificate that opened this connection is no longer valid, or plain text is no longer let in. Connect again, with a certificate.',
 };
 const noAnswer: Problem = { status: 502, code: 'unavailable', detail: 'The application did not answer.' };
 const tooLarge: Problem = { status: 431, code: 'too-large', detail: 'The header fields are too large.' };

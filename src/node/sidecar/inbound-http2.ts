@@ -3,7 +3,6 @@ import { constants, createServer } from 'node:http2';
 import { AppError } from '../../base/errors.ts';
 import type { Caller } from './caller.ts';
 import { changeHeaders } from './checks/request-changes.ts';
-import { CLIENT_CERT_HEADER } from './http1-head.ts';
 import { readHttp2Head } from './http2-head.ts';
 import type { Inbound, Protocol } from './inbound.ts';
 import type { Problem } from './problem.ts';
@@ -77,7 +76,8 @@ export function inboundHttp2(inbound: Inbound): Protocol {
     forwarded[':path'] = verdict.target;
     forwarded[':authority'] = head.authority;
     forwarded[':scheme'] = 'http';
-    forwarded[CLIENT_CERT_HEADER] = caller.clientCert;
+    const [name, value] = caller.clientCert;
+    if (name !== undefined) forwarded[name] = value;
     if (fresh !== undefined) forwarded.traceparent = fresh.header;
     relayHttp2({
       stream,
@@ -103,6 +103,7 @@ export function inboundHttp2(inbound: Inbound): Protocol {
         sessions.add(session);
         session.once('close', () => sessions.delete(session));
         session.setTimeout(limits.keepAliveMs, () => session.close());
+        if (caller.peer === undefined) return;
         const cancel = clock.after(caller.peer.notAfter - clock.now(), () => session.close());
         session.once('close', cancel);
       });

@@ -1,5 +1,7 @@
+import type { Socket } from 'node:net';
+import { createServer } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { createServer } from 'node:tls';
+import { createServer as createTlsServer } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
@@ -9,7 +11,7 @@ import type { Trust } from '../../core/identity/trust.ts';
 import type { Svid } from '../agent/svid.ts';
 import { Application } from './application.ts';
 import type { Caller } from './caller.ts';
-import { describeCaller } from './caller.ts';
+import { describeCaller, describeNobody } from './caller.ts';
 import type { Enforcer } from './enforce.ts';
 import { inboundHttp1 } from './inbound-http1.ts';
 import { inboundHttp2 } from './inbound-http2.ts';
@@ -18,6 +20,9 @@ import type { Limits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { Connections, listen } from './listener.ts';
 import { ALPN_TCP, callerIdentity, isStillTrusted, serverTls } from './mesh-tls.ts';
+import type { Spoken } from './plain-text.ts';
+import { isPlainTextAllowed, sniff } from './plain-text.ts';
+import type { PolicyState } from './policy-state.ts';
 import type { QuarantineList } from './quarantine/list.ts';
 
 export interface InboundOptions {
@@ -35,6 +40,8 @@ export interface InboundDeps {
   readonly enforcer: Enforcer;
   /** Whose connections are cut, idle ones too. Default: nobody's. */
   readonly quarantine?: Watch<QuarantineList>;
+  /** Says where plain text is let in. Default: nowhere. */
+  readonly policy?: Watch<PolicyState | undefined>;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -64,6 +71,9 @@ export interface Inbound {
  * Opens one port to the mesh. Whoever connects must hold a certificate of a trust domain that is trusted before a byte of
  * theirs is read; then the protocol that ALPN chose takes over. A new certificate applies to the next connection; trust that
  * is withdrawn, to the next call.
+ *
+ * Only where a policy lets plain text in are the first bytes of a connection looked at. What is no TLS then is served as the
+ * call of nobody.
  */
 export async function startInbound(options: InboundOptions, deps: InboundDeps): Promise<Listener> {
   const { identity, trust, limits, clock, logger } = deps;
@@ -81,13 +91,13 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
       ? { h2: inboundHttp2(inbound), http1: inboundHttp1(inbound) }
       : { tcp: inboundTcp(inbound) };
   const connections = new Connections();
-  const callers = new Map<TLSSocket, string>();
+  const callers = new Map<Socket, string>();
+  const plain = new Set<Socket>();
 
-  const server = createServer({
+  // It never listens: `server` hands it connections.
+  const tls = createTlsServer({
     ...serverTls(identity.current),
     handshakeTimeout: limits.handshakeTimeoutMs,
-    allowHalfOpen: options.protocol === 'tcp',
-    noDelay: true,
     // A caller that offers only other protocols fails in the handshake; one that offers none speaks HTTP/1.1.
     ...('tcp' in protocols
       ? {
@@ -96,8 +106,7 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
         }
       : { ALPNProtocols: ['h2', 'http/1.1'] }),
   });
-  server.maxConnections = limits.maxConnections;
-  server.on('secureConnection', (socket) => {
+  tls.on('secureConnection', (socket) => {
     connections.add(socket);
     socket.on('error', (error) => logger.debug({ err: error }, 'an inbound connection failed'));
     const caller = identify(socket);
@@ -107,18 +116,31 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
     else if (socket.alpnProtocol === 'h2') protocols.h2.serve(caller);
     else protocols.http1.serve(caller);
   });
-  server.on('tlsClientError', (error: Error & { code?: string }, socket) => {
+  tls.on('tlsClientError', (error: Error & { code?: string }, socket) => {
     logger.warn({ code: error.code, peer: socket.remoteAddress }, 'a TLS handshake was refused');
     socket.destroy();
   });
 
+  const server = createServer({ allowHalfOpen: options.protocol === 'tcp', noDelay: true }, (socket) => {
+    connections.add(socket);
+    socket.on('error', (error) => logger.debug({ err: error }, 'an inbound connection failed'));
+    if (!letsPlainTextIn()) return void tls.emit('connection', socket);
+    const timeoutMs = limits.handshakeTimeoutMs;
+    sniff(socket, { protocol: options.protocol, timeoutMs }, (spoken) => {
+      if (spoken === 'tls') tls.emit('connection', socket);
+      else servePlain(socket, spoken);
+    });
+  });
+  server.maxConnections = limits.maxConnections;
+
   const unsubscribe = [
     // Node takes the whole of the options, not only what changed.
-    identity.subscribe((svid) => server.setSecureContext(serverTls(svid))),
+    identity.subscribe((svid) => tls.setSecureContext(serverTls(svid))),
     trust.subscribe(() => {
       for (const protocol of Object.values(protocols)) protocol.recheck();
     }),
     ...(deps.quarantine === undefined ? [] : [deps.quarantine.subscribe(cutQuarantined)]),
+    ...(deps.policy === undefined ? [] : [deps.policy.subscribe(endPlainText)]),
   ];
   const port = await listen(server, options);
   return {
@@ -132,8 +154,30 @@ export async function startInbound(options: InboundOptions, deps: InboundDeps): 
     },
   };
 
+  function letsPlainTextIn(): boolean {
+    return isPlainTextAllowed(deps.policy?.current, options.application.port);
+  }
+
+  function servePlain(socket: Socket, spoken: Exclude<Spoken, 'tls'>): void {
+    // It may have been taken back while we waited for the first bytes.
+    if (!letsPlainTextIn()) return void socket.destroy();
+    plain.add(socket);
+    socket.once('close', () => plain.delete(socket));
+    const caller = describeNobody(socket, { isValid: letsPlainTextIn });
+    remember(caller);
+    if ('tcp' in protocols) protocols.tcp.serve(caller);
+    else if (spoken === 'h2') protocols.h2.serve(caller);
+    else protocols.http1.serve(caller);
+  }
+
+  /** Those in the middle of a call end with it, or are cut as open calls are. */
+  function endPlainText(): void {
+    if (plain.size === 0 || letsPlainTextIn()) return;
+    for (const protocol of Object.values(protocols)) protocol.recheck();
+  }
+
   function remember({ socket, peer }: Caller): void {
-    callers.set(socket, peer.id.uri);
+    callers.set(socket, peer?.id.uri ?? '');
     socket.once('close', () => callers.delete(socket));
   }
 

@@ -2,6 +2,7 @@ import { decide } from '../../../core/policy/decide.ts';
 import type { CustomCheck, Request } from '../../../core/policy/model.ts';
 import { DEFAULT_DENY } from '../../../core/policy/model.ts';
 import type { Cut } from '../live/live-call.ts';
+import { isPlainTextAllowed } from '../plain-text.ts';
 import type { PolicyState } from '../policy-state.ts';
 import { headersOf } from './http-request.ts';
 
@@ -26,6 +27,9 @@ export function refusalNow(
   now: number,
 ): Omit<Cut, 'revision'> | undefined {
   if (state === undefined || request === undefined) return { reason: 'no-policy', rule: DEFAULT_DENY };
+  if (request.plaintext === true && !isPlainTextAllowed(state, request.port)) {
+    return { reason: 'plaintext-refused', rule: DEFAULT_DENY };
+  }
   const { compiled } = state;
   const { http } = request;
   const {

@@ -24,7 +24,7 @@ export function checkRequest(asked: Asked): CheckRequest {
   const { peerIp, ownIp, sni } = call.connection;
   return {
     attributes: {
-      source: { ...address(peerIp, 0), principal: call.peer.id.uri },
+      source: { ...address(peerIp, 0), ...(call.peer !== undefined && { principal: call.peer.id.uri }) },
       destination: { ...address(ownIp, call.port), principal: destination },
       request: {
         time: { seconds: String(Math.floor(time / 1000)), nanos: (Math.floor(time) % 1000) * 1_000_000 },
