@@ -14,6 +14,7 @@ import type { RevisedPage } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import { toAdminRecord } from './admin-rows.ts';
 import { findAdmin, searchAdmins } from './admin-search.ts';
+import type { Heard } from './heard.ts';
 import { toIdentityRecord } from './identity-rows.ts';
 import { findIdentity, searchIdentities } from './identity-search.ts';
 import type { IndexRows } from './index-batch.ts';
@@ -63,6 +64,7 @@ export class AuditIndex {
   readonly #tail = new Tail(matches);
   readonly #identityTail = new Tail(matchesIdentity);
   readonly #adminTail = new Tail(matchesAdmin);
+  readonly #heard: Heard = new Map();
   #next: number;
   /** Whether `#next` is what the database has: not after a failure, which may have come behind the commit. */
   #isCertain = true;
@@ -84,6 +86,14 @@ export class AuditIndex {
   /** Number of the batch that is indexed next: equal to the ledger's size when everything is indexed. */
   get position(): number {
     return this.#next;
+  }
+
+  /**
+   * Until when everything that a sidecar has recorded is in here: milliseconds since the epoch; null for one of which this process
+   * has indexed nothing yet. One that is connected records something every few seconds, if only that nothing happened.
+   */
+  recordedUntil(instanceId: string): number | null {
+    return this.#heard.get(instanceId) ?? null;
   }
 
   /** Follows the ledger until `signal` aborts. What fails is logged and tried again, with growing delays. */
@@ -168,14 +178,16 @@ export class AuditIndex {
     this.#isCertain = true;
     while (!signal.aborted && this.#next < this.#options.ledger.size.current) {
       const rows = noRows();
+      const heard: Heard = new Map();
       let to = this.#next;
       for await (const batch of this.#options.ledger.read(this.#next)) {
-        addRows(rows, batch);
+        addRows(rows, batch, heard);
         to = batch.leaf + 1;
         if (countRows(rows) >= ROWS_PER_TRANSACTION) break;
       }
       if (to === this.#next) return;
       const added = await this.#store(rows, to);
+      for (const [sidecar, until] of heard) this.#heard.set(sidecar, until);
       for (const { sidecar, epoch, seq, leaf, kind, detail } of added.notes) {
         this.#options.logger.warn({ sidecar, epoch, seq, leaf, kind, detail }, warnings[kind]);
       }
