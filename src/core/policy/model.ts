@@ -20,7 +20,7 @@ export interface Policy {
   readonly selector: Readonly<Record<string, string>>;
   /** Which workloads, instead of by labels. Absent for none. */
   readonly targets?: readonly Target[];
-  /** `egress`: about the calls that the selected workloads make; in its rules `from` is whom they call. Absent: those that reach them. */
+  /** `egress`: about the calls that the selected workloads make; whatever its rules ask of the source is asked of whom they call. Absent: those that reach them. */
   readonly direction?: 'egress';
   readonly action: Action;
   /** CUSTOM only: the name of the external authorizer that is asked. */
@@ -176,6 +176,8 @@ export const decisionReasons = [
   'custom-rule',
   /** More calls than a rate limit lets in. */
   'rate-limited',
+  /** The caller speaks plain text, which is not let in, or not any more. */
+  'plaintext-refused',
   /** A call that goes out, and no egress policy is enforced for who makes it. */
   'egress-open',
 ] as const;

@@ -1,6 +1,6 @@
 import { attributeOf, parseValue } from './attributes.ts';
 import { formatMatch } from './match.ts';
-import type { Condition, Policy, Rule, Source, StringMatch } from './model.ts';
+import type { Condition, Operation, Policy, Rule, Source, StringMatch } from './model.ts';
 import type { RateLimit } from './rate-limit.ts';
 
 /** The trust domains that count as one (reference: rules 39 to 41). */
@@ -21,9 +21,8 @@ export const UNNAMED_TRUST_DOMAIN = 'cluster.local';
  */
 export function expandAliases(policy: Policy, domains: TrustDomains): Policy {
   const all = [...new Set([domains.own, ...domains.aliases])];
-  const rules = policy.rules.map((rule) => expandRule(rule, all));
-  if (rules.every((rule, index) => rule === policy.rules[index])) return policy;
-  return Object.freeze({ ...policy, rules: Object.freeze(rules) });
+  const rules = expandEach(policy.rules, (rule) => expandRule(rule, all));
+  return rules === policy.rules ? policy : Object.freeze({ ...policy, rules });
 }
 
 /** The same for those whom a rate limit names. */
@@ -39,20 +38,30 @@ export function expandRateLimit(limit: RateLimit, domains: TrustDomains): RateLi
 }
 
 function expandRule(rule: Rule, domains: readonly string[]): Rule {
-  const from = rule.from.map((source) => expandSource(source, domains));
-  const when = rule.when?.map((condition) => expandCondition(condition, domains));
-  const same =
-    from.every((source, index) => source === rule.from[index]) &&
-    (when === undefined || when.every((condition, index) => condition === rule.when?.[index]));
-  return same ? rule : Object.freeze({ ...rule, from, ...(when !== undefined && { when }) });
+  const from = expandEach(rule.from, (source) => expandSource(source, domains));
+  // Of egress, who is called stands there.
+  const to = expandEach(rule.to, (operation) => expandOperation(operation, domains));
+  const when = rule.when && expandEach(rule.when, (condition) => expandCondition(condition, domains));
+  if (from === rule.from && to === rule.to && when === rule.when) return rule;
+  return Object.freeze({ from, to, ...(when !== undefined && { when }) });
+}
+
+function expandOperation(operation: Operation, domains: readonly string[]): Operation {
+  const where = operation.where && expandEach(operation.where, (condition) => expandCondition(condition, domains));
+  return where === undefined || where === operation.where ? operation : Object.freeze({ ...operation, where });
+}
+
+/** The same list when every item stays as it is. */
+function expandEach<T>(items: readonly T[], expand: (item: T) => T): readonly T[] {
+  const all = items.map(expand);
+  return all.every((item, index) => item === items[index]) ? items : Object.freeze(all);
 }
 
 function expandSource(source: Source, domains: readonly string[]): Source {
   const texts = source.principals.map(formatMatch);
   const expanded = expandAll(texts, (text) => expandPrincipal(text, domains));
-  const where = source.where?.map((condition) => expandCondition(condition, domains));
-  const same = expanded === texts && (where === undefined || where.every((each, i) => each === source.where?.[i]));
-  if (same) return source;
+  const where = source.where && expandEach(source.where, (condition) => expandCondition(condition, domains));
+  if (expanded === texts && where === source.where) return source;
   return Object.freeze({
     ...source,
     principals: expanded === texts ? source.principals : expanded.map(asMatch),

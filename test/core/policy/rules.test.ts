@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
 import { compile } from '../../../src/core/policy/compile.ts';
-import { decide } from '../../../src/core/policy/decide.ts';
+import { decide, decideEgress } from '../../../src/core/policy/decide.ts';
 import type { Decision, HttpRequest, Policy, Request } from '../../../src/core/policy/model.ts';
 import { parsePolicies, readPolicies } from '../../../src/core/policy/parse.ts';
 import { normalizePath } from '../../../src/core/policy/path.ts';
@@ -831,6 +831,201 @@ describe('validation', () => {
   });
 });
 
+describe('calls that go out', () => {
+  const out = (spec: string) =>
+    parseOne(document(`\ndirection: Egress\n${spec}`).replace('security.istio.io/v1', 'writ.dev/v1'));
+  const to = (id: string, http: Partial<HttpRequest> = {}): Request => ({
+    source: `spiffe://${id}`,
+    port: 8080,
+    time: 0,
+    http: { method: 'GET', path: '/', ...http },
+  });
+  const goes = (spec: string, request: Request) => decideEgress(compile([out(spec)], 1), request);
+
+  test('are open as long as no policy about them is enforced', () => {
+    const open = { decision: 'allow', reason: 'egress-open', rule: 'egress-open' };
+    expect(decideEgress(compile([], 1), to('example.org/ns/shop/sa/db'))).toEqual(open);
+    expect(goes('action: AUDIT\nrules: [{}]', to('example.org/ns/shop/sa/db'))).toEqual({
+      ...open,
+      audited: 'shop/p@0#0',
+    });
+    expect(goes('mode: Shadow\nrules: [{}]', to('example.org/ns/shop/sa/db'))).toEqual({
+      ...open,
+      shadow: { decision: 'allow', rule: 'shop/p@0#0' },
+    });
+    // Who tries it sees what would no longer go out.
+    expect(goes('mode: Shadow\nrules: []', to('example.org/ns/shop/sa/db'))).toEqual({
+      ...open,
+      shadow: { decision: 'deny', rule: 'default-deny' },
+    });
+  });
+
+  test('are denied by default as soon as one is, and stay so when it no longer holds', () => {
+    expect(goes('rules: []', to('example.org/ns/shop/sa/db')).reason).toBe('default-deny');
+    expect(
+      goes('action: DENY\nrules: [{to: [{operation: {namespaces: [x]}}]}]', to('example.org/ns/a/sa/b')).reason,
+    ).toBe('default-deny');
+    const over = 'validity: {notAfter: "1960-01-01T00:00:00Z"}\nrules: [{}]';
+    expect(goes(over, to('example.org/ns/shop/sa/db')).reason).toBe('default-deny');
+  });
+
+  test('are matched by whom they reach and by the call, each operation by itself', () => {
+    const spec =
+      'rules: [{to: [{operation: {serviceAccounts: [db], ports: ["8080"]}}, {operation: {namespaces: [logs], methods: [POST]}}]}]';
+    expect(goes(spec, to('example.org/ns/shop/sa/db')).rule).toBe('shop/p@0#0');
+    expect(goes(spec, to('example.org/ns/logs/sa/x', { method: 'POST' })).decision).toBe('allow');
+    expect(goes(spec, to('example.org/ns/logs/sa/x')).decision).toBe('deny');
+    // The method is that of the other operation.
+    expect(goes(spec, { ...to('example.org/ns/shop/sa/db', { method: 'POST' }), port: 9 }).decision).toBe('deny');
+    const tcp: Request = { source: 'spiffe://example.org/ns/shop/sa/db', port: 8080 };
+    expect(goes(spec, tcp).decision).toBe('allow');
+    expect(goes(spec, { ...tcp, source: 'spiffe://example.org/ns/logs/sa/x' }).decision).toBe('deny');
+  });
+
+  test.each([
+    ['principals: ["example.org/ns/shop/*"]', 'example.org/ns/shop/sa/db', 'example.org/ns/a/sa/db'],
+    ['notPrincipals: ["*/sa/db"]', 'example.org/ns/shop/sa/x', 'example.org/ns/shop/sa/db'],
+    ['namespaces: [shop]', 'example.org/ns/shop/sa/x', 'example.org/ns/a/sa/x'],
+    ['notNamespaces: [shop]', 'example.org/ns/a/sa/x', 'example.org/ns/shop/sa/x'],
+    ['serviceAccounts: [a/db]', 'example.org/ns/a/sa/db', 'example.org/ns/shop/sa/db'],
+    ['notServiceAccounts: [db]', 'example.org/ns/a/sa/db', 'example.org/ns/shop/sa/db'],
+    ['trustDomains: [b.org]', 'b.org/ns/a/sa/db', 'example.org/ns/a/sa/db'],
+    ['notTrustDomains: [b.org]', 'example.org/ns/a/sa/db', 'b.org/ns/a/sa/db'],
+  ])('say whom they may reach by %s', (field, yes, no) => {
+    const spec = `rules: [{to: [{operation: {${field}}}]}]`;
+    expect(goes(spec, to(yes)).decision).toBe('allow');
+    expect(goes(spec, to(no)).decision).toBe('deny');
+    const closing = compile([out(`action: DENY\n${spec}`), { ...out('rules: [{}]'), name: 'open' }], 1);
+    expect(decideEgress(closing, to(yes)).reason).toBe('deny-rule');
+    expect(decideEgress(closing, to(no)).decision).toBe('allow');
+  });
+
+  test('can be matched by headers and ports', () => {
+    const spec = `rules: [${when('key: "request.headers[a]", values: [b]', 'key: destination.port, values: ["8080"]')}]`;
+    const id = 'example.org/ns/shop/sa/db';
+    expect(goes(spec, to(id, { headers: new Map([['a', ['b']]]) })).decision).toBe('allow');
+    expect(goes(spec, to(id)).decision).toBe('deny');
+  });
+
+  test('are denied to who has no identity of a workload', () => {
+    for (const id of ['', 'spiffe://', 'spiffe://example.org']) {
+      const request = { ...to('x'), source: id };
+      expect(goes('rules: [{}]', request).reason).toBe('default-deny');
+      expect(decideEgress(compile([], 1), request).reason).toBe('default-deny');
+    }
+  });
+
+  test('an aliased trust domain is one of all of them there too', () => {
+    const one = expandAliases(out('rules: [{to: [{operation: {principals: [old/ns/a/sa/b]}}]}]'), {
+      own: 'td1',
+      aliases: ['old'],
+    });
+    expect(decideEgress(compile([one], 1), to('td1/ns/a/sa/b')).decision).toBe('allow');
+    expect(decideEgress(compile([one], 1), to('other/ns/a/sa/b')).decision).toBe('deny');
+  });
+});
+
+describe('what kubectl prints', () => {
+  // Printed by `kubectl get authorizationpolicies -A -o yaml` of Istio, names changed.
+  const printed = `apiVersion: v1
+items:
+- apiVersion: security.istio.io/v1
+  kind: AuthorizationPolicy
+  metadata:
+    annotations:
+      kubectl.kubernetes.io/last-applied-configuration: |
+        {"apiVersion":"security.istio.io/v1","kind":"AuthorizationPolicy","metadata":{"annotations":{},"name":"ask","namespace":"shop"},"spec":{"action":"CUSTOM"}}
+    creationTimestamp: "2026-01-07T09:21:13Z"
+    generation: 3
+    labels:
+      app.kubernetes.io/managed-by: Helm
+    managedFields:
+    - apiVersion: security.istio.io/v1
+      fieldsType: FieldsV1
+      fieldsV1:
+        f:spec:
+          .: {}
+          f:action: {}
+      manager: helm
+      operation: Update
+      time: "2026-01-07T09:21:13Z"
+    name: ask
+    namespace: shop
+    ownerReferences:
+    - {apiVersion: apps/v1, kind: Deployment, name: x, uid: 1f0}
+    resourceVersion: "48213"
+    uid: 0a8ab7cb-27b5-4f2b-9c6c-0d0a1a5c6a11
+  spec:
+    action: CUSTOM
+    provider:
+      name: my-ext-authz
+    rules:
+    - to:
+      - operation:
+          hosts:
+          - a.example.org
+          - a.example.org:*
+          paths:
+          - /headers
+    selector:
+      matchLabels:
+        app: httpbin
+  status:
+    conditions:
+    - {lastTransitionTime: "2026-01-07T09:21:13Z", message: ok, observedGeneration: "3", reason: Accepted, status: "True", type: WaypointAccepted}
+- apiVersion: security.istio.io/v1beta1
+  kind: AuthorizationPolicy
+  metadata:
+    name: waypoint
+    namespace: shop
+  spec:
+    action: ALLOW
+    rules:
+    - from:
+      - source:
+          principals:
+          - cluster.local/ns/shop/sa/web
+      to:
+      - operation:
+          methods:
+          - GET
+          ports:
+          - "8080"
+      when:
+      - key: request.auth.claims[group]
+        values:
+        - admin
+    targetRefs:
+    - group: ""
+      kind: Service
+      name: orders
+  status: {}
+- apiVersion: security.istio.io/v1
+  kind: AuthorizationPolicy
+  metadata:
+    annotations:
+      istio.io/dry-run: "true"
+    name: nothing
+    namespace: shop
+  spec: {}
+kind: List
+metadata:
+  resourceVersion: ""
+`;
+
+  test('is taken as it is, items and documents alike', () => {
+    const { errors, documents } = readPolicies(printed);
+    expect(errors).toEqual([]);
+    expect(documents.map(({ policy }) => [policy.name, policy.action, policy.provider, policy.targets])).toEqual([
+      ['ask', 'CUSTOM', 'my-ext-authz', undefined],
+      ['waypoint', 'ALLOW', undefined, [{ kind: 'Service', name: 'orders' }]],
+      ['nothing', 'ALLOW', undefined, undefined],
+    ]);
+    const again = documents.map((each) => each.source).join('---\n');
+    expect(parsePolicies(again).map((each) => each.policy)).toEqual(documents.map((each) => each.policy));
+  });
+});
+
 describe('what proxies got wrong', () => {
   test('CVE-2026-26308: a header that is sent twice gets past no DENY and into no ALLOW', () => {
     const admin = when('key: "request.headers[x-role]", values: [admin]');
@@ -882,6 +1077,74 @@ describe('what proxies got wrong', () => {
     expect(allows(when(`key: "request.headers[a]", values: ["(a+)+$"]`), header('a', text))).toBe(false);
     expect(allows(operation('hosts: [".*"]'.replace('.*', 'a.c')), { http: { host: 'abc' } })).toBe(false);
     expect(allows(operation('paths: ["/a.c/{*}"]'), { http: { path: '/abc/x' } })).toBe(false);
+  });
+
+  test('CVE-2021-32777: a CUSTOM sees every value of a header that is sent several times', () => {
+    const ask = (request: Parameters<typeof decided>[1]) => {
+      const text = `${document('\nrules: [{}]', { name: 'open' })}---\n${document(
+        `\naction: CUSTOM\nprovider: {name: opa}\nrules: [${when('key: "request.headers[x-role]", values: [admin]')}]`,
+        { name: 'ask' },
+      )}`;
+      const policies = parsePolicies(text).map((each) => each.policy);
+      const http = { method: 'GET', path: '/', ...request?.http };
+      return decide(compile(policies, 1), { source: web, port: 1, http }).custom?.length ?? 0;
+    };
+    expect(ask(header('x-role', 'user', 'admin'))).toBe(1);
+    expect(ask(header('x-role', 'admin', 'user'))).toBe(1);
+    expect(ask(header('x-role', 'user', 'user'))).toBe(0);
+  });
+
+  test('CVE-2023-27487: a header that says what the path was is a header and nothing else', () => {
+    const headers = new Map([
+      ['x-envoy-original-path', ['/public']],
+      ['x-original-url', ['/public']],
+      ['x-forwarded-prefix', ['/public']],
+    ]);
+    expect(allows(operation('paths: [/public]'), { http: { path: '/admin', headers } })).toBe(false);
+    expect(denies(operation('paths: [/admin]'), { http: { path: '/admin', headers } })).toBe(true);
+  });
+
+  test('CVE-2023-27488: what is not UTF-8 matches nothing but itself', () => {
+    const admin = when('key: "request.headers[a]", values: [admin]');
+    // As Node reads bytes of a header, and as a decoder would replace them.
+    for (const text of ['admin\xff', '\xc0\xa1dmin', 'admin\ufffd', '\ud800admin']) {
+      expect(allows(admin, header('a', text))).toBe(false);
+      expect(denies(when('key: "request.headers[a]", values: ["*"], notValues: [admin]'), header('a', text))).toBe(
+        true,
+      );
+    }
+    expect(normalizePath('/%ff').ok && normalizePath('/%c0%af..').ok).toBe(false);
+  });
+
+  test('CVE-2024-45806: headers of proxies say nothing of who calls, unless a proxy is trusted', () => {
+    const headers = new Map([
+      ['x-forwarded-for', ['10.0.0.1']],
+      ['x-envoy-external-address', ['10.0.0.1']],
+      ['x-real-ip', ['10.0.0.1']],
+      ['x-forwarded-client-cert', ['URI=spiffe://example.org/ns/shop/sa/web']],
+    ]);
+    const request = { connection: { peerIp: '203.0.113.9' }, http: { headers } };
+    expect(allows(source('remoteIpBlocks: [10.0.0.0/8]'), request)).toBe(false);
+    expect(allows(source('ipBlocks: [10.0.0.0/8]'), request)).toBe(false);
+    expect(allows(source('serviceAccounts: [web]'), { ...request, ...from('example.org/ns/shop/sa/evil') })).toBe(
+      false,
+    );
+    const xfcc = when('key: "request.headers[x-forwarded-client-cert]", values: ["*"]');
+    expect(codes(`rules: [${xfcc}]`)).toEqual(['invalid-condition-key']);
+  });
+
+  test('CVE-2025-66220 and CVE-2026-47778: a NUL ends no identity', () => {
+    const nul = from('example.org/ns/shop/sa/web\0.evil');
+    expect(allows(source('principals: [example.org/ns/shop/sa/web]'), nul)).toBe(false);
+    expect(allows(source('serviceAccounts: [web]'), nul)).toBe(false);
+    expect(denies(source('principals: ["*"], notPrincipals: [example.org/ns/shop/sa/web]'), nul)).toBe(true);
+  });
+
+  test('CVE-2022-21656: only a SPIFFE ID is an identity, not another name of the same spelling', () => {
+    for (const id of ['example.org/ns/shop/sa/web', 'https://example.org/ns/shop/sa/web', 'DNS:example.org']) {
+      expect(allows(source('principals: ["*"]'), { source: id }), id).toBe(false);
+      expect(allows('{}', { source: id }), id).toBe(false);
+    }
   });
 
   test('a host with a dot at its end, in another case or with a port gets past no DENY that names it with its ports', () => {
