@@ -69,7 +69,11 @@ export type SnapshotFeature =
 export const snapshotFeatures: readonly SnapshotFeature[] = Object.freeze([
   'federation',
   'policy-v2',
+  'custom',
+  'egress',
   'request-authentication',
+  'rate-limits',
+  'peer-authentication',
   'quarantine',
 ]);
 
@@ -83,6 +87,7 @@ export function featuresOf(content: SnapshotContent): readonly SnapshotFeature[]
   if (egress.length > 0) features.push('egress');
   if ((content.requestAuthentications ?? []).length > 0) features.push('request-authentication');
   if (content.peerAuthentication !== undefined) features.push('peer-authentication');
+  if ((content.rateLimits ?? []).length > 0) features.push('rate-limits');
   return features;
 }
 

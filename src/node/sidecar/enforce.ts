@@ -124,6 +124,7 @@ export class Enforcer {
   readonly #rates: RateLimiter;
   readonly #authorizers: ExternalAuthorizers;
   readonly #users: UserTokenVerifier;
+  #plainTextCalls = 0;
   readonly #begun = new WeakMap<Verdict, LiveCall<InboundFacts>>();
 
   constructor(o: EnforcerDeps) {
@@ -145,7 +146,13 @@ export class Enforcer {
     });
   }
 
+  /** Calls in plain text since the start, whatever was decided of them. */
+  get plainTextCalls(): number {
+    return this.#plainTextCalls;
+  }
+
   async admit(call: Call): Promise<Verdict> {
+    if (call.peer === undefined) this.#plainTextCalls += 1;
     const { clock, identity, policy, recorder, logger } = this.#o;
     const startedAt = clock.now();
     const svid = identity.current;

@@ -148,7 +148,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   lifetime.defer('ports', () => drainAll(stopListening, limits.drainMs));
   const inbound: Listener[] = [];
   for (const each of config.inbound) {
-    const shared = { identity, trust: peers.trust, enforcer, quarantine, limits, clock, logger, random };
+    const shared = { identity, trust: peers.trust, enforcer, quarantine, policy, limits, clock, logger, random };
     const listener = await opened(startInbound(each, shared));
     inbound.push(listener);
     endpoints.push({
@@ -163,7 +163,15 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   const jwt = new JwtClient({ clients: controlPlane.clients, bundle: trust, clock });
   const status = () =>
     describeStatus(
-      { version, identity: identity.current, policy: policy.current, audit: shipper.status, endpoints, outbound },
+      {
+        version,
+        identity: identity.current,
+        policy: policy.current,
+        audit: shipper.status,
+        plainTextCalls: enforcer.plainTextCalls,
+        endpoints,
+        outbound,
+      },
       clock.now(),
     );
   const admin = await opened(startAdmin(config.admin, { token: (audience) => jwt.get(audience), status, logger }));

@@ -2,6 +2,7 @@ import type { InboundEndpoint } from '../../wire/policy.ts';
 import { joinAddress } from '../agent/address.ts';
 import type { Svid } from '../agent/svid.ts';
 import type { Listener } from './listener.ts';
+import { plainTextPorts } from './plain-text.ts';
 import type { PolicyState } from './policy-state.ts';
 
 /** What a sidecar says about itself, at `/v1/status`. Times are RFC 3339. */
@@ -22,6 +23,8 @@ export interface SidecarStatus {
     /** Seconds since the control plane last confirmed it; 0 while it is connected. */
     readonly ageSeconds: number;
   } | null;
+  /** Where callers without a certificate are let in, by port of the application, and how many calls of theirs came since the start. */
+  readonly plainText: { readonly ports: readonly number[]; readonly calls: number };
   readonly audit: {
     readonly shippedThrough: number;
     readonly pending: number;
@@ -47,6 +50,7 @@ export function describeStatus(
       readonly log: NonNullable<SidecarStatus['audit']['log']> | undefined;
       readonly problem: string | undefined;
     };
+    readonly plainTextCalls: number;
     readonly endpoints: readonly InboundEndpoint[];
     readonly outbound: Pick<Listener, 'host' | 'port'>;
   },
@@ -71,6 +75,13 @@ export function describeStatus(
             connected: policy.connected,
             ageSeconds: policy.connected ? 0 : Math.max(0, Math.round((now - policy.receivedAt) / 1000)),
           },
+    plainText: {
+      ports: plainTextPorts(
+        policy,
+        o.endpoints.map((endpoint) => endpoint.applicationPort),
+      ),
+      calls: o.plainTextCalls,
+    },
     audit: {
       shippedThrough: audit.shippedThrough,
       pending: audit.pending,

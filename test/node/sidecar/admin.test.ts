@@ -9,6 +9,7 @@ const status: SidecarStatus = {
   version: '1',
   identity: { spiffeId: 'spiffe://example.org/a', instanceId: 'i', notAfter: '2026-01-01T00:00:00.000Z', valid: true },
   policy: { revision: 3, hash: 'ab', publishedAt: '2026-01-01T00:00:00.000Z', connected: false, ageSeconds: 12 },
+  plainText: { ports: [], calls: 0 },
   audit: { shippedThrough: 1, pending: 0, lastAckAt: null, log: null, problem: null },
   inbound: [],
   outbound: '127.0.0.1:15001',

@@ -144,7 +144,7 @@ export class TestSidecar {
     onTestFinished(() => enforcer.close());
     const listener = await startInbound(
       { host: '127.0.0.1', port: 0, protocol: 'http', ...o },
-      { identity, trust: this.#trust(), enforcer, quarantine, limits, clock, logger },
+      { identity, trust: this.#trust(), enforcer, quarantine, policy, limits, clock, logger },
     );
     onTestFinished(() => listener.drain(50));
     return listener;
