@@ -12,6 +12,8 @@ import { EntrySet } from '../../src/control/authority/entries/entry-set.ts';
 import { Identities } from '../../src/control/authority/identities.ts';
 import { MemoryKeyStore } from '../../src/control/authority/keys/key-store.ts';
 import { Nodes } from '../../src/control/authority/nodes/nodes.ts';
+import { InQuarantine } from '../../src/control/policies/quarantine.ts';
+import { Quarantines } from '../../src/control/policies/quarantines.ts';
 import { AgentViews } from '../../src/control/registry/agent-views.ts';
 import { Agents } from '../../src/control/registry/agents.ts';
 import { openStore } from '../../src/control/store/store.ts';
@@ -57,7 +59,10 @@ export async function openIdentityState(o: { readonly clock?: Clock } = {}) {
   const federated = new WatchSource<ReadonlyMap<string, TrustBundle>>(new Map());
   const agents = new Agents({ views, bundle, federated, nodes, ...deps });
   onTestFinished(() => agents.close());
-  const identities = new Identities({ authority, entries: entrySet, views, nodes, recorder, ...deps });
+  const quarantines = new Quarantines({ store, trustDomain: TRUST_DOMAIN, clock, recorder: listRecorder() });
+  const quarantine = await InQuarantine.open({ store, ...deps });
+  onTestFinished(() => quarantine.close());
+  const identities = new Identities({ authority, entries: entrySet, views, nodes, quarantine, recorder, ...deps });
 
   /** An agent that has attested itself: its node is known, and it holds its certificate. */
   const admit = async (name: string, selectors: readonly string[] = []): Promise<Svid> => {
@@ -102,6 +107,8 @@ export async function openIdentityState(o: { readonly clock?: Clock } = {}) {
     federated,
     agents,
     identities,
+    quarantines,
+    quarantine,
     admit,
     admitAs,
   };
