@@ -10,6 +10,8 @@ import type { AttestationConfig } from './attestation-config.ts';
 import { attestationOf, attestationRules, attestationSchema } from './attestation-config.ts';
 import type { AuditConfig } from './audit-config.ts';
 import { auditConfig, auditSchema } from './audit-config.ts';
+import type { AuthorizersConfig } from './authorizers-config.ts';
+import { authorizersConfig, authorizersRules, authorizersSchema } from './authorizers-config.ts';
 
 import { isLoopback } from './loopback.ts';
 import type { PublicConfig } from './public-config.ts';
@@ -96,6 +98,7 @@ export const serverSchema = {
   ...publicSchema,
   ...auditSchema,
   ...tokenKeysSchema,
+  ...authorizersSchema,
   'log.level': logLevel,
 } as const satisfies Schema;
 
@@ -132,6 +135,8 @@ export interface ServerConfig {
   readonly audit: AuditConfig;
   /** Where keys of issuers may be fetched from. */
   readonly tokenKeys: TokenKeysConfig;
+  /** Whom sidecars ask and believe. */
+  readonly authorizers: AuthorizersConfig;
   readonly logLevel: LogLevel;
 }
 
@@ -196,6 +201,7 @@ export function serverConfig(sources: Sources): ServerConfig {
       ...serverRules,
       upstreamRule,
       ...attestationRules,
+      ...authorizersRules,
       (read, report) => {
         if (read.passphraseFile === undefined && credentials === undefined) {
           report(
@@ -229,6 +235,7 @@ export function serverConfig(sources: Sources): ServerConfig {
     public: publicConfig(values),
     audit: auditConfig(values, values.trustDomain),
     tokenKeys: tokenKeysConfig(values),
+    authorizers: authorizersConfig(values),
     logLevel: values['log.level'],
   });
 }

@@ -52,6 +52,7 @@ import { createHealthServer } from '../edge/rest/health.ts';
 import { createRestServer } from '../edge/rest/server.ts';
 import { encodeSnapshotContent } from '../wire/snapshot-content.ts';
 import { openAttestors } from './attestation.ts';
+import { readAuthorizers } from './authorizers-config.ts';
 import { keepBundleFile, writeBundleFile } from './bundle-file.ts';
 import type { ServerConfig } from './config.ts';
 import { servePublic } from './public.ts';
@@ -199,6 +200,8 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
       changes: federatesWith.changes,
     },
     tokenKeys: issuerKeys,
+    authorizers: await readAuthorizers(config.authorizers),
+    trustedProxies: config.authorizers.trustedProxies,
     encode: encodeSnapshotContent,
     rootNamespace,
     clock,
