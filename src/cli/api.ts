@@ -1,6 +1,9 @@
+import type { PolicyKind } from '../core/policy/kinds.ts';
 import type { DecisionReason } from '../core/policy/model.ts';
 
 /** The objects of the REST API, as far as the command line reads them. */
+
+/** Of any kind that is written as a document. */
 export interface PolicyObject {
   readonly apiVersion: string;
   readonly kind: string;
@@ -16,9 +19,20 @@ export interface PolicyObject {
     readonly selector?: { readonly matchLabels?: Readonly<Record<string, string>> };
     readonly action?: string;
     readonly rules?: readonly unknown[];
+    readonly jwtRules?: readonly { readonly issuer: string }[];
+    readonly mtls?: { readonly mode?: string };
+    readonly portLevelMtls?: Readonly<Record<string, { readonly mode?: string }>>;
+    readonly total?: RateObject;
+    readonly perSource?: RateObject;
+    readonly overrides?: readonly unknown[];
   };
   /** As it was written. */
   readonly source: string;
+}
+
+export interface RateObject {
+  readonly requests: number;
+  readonly period?: string;
 }
 
 export interface EntryObject {
@@ -48,6 +62,9 @@ export interface ProxyObject {
   readonly connected: boolean;
   readonly state: 'synced' | 'pending' | 'rejected' | 'disconnected';
   readonly desiredRevision: number;
+  /** The policy change of which it should have the candidate. */
+  readonly desiredChange: number | null;
+  readonly staleSince: string | null;
   readonly acknowledgedRevision: number | null;
   readonly lastSeen: string;
   readonly endpoints: readonly string[];
@@ -146,7 +163,7 @@ export interface JoinTokenObject {
 export interface TokenObject {
   readonly id: string;
   readonly name: string;
-  readonly scope: 'admin';
+  readonly role: string;
   readonly createdAt: string;
   readonly expiresAt: string;
   readonly lastUsedAt: string | null;
@@ -185,6 +202,7 @@ export interface CheckAnswer {
 /** One change of a policy. */
 export interface RevisionObject {
   readonly revision: number;
+  readonly kind: PolicyKind;
   readonly namespace: string;
   readonly name: string;
   readonly operation: 'put' | 'delete';

@@ -7,7 +7,6 @@ import type {
   JoinTokenObject,
   NodeObject,
   PageOf,
-  PolicyObject,
   ProxyObject,
   QuarantineObject,
   TokenObject,
@@ -15,6 +14,7 @@ import type {
 import { shortName } from './api.ts';
 import type { Client } from './client.ts';
 import type { View } from './output.ts';
+import { documentKinds } from './policy-kinds.ts';
 import { labels, relative, span } from './table.ts';
 
 /** One kind of object: where it is, how it is found by what a user types, how it is shown. All commands ask here. */
@@ -40,47 +40,6 @@ export interface Kind<T> {
   /** Whether its changes say why. */
   readonly reasons?: boolean;
 }
-
-const policy: Kind<PolicyObject> = {
-  singular: 'policy',
-  plural: 'policies',
-  reference: 'NAMESPACE/NAME',
-  path: '/v1/policies',
-  namespaced: true,
-  labelled: true,
-  view: {
-    columns: [
-      { head: 'NAMESPACE', cell: (p) => p.metadata.namespace },
-      { head: 'NAME', cell: (p) => p.metadata.name },
-      { head: 'ACTION', cell: (p) => p.spec.action ?? 'ALLOW' },
-      { head: 'RULES', cell: (p) => String(p.spec.rules?.length ?? 0) },
-      { head: 'SELECTOR', cell: (p) => labels(p.spec.selector?.matchLabels ?? {}) },
-      { head: 'REVISION', cell: (p) => String(p.metadata.revision) },
-      { head: 'UPDATED', cell: (p, now) => relative(p.metadata.updatedAt, now) },
-      { head: 'BY', cell: (p) => p.metadata.updatedBy },
-      { head: 'CREATED', wide: true, cell: (p) => p.metadata.createdAt },
-    ],
-    name: (p) => `policy/${p.metadata.namespace}/${p.metadata.name}`,
-    // What `apply` takes back, comments included.
-    yaml: (p) => p.source,
-  },
-  names: (p) => [`${p.metadata.namespace}/${p.metadata.name}`],
-  pathOf: (reference) => {
-    const [namespace, name, ...more] = reference.split('/');
-    if (!namespace || !name || more.length > 0) return undefined;
-    // In a URL these are no names but steps: the path would become that of another resource.
-    if ([namespace, name].some((part) => part === '.' || part === '..')) {
-      throw new AppError(
-        'usage',
-        `${JSON.stringify(reference)} names no policy: "." and ".." are no names. Give ${policy.reference}.`,
-      );
-    }
-    return `/v1/policies/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
-  },
-  deletePath: (p) => `/v1/policies/${encodeURIComponent(p.metadata.namespace)}/${encodeURIComponent(p.metadata.name)}`,
-  revision: (p) => p.metadata.revision,
-  reasons: true,
-};
 
 const entry: Kind<EntryObject> = {
   singular: 'entry',
@@ -123,6 +82,8 @@ const proxy: Kind<ProxyObject> = {
       { head: 'WORKLOAD', cell: (p) => shortName(p.spiffeId) },
       { head: 'STATE', cell: (p) => (p.quarantined ? `${p.state}, quarantined` : p.state) },
       { head: 'REVISION', cell: (p) => `${p.acknowledgedRevision ?? '-'}/${p.desiredRevision}` },
+      { head: 'STALE', cell: (p, now) => relative(p.staleSince, now) },
+      { head: 'CHANGE', cell: (p) => (p.desiredChange === null ? '' : String(p.desiredChange)) },
       { head: 'LAST-SEEN', cell: (p, now) => relative(p.lastSeen, now) },
       { head: 'ENDPOINTS', cell: (p) => p.endpoints.join(',') },
       { head: 'VERSION', cell: (p) => p.version },
@@ -261,6 +222,7 @@ const token: Kind<TokenObject> = {
     columns: [
       { head: 'ID', cell: (t) => t.id },
       { head: 'NAME', cell: (t) => t.name },
+      { head: 'ROLE', cell: (t) => t.role },
       { head: 'AGE', cell: (t, now) => relative(t.createdAt, now) },
       { head: 'EXPIRES', cell: (t, now) => relative(t.expiresAt, now) },
       { head: 'USED', cell: (t, now) => relative(t.lastUsedAt, now) },
@@ -272,7 +234,19 @@ const token: Kind<TokenObject> = {
   deletePath: (t) => `/v1/tokens/${encodeURIComponent(t.id)}`,
 };
 
-export const kinds = { policy, entry, proxy, quarantine, joinToken, node, federation, token } as const;
+export const kinds = {
+  policy: documentKinds.AuthorizationPolicy,
+  requestAuthentication: documentKinds.RequestAuthentication,
+  peerAuthentication: documentKinds.PeerAuthentication,
+  rateLimit: documentKinds.RateLimit,
+  entry,
+  proxy,
+  quarantine,
+  joinToken,
+  node,
+  federation,
+  token,
+} as const;
 
 /** A kind whose objects are only passed on, never looked into. */
 export type AnyKind = Kind<unknown>;

@@ -3,16 +3,17 @@ import { join, relative, resolve } from 'node:path';
 import { isMissing, reason } from '../base/durable.ts';
 import type { Finding } from '../base/errors.ts';
 import { AppError } from '../base/errors.ts';
-import type { PolicyDocument } from '../core/policy/parse.ts';
-import { parsePolicies } from '../core/policy/parse.ts';
-import { kinds } from './kinds.ts';
+import { policyKinds } from '../core/policy/kinds.ts';
+import type { ParsedDocument } from '../core/policy/parse.ts';
+import { parseDocuments } from '../core/policy/parse.ts';
+import { documentKinds } from './policy-kinds.ts';
 import type { World } from './world.ts';
 
 /** `-f`, of every command that reads policies from files. */
 export const FILENAME = '-f, --filename <path>';
 
 /**
- * The policies of files, directories and standard input, all of them checked. Throws `usage` for what cannot be read, and
+ * The objects of every kind in files, directories and standard input, all of them checked. Throws `usage` for what cannot be read, and
  * `invalid-document` with every finding of every file.
  *
  * @param done what was to be done with them, and then was not
@@ -31,12 +32,12 @@ export interface Source {
   readonly text: string;
 }
 
-/** One policy of a file. */
-export interface Document extends PolicyDocument {
+/** One object of a file. */
+export type Document = ParsedDocument & {
   readonly file: string;
   /** Whether it is the whole file. */
   readonly whole: boolean;
-}
+};
 
 /** Of an option that may be given several times. */
 export function collect(value: string, before: string[] = []): string[] {
@@ -112,7 +113,7 @@ function parseAll(files: readonly Source[], done: string): readonly Document[] {
 
 /** A file that is one policy is sent as it is, byte for byte; of several, or of a List, each by itself. */
 function documentsOf(text: string, file: string): readonly Document[] {
-  const documents = parsePolicies(text, { file });
+  const documents = parseDocuments(text, { file });
   const [only, second] = documents;
   if (only !== undefined && second === undefined && only.pointer === '') {
     return [{ ...only, file, whole: true, source: text, line: 1 }];
@@ -127,11 +128,13 @@ export function isSame(document: Document, source: string): boolean {
 }
 
 export function pathOf(document: Document): string {
-  return kinds.policy.pathOf?.(`${document.policy.namespace}/${document.policy.name}`) ?? kinds.policy.path;
+  const kind = documentKinds[document.kind];
+  return kind.pathOf?.(`${document.object.namespace}/${document.object.name}`) ?? kind.path;
 }
 
-export function nameOf(document: PolicyDocument): string {
-  return `policy/${document.policy.namespace}/${document.policy.name}`;
+/** As the command line names it, such as `policy/shop/web`. */
+export function nameOf({ kind, object }: ParsedDocument): string {
+  return `${policyKinds[kind].singular}/${object.namespace}/${object.name}`;
 }
 
 export function count(n: number, one: string, many = `${one}s`): string {

@@ -1,9 +1,11 @@
 import type { Command } from 'commander';
 import { AppError } from '../base/errors.ts';
+import { keyOf, keyText, policyKindNames } from '../core/policy/kinds.ts';
 import type { PolicyObject } from './api.ts';
 import type { Client } from './client.ts';
-import { kinds, listAll } from './kinds.ts';
+import { listAll } from './kinds.ts';
 import type { Document } from './policy-files.ts';
+import { documentKinds } from './policy-kinds.ts';
 
 export interface PruneOptions {
   readonly prune?: boolean;
@@ -12,13 +14,13 @@ export interface PruneOptions {
   readonly all?: boolean;
 }
 
-/** The options of commands that make the policies be those of a folder, and no others. */
+/** The options of commands that make what is there be what is in a folder, and nothing else. */
 export function addPrune(command: Command): Command {
   return command
-    .option('--prune', 'delete the policies of the scope that are not in the files; -n, -l or --all is the scope')
-    .option('-n, --namespace <namespace>', 'with --prune: only policies of this namespace')
-    .option('-l, --selector <labels>', 'with --prune: only policies with these labels, such as app=web')
-    .option('--all', 'with --prune: all policies of the mesh');
+    .option('--prune', 'delete what is in the scope, of every kind, and not in the files; -n, -l or --all is the scope')
+    .option('-n, --namespace <namespace>', 'with --prune: only what is of this namespace')
+    .option('-l, --selector <labels>', 'with --prune: only what has these labels, such as app=web')
+    .option('--all', 'with --prune: the whole mesh');
 }
 
 /** Throws `usage` for a scope without --prune, --prune without a scope, and files that reach beyond it. */
@@ -36,23 +38,28 @@ export function checkPrune(options: PruneOptions, documents: readonly Document[]
         'or --all by itself for the whole mesh.',
     );
   }
-  const beyond = documents.find(({ policy }) => namespace !== undefined && policy.namespace !== namespace);
+  const beyond = documents.find(({ object }) => namespace !== undefined && object.namespace !== namespace);
   if (beyond === undefined) return;
   throw new AppError(
     'usage',
-    `${beyond.file}:${beyond.line} is a policy of the namespace ${beyond.policy.namespace}, and the scope is ${namespace}. ` +
+    `${beyond.file}:${beyond.line} is of the namespace ${beyond.object.namespace}, and the scope is ${namespace}. ` +
       'Give a folder of that namespace only, or --all.',
   );
 }
 
-/** What is there, within the scope, and not in the files. */
+/** What is there, of every kind, within the scope and not in the files. */
 export async function findSuperfluous(
   client: Client,
   options: PruneOptions,
   documents: readonly Document[],
 ): Promise<readonly PolicyObject[]> {
   if (options.prune !== true) return [];
-  const wanted = new Set(documents.map(({ policy }) => `${policy.namespace}/${policy.name}`));
-  const there = await listAll(client, kinds.policy, { namespace: options.namespace, selector: options.selector });
-  return there.filter(({ metadata }) => !wanted.has(`${metadata.namespace}/${metadata.name}`));
+  const wanted = new Set(documents.map((document) => keyText(keyOf(document))));
+  const superfluous: PolicyObject[] = [];
+  for (const kind of policyKindNames) {
+    const limits = { namespace: options.namespace, selector: options.selector };
+    const there = await listAll(client, documentKinds[kind], limits);
+    superfluous.push(...there.filter(({ metadata }) => !wanted.has(keyText({ kind, ...metadata }))));
+  }
+  return superfluous;
 }

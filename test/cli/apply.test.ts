@@ -121,7 +121,7 @@ describe('apply', () => {
     await cli.file('b.yaml', policyText('b'));
     const { stderr } = await cli.run('apply', '-f', 'a.yaml', '-f', 'b.yaml');
     expect(stderr).toBe(
-      'error: 2 of 2 policies were not applied.\n' +
+      'error: 2 of 2 objects were not applied.\n' +
         '  policy/shop/a (a.yaml:1): No. (request id r-1)\n' +
         '  policy/shop/b (b.yaml:1): No. (request id r-1)\n' +
         '  more: docs/errors.md#forbidden\n',

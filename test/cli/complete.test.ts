@@ -37,7 +37,16 @@ describe('completion without a control plane', () => {
     [['get', 'pol'], ['policies']],
     [
       ['delete', ''],
-      ['policy', 'entry', 'join-token', 'federation', 'token'],
+      [
+        'policy',
+        'request-authentication',
+        'peer-authentication',
+        'rate-limit',
+        'entry',
+        'join-token',
+        'federation',
+        'token',
+      ],
     ],
     [
       ['get', 'policies', '-o', ''],

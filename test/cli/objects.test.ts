@@ -143,7 +143,7 @@ describe('get', () => {
   it.each([
     [
       ['get', 'polices'],
-      'There is no kind "polices"; there are policies, entries, proxies, join-tokens, nodes, federations, tokens. Did you mean policies?',
+      'There is no kind "polices"; there are policies, request-authentications, peer-authentications, rate-limits, entries, proxies, quarantines, join-tokens, nodes, federations, tokens. Did you mean policies?',
     ],
     [['get', 'policies', '-o', 'xml'], '-o must be table, wide, json, yaml or name, not "xml".'],
     [['get', 'policy', '../entries'], '"../entries" names no policy: "." and ".." are no names. Give NAMESPACE/NAME.'],

@@ -29,7 +29,7 @@ describe('policy history', () => {
     const { status, stdout, stderr } = await cli.run('policy', 'history', 'shop/web');
     expect([status, stderr]).toEqual([0, '']);
     expect(stdout.replaceAll(/ +/g, ' ').split('\n')).toEqual([
-      'REVISION POLICY CHANGE AGE AUTHOR REASON',
+      'REVISION OBJECT CHANGE AGE AUTHOR REASON',
       '4 shop/web deleted 0s admin not needed',
       '3 shop/web rolled back to 1 0s admin it broke',
       '2 shop/web changed 0s admin TICKET-2',

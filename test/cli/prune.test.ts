@@ -51,14 +51,14 @@ describe('apply --prune', () => {
     const { status, stdout, stderr } = await cli.run(...prune, '-n', 'shop');
     expect([status, stdout]).toEqual([1, '']);
     expect(stderr).toBe('Not in the files:\n  policy/shop/b\n  policy/shop/c\nNot confirmed: nothing was changed.\n');
-    expect(cli.questions).toEqual(['Apply, and delete 2 policies? [y/N] ']);
+    expect(cli.questions).toEqual(['Apply, and delete 2 objects? [y/N] ']);
     expect((await cli.rest.deps.history.list()).items).toHaveLength(4);
   });
 
   it('needs --yes where there is no terminal', async () => {
     const cli = await setUp();
     const { status, stderr } = await cli.run(...prune, '-n', 'shop');
-    expect([status, stderr]).toEqual([2, expect.stringContaining('would delete 2 policies: policy/shop/b')]);
+    expect([status, stderr]).toEqual([2, expect.stringContaining('would delete 2 objects: policy/shop/b')]);
     expect((await cli.rest.deps.history.list()).items).toHaveLength(4);
   });
 
@@ -77,7 +77,7 @@ describe('apply --prune', () => {
   it.each([
     [['--prune'], 'must be told how far'],
     [['--prune', '--all', '-n', 'shop'], 'must be told how far'],
-    [['--prune', '-n', 'bank'], 'is a policy of the namespace shop, and the scope is bank'],
+    [['--prune', '-n', 'bank'], 'is of the namespace shop, and the scope is bank'],
     [['-n', 'shop'], 'Add --prune'],
     [['--all'], 'Add --prune'],
   ])('refuses %j', async (argv, message) => {

@@ -4,10 +4,10 @@ import type { PolicyObject } from '../api.ts';
 import type { Call, Client } from '../client.ts';
 import { CurlShown, RemoteError } from '../client.ts';
 import { addDryRun, dryRun as dryRunOf, tellWarnings } from '../dry-run.ts';
-import { kinds } from '../kinds.ts';
 import { openSession, wantsCurl } from '../options.ts';
 import type { Document } from '../policy-files.ts';
 import { collect, count, FILENAME, isSame, nameOf, pathOf, readPolicyFiles } from '../policy-files.ts';
+import { kindOfObject } from '../policy-kinds.ts';
 import type { Proposal } from '../propose.ts';
 import { propose } from '../propose.ts';
 import type { PruneOptions } from '../prune.ts';
@@ -30,7 +30,8 @@ export function addApply(program: Command, world: World, failed: () => void): vo
   addYes(addPrune(addReason(addDryRun(program.command('apply')))))
     .summary('Create or replace policies.')
     .description(
-      'Create or replace policies from files, directories (their .yaml, .yml and .json files) or standard input (-). ' +
+      'Create or replace policies, request and peer authentications and rate limits from files, directories (their .yaml, .yml ' +
+        'and .json files) or standard input (-), whatever stands beside what in them. ' +
         'Every document of every file is checked before the first is sent. Each is replaced only if nobody else changed it since it was read. ' +
         'With --prune, what is there and not in the files is deleted when all of them are applied; that is asked first.',
     )
@@ -78,8 +79,8 @@ function proposalOf(
 /** Nothing is changed before the answer: half of a folder is no state that anybody wants. */
 async function confirmed(superfluous: readonly PolicyObject[], options: ApplyOptions, world: World): Promise<boolean> {
   if (superfluous.length === 0 || options.yes === true || options.dryRun === true) return true;
-  const names = superfluous.map((policy) => safe(kinds.policy.view.name(policy)));
-  const what = count(names.length, 'policy', 'policies');
+  const names = superfluous.map((object) => safe(kindOfObject(object).view.name(object)));
+  const what = count(names.length, 'object');
   if (!world.interactive) {
     throw new AppError(
       'usage',
@@ -100,10 +101,10 @@ async function prune(
   world: World,
 ): Promise<void> {
   const failures: AppError[] = [];
-  for (const policy of superfluous) {
-    const name = kinds.policy.view.name(policy);
+  for (const object of superfluous) {
+    const name = kindOfObject(object).view.name(object);
     try {
-      const { body } = await client.call<unknown>(deleting(policy, options));
+      const { body } = await client.call<unknown>(deleting(object, options));
       if (options.dryRun === true) tellWarnings(world, name, body);
       world.stdout(`${safe(name)} deleted${suffix(options)}\n`);
     } catch (error) {
@@ -116,11 +117,12 @@ async function prune(
 }
 
 /** What was looked at is deleted, and nothing that somebody made of it since. */
-function deleting(policy: PolicyObject, options: ApplyOptions): Call {
+function deleting(object: PolicyObject, options: ApplyOptions): Call {
+  const kind = kindOfObject(object);
   return {
     method: 'DELETE',
-    path: kinds.policy.deletePath?.(policy) ?? kinds.policy.path,
-    headers: { 'if-match': `"${policy.metadata.revision}"` },
+    path: kind.deletePath?.(object) ?? kind.path,
+    headers: { 'if-match': `"${object.metadata.revision}"` },
     query: { ...dryRunOf(options).query, ...reasonQuery(options) },
   };
 }
@@ -174,7 +176,7 @@ async function showCurl(
     }
   };
   for (const document of documents) await show(replacing(await read(client.reader, document), document, options));
-  for (const policy of superfluous) await show(deleting(policy, options));
+  for (const object of superfluous) await show(deleting(object, options));
 }
 
 /** The server counts lines within the document; a user counts them within the file. */
@@ -203,7 +205,7 @@ function summary(failures: readonly AppError[], total: number): AppError {
     const message = id === undefined ? failure.message : `${failure.message} (request id ${id})`;
     return [{ code: failure.code, message }, ...failure.details];
   });
-  return new AppError(first.code, `${failures.length} of ${count(total, 'policy', 'policies')} were not applied.`, {
+  return new AppError(first.code, `${failures.length} of ${count(total, 'object')} were not applied.`, {
     details,
   });
 }

@@ -17,7 +17,9 @@ export interface DeleteOptions {
 export function addDelete(program: Command, world: World, failed: () => void): void {
   addReason(addYes(addDryRun(program.command('delete'))))
     .summary('Delete one object.')
-    .description('Delete one policy, entry, join token, federation or token. Asks first; --yes answers for scripts.')
+    .description(
+      'Delete one policy, object of another kind, entry, join token, federation or token. Asks first; --yes answers for scripts.',
+    )
     .addArgument(kindArgument(deletableKinds))
     .argument('<reference>', 'NAMESPACE/NAME or id')
     .action((kindName: string, reference: string, options: DeleteOptions, command: Command) =>

@@ -38,8 +38,8 @@ async function diff(options: DiffOptions, command: Command, world: World, differ
     const from = { name: there === undefined ? '' : nameOf(there), text: there?.source };
     write(difference(from, { name: document.file, text: document.source }, world, style));
   }
-  for (const policy of await findSuperfluous(client, options, documents)) {
-    write(difference({ name: nameOf(policy), text: policy.source }, { name: '', text: undefined }, world, style));
+  for (const object of await findSuperfluous(client, options, documents)) {
+    write(difference({ name: nameOf(object), text: object.source }, { name: '', text: undefined }, world, style));
   }
 }
 

@@ -1,12 +1,13 @@
 import type { Command } from 'commander';
 import { AppError } from '../../base/errors.ts';
+import { policyKinds } from '../../core/policy/kinds.ts';
 import type { FullRevisionObject, PageOf, PolicyObject, RevisionObject } from '../api.ts';
 import type { Client } from '../client.ts';
 import { addDryRun, dryRun } from '../dry-run.ts';
-import { kinds } from '../kinds.ts';
 import { openSession, output, wantsCurl } from '../options.ts';
 import type { Format, View } from '../output.ts';
 import { printList } from '../output.ts';
+import { ANY_REFERENCE, parseReference } from '../policy-kinds.ts';
 import { aboveOne, difference } from '../show-diff.ts';
 import { relative } from '../table.ts';
 import type { World } from '../world.ts';
@@ -24,8 +25,10 @@ interface HistoryOptions {
 export function addHistory(policy: Command, world: World): void {
   policy
     .command('history')
-    .description('Who changed a policy, when and why, newest first; without a name: all policies.')
-    .argument('[policy]', kinds.policy.reference)
+    .description(
+      'Who changed a policy or an object of another kind, when and why, newest first; without a name: everything.',
+    )
+    .argument('[policy]', ANY_REFERENCE)
     .option('-n, --namespace <namespace>', 'only of this namespace, when no policy is named')
     .option('--author <name>', 'only by this author')
     .option('--since <time>', 'at or after: RFC 3339, or an age such as 15m, 2h, 7d')
@@ -36,7 +39,7 @@ export function addHistory(policy: Command, world: World): void {
       if (reference !== undefined && options.namespace !== undefined)
         throw new AppError('usage', '-n chooses among all policies, and one is named already. Leave it out.');
       const limit = parseNumber(options.limit, '--limit');
-      const path = reference === undefined ? '/v1/revisions' : `${pathOf(reference)}/revisions`;
+      const path = reference === undefined ? '/v1/revisions' : `${parseReference(reference).path}/revisions`;
       const { client } = await openSession(command, world);
       const { namespace, author, since, until } = options;
       const items = await readRevisions(client, path, { namespace, author, since, until }, limit);
@@ -47,7 +50,7 @@ export function addHistory(policy: Command, world: World): void {
 const view: View<RevisionObject> = {
   columns: [
     { head: 'REVISION', cell: (r) => String(r.revision) },
-    { head: 'POLICY', cell: (r) => `${r.namespace}/${r.name}` },
+    { head: 'OBJECT', cell: (r) => objectOf(r) },
     { head: 'CHANGE', cell: changeOf },
     { head: 'AGE', cell: (r, now) => relative(r.time, now) },
     { head: 'AUTHOR', cell: (r) => r.author },
@@ -55,8 +58,13 @@ const view: View<RevisionObject> = {
     { head: 'TIME', wide: true, cell: (r) => r.time },
     { head: 'PREVIOUS', wide: true, cell: (r) => String(r.previous ?? '') },
   ],
-  name: (r) => `policy/${r.namespace}/${r.name}@${r.revision}`,
+  name: (r) => `${policyKinds[r.kind]?.singular ?? r.kind}/${r.namespace}/${r.name}@${r.revision}`,
 };
+
+/** As the commands take it: the kind goes without saying for a policy. */
+function objectOf({ kind, namespace, name }: RevisionObject): string {
+  return `${kind === 'AuthorizationPolicy' ? '' : `${policyKinds[kind]?.singular ?? kind}/`}${namespace}/${name}`;
+}
 
 function changeOf({ operation, previous, restores }: RevisionObject): string {
   if (operation === 'delete') return 'deleted';
@@ -77,7 +85,7 @@ export function addPolicyDiff(policy: Command, world: World, differs: () => void
       'What a change of a policy, or several, made different, as a unified diff. Exit status 0: no difference, 1: ' +
         'differences, 2 or more: the comparison failed.',
     )
-    .argument('<policy>', kinds.policy.reference)
+    .argument('<policy>', ANY_REFERENCE)
     .option('--from <revision>', 'the older one; default: the one before --to')
     .option('--to <revision>', 'the newer one; default: the newest')
     .action((reference: string, options: DiffOptions, command: Command) =>
@@ -90,7 +98,7 @@ async function diff(
   options: DiffOptions,
   o: { readonly command: Command; readonly world: World; readonly differs: () => void },
 ): Promise<void> {
-  const path = pathOf(reference);
+  const { path } = parseReference(reference);
   const [from, to] = [parseRevision(options.from, '--from'), parseRevision(options.to, '--to')];
   const { client, style } = await openSession(o.command, o.world);
   const newer = to === undefined ? await newest(client, path) : await one(client, path, to);
@@ -115,11 +123,11 @@ export function addRollback(policy: Command, world: World, failed: () => void): 
       'Give a policy the content of an earlier revision, as a new revision; also one that was deleted. Shows the ' +
         'difference and asks first; --yes answers for scripts. Refused when somebody else changes it meanwhile.',
     )
-    .argument('<policy>', kinds.policy.reference)
+    .argument('<policy>', ANY_REFERENCE)
     .requiredOption('--to <revision>', 'the revision to go back to')
     .requiredOption('--reason <text>', 'why, for the history: one line, such as a ticket')
     .action(async (reference: string, options: RollbackOptions, command: Command) => {
-      const path = pathOf(reference);
+      const { path, name } = parseReference(reference);
       const to = parseRevision(options.to, '--to') ?? 0;
       const sure = options.yes === true || options.dryRun === true || wantsCurl(command);
       if (!sure && !world.interactive)
@@ -132,9 +140,9 @@ export function addRollback(policy: Command, world: World, failed: () => void): 
       if (!sure) {
         const target = await one(client.reader, path, to);
         world.stderr(difference(sideOf(current), sideOf(target), { stdoutIsTerminal: true }, style));
-        const answer = await world.ask(`Roll policy/${reference} back to revision ${to}? [y/N] `);
+        const answer = await world.ask(`Roll ${name} back to revision ${to}? [y/N] `);
         if (!/^y(es)?$/i.test(answer.trim())) {
-          world.stderr(`Not confirmed: policy/${reference} was left as it is.\n`);
+          world.stderr(`Not confirmed: ${name} was left as it is.\n`);
           return failed();
         }
       }
@@ -145,9 +153,7 @@ export function addRollback(policy: Command, world: World, failed: () => void): 
         json: { revision: to, reason: options.reason },
         ...dryRun(options),
       });
-      world.stdout(
-        `policy/${reference} ${outcomeOf(body, current, to)}${options.dryRun === true ? ' (dry run)' : ''}\n`,
-      );
+      world.stdout(`${name} ${outcomeOf(body, current, to)}${options.dryRun === true ? ' (dry run)' : ''}\n`);
     });
 }
 
@@ -187,12 +193,6 @@ async function readRevisions(
     cursor = body.nextCursor ?? undefined;
   } while (cursor !== undefined && items.length < limit);
   return items;
-}
-
-function pathOf(reference: string): string {
-  const path = kinds.policy.pathOf?.(reference);
-  if (path !== undefined) return path;
-  throw new AppError('usage', `${JSON.stringify(reference)} names no policy. Give ${kinds.policy.reference}.`);
 }
 
 function parseRevision(text: string | undefined, option: string): number | undefined {

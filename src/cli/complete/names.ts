@@ -3,6 +3,7 @@ import { Client } from '../client.ts';
 import { findContext, targetOf } from '../context.ts';
 import type { AnyKind } from '../kinds.ts';
 import { kinds, parseKind } from '../kinds.ts';
+import { documentKinds } from '../policy-kinds.ts';
 import type { World } from '../world.ts';
 import type { Place } from './place.ts';
 
@@ -30,7 +31,9 @@ const sources: Readonly<Record<string, Source>> = {
   workload: async ({ current }, client) =>
     (await references(client, kinds.entry as AnyKind, current)).filter((name) => name.includes('/')),
   namespace: async (_place, client) => {
-    const lists = await Promise.all([kinds.policy, kinds.entry].map((kind) => list(client, kind as AnyKind, '')));
+    const lists = await Promise.all(
+      [...Object.values(documentKinds), kinds.entry].map((kind) => list(client, kind as AnyKind, '')),
+    );
     return lists.flat(2).flatMap((name) => /^([^/:]+)\/[^/]+$/.exec(name)?.[1] ?? []);
   },
 };
