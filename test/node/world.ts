@@ -14,7 +14,7 @@ import { parseSpiffeId } from '../../src/core/identity/spiffe-id.ts';
 import type { X509Svid } from '../../src/core/identity/x509-svid.ts';
 import { issueX509Svid } from '../../src/core/identity/x509-svid.ts';
 import type { Policy } from '../../src/core/policy/model.ts';
-import type { Service } from '../../src/core/policy/snapshot.ts';
+import type { Quarantine, Service } from '../../src/core/policy/snapshot.ts';
 import type { GrpcServer } from '../../src/edge/grpc/server.ts';
 import { startGrpcServer } from '../../src/edge/grpc/server.ts';
 import type { Published, ServerIdentity } from '../../src/edge/grpc/services.ts';
@@ -39,7 +39,7 @@ const notHere = () => {
 
 export interface Acknowledgement {
   readonly spiffeId: string;
-  readonly kind: 'connect' | 'ack' | 'nack' | 'goodbye' | 'lost';
+  readonly kind: 'connect' | 'ack' | 'nack' | 'quarantined' | 'goodbye' | 'lost';
   readonly revision?: number;
   readonly error?: string;
 }
@@ -48,6 +48,7 @@ export class TestControlPlane {
   readonly authority: TestAuthority;
   readonly identity: WatchSource<ServerIdentity>;
   readonly published: WatchSource<Published>;
+  readonly quarantine = new WatchSource<Quarantine>({ revision: 0, spiffeIds: [] });
   readonly tokens = new Map<string, string>();
   readonly heard: Acknowledgement[] = [];
   readonly endpoints = new Map<string, readonly InboundEndpoint[]>();
@@ -110,6 +111,7 @@ export class TestControlPlane {
         agents: { connect: notHere },
         policy: {
           published: this.published,
+          quarantine: this.quarantine,
           proxies: { connect: async (hello) => this.#connect(hello) },
           entries: { bySpiffeId: async () => ({ labels: {} }) },
           changes: new WatchSource(0),
@@ -208,6 +210,7 @@ export class TestControlPlane {
       ack: (revision: number) => this.heard.push({ spiffeId, kind: 'ack', revision }),
       nack: (revision: number, _hash: Buffer, error: string) =>
         this.heard.push({ spiffeId, kind: 'nack', revision, error }),
+      quarantined: (revision: number) => this.heard.push({ spiffeId, kind: 'quarantined', revision }),
       close: async ({ goodbye }: { goodbye: boolean }) => {
         this.heard.push({ spiffeId, kind: goodbye ? 'goodbye' : 'lost' });
       },
