@@ -11,7 +11,12 @@ import { quantile, time } from './report.ts';
  */
 export function benchDecide(sha256PerSecond: number): Row[] {
   const reference = { name: 'one SHA-256 of 64 bytes', figure: 1e6 / sha256PerSecond };
-  const shapes = { 'distinct callers': distinctCallers, 'one caller': oneCaller, 'one header': oneHeader };
+  const shapes = {
+    'distinct callers': distinctCallers,
+    'one caller': oneCaller,
+    'one header': oneHeader,
+    'a tenth CUSTOM': tenthCustom,
+  };
   const decisions = Object.entries(shapes).flatMap(([shape, make]) =>
     [10, 1_000, 10_000].map((count) => {
       const { policies, requests } = make(count);
@@ -108,6 +113,15 @@ function oneHeader(count: number): { policies: Policy[]; requests: Request[] } {
     return { ...rest, http: { ...http, headers: new Map([['x-tenant', [tenant]]]) } };
   });
   return { policies, requests };
+}
+
+/** As one caller; of every tenth path, one of three authorizers is to be asked. */
+function tenthCustom(count: number): { policies: Policy[]; requests: Request[] } {
+  const { policies, requests } = oneCaller(count);
+  const custom = policies.map((each, n) =>
+    n % 10 === 0 ? { ...each, name: `ask-${n}`, action: 'CUSTOM' as const, provider: `authorizer-${n % 3}` } : each,
+  );
+  return { policies: [...custom, { ...policy(count, 'example.org/ns/shop/sa/web', '/'), name: 'open' }], requests };
 }
 
 function policy(n: number, principal: string, pathPrefix: string): Policy {

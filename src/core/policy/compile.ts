@@ -18,6 +18,8 @@ export interface CompiledPolicies {
   readonly gone: Gone;
   /** What of a call any of them looks at. */
   readonly uses: Uses;
+  /** Whom CUSTOM policies name, in order. */
+  readonly providers: readonly string[];
 }
 
 /** Which rules are weighed together. */
@@ -26,7 +28,7 @@ export type Table = (typeof tables)[number];
 
 export interface RuleTables extends Readonly<Record<Table, CompiledRules>> {
   readonly policies: ReadonlySet<Policy>;
-  /** CUSTOM policies by the authorizer that they name, in the order of those names. */
+  /** CUSTOM policies by the authorizer that they name. */
   readonly custom: ReadonlyMap<string, CompiledRules>;
 }
 
@@ -67,7 +69,8 @@ export function compile(
     recent: undefined,
     gone: {},
   };
-  return Object.freeze({ revision, base, recent, gone, uses: usesOf(policies) });
+  const providers = [...new Set([...base.custom.keys(), ...(recent?.custom.keys() ?? [])])].sort(compareText);
+  return Object.freeze({ revision, base, recent, gone, uses: usesOf(policies), providers: Object.freeze(providers) });
 }
 
 export { selects } from './selects.ts';
@@ -156,9 +159,9 @@ function compileTables(policies: readonly Policy[]): RuleTables {
 }
 
 function compileCustom(policies: readonly Policy[]): ReadonlyMap<string, CompiledRules> {
-  const providers = [...new Set(policies.map((policy) => policy.provider ?? NO_PROVIDER))].sort(compareText);
+  const providers = new Set(policies.map((policy) => policy.provider ?? NO_PROVIDER));
   return new Map(
-    providers.map((provider) => [
+    [...providers].map((provider) => [
       provider,
       compileTable(policies.filter((policy) => (policy.provider ?? NO_PROVIDER) === provider)),
     ]),

@@ -58,7 +58,9 @@ function questionOf(compiled: CompiledPolicies, request: Request): Question | un
 /** @param before What enforced policies say, to policies in shadow mode. */
 function withMarks(compiled: CompiledPolicies, question: Question, decision: Decision, before: Decision): Decision {
   const marked = compiled.uses.marks ? marksOf(compiled, question, decision, before) : decision;
-  return compiled.uses.custom && decision.decision === 'allow' ? withCustom(compiled, question, marked) : marked;
+  return compiled.providers.length > 0 && decision.decision === 'allow'
+    ? withCustom(compiled, question, marked)
+    : marked;
 }
 
 function marksOf(compiled: CompiledPolicies, question: Question, decision: Decision, before: Decision): Decision {
@@ -80,13 +82,13 @@ function inShadow(compiled: CompiledPolicies, question: Question, decision: Deci
 }
 
 function withCustom(compiled: CompiledPolicies, question: Question, decision: Decision): Decision {
-  const { base, recent, gone } = compiled;
-  const providers = new Set([...base.custom.keys(), ...(recent?.custom.keys() ?? [])]);
-  const custom = [...providers].sort().flatMap((provider): CustomCheck[] => {
+  const { base, recent, gone, providers } = compiled;
+  const custom: CustomCheck[] = [];
+  for (const provider of providers) {
     const dead = gone.custom?.get(provider);
     const found = first(base.custom.get(provider), recent?.custom.get(provider), question, dead);
-    return found === undefined ? [] : [Object.freeze({ provider, rule: found.rule })];
-  });
+    if (found !== undefined) custom.push(Object.freeze({ provider, rule: found.rule }));
+  }
   return custom.length === 0 ? decision : Object.freeze({ ...decision, custom: Object.freeze(custom) });
 }
 

@@ -13,8 +13,6 @@ export interface Uses {
   /** Neither of the two: what it says holds. */
   readonly decides: boolean;
   readonly shadow: boolean;
-  /** An external authorizer may have to be asked. */
-  readonly custom: boolean;
 }
 
 /** Policies are frozen, and most of a set stay from one revision to the next. */
@@ -27,7 +25,6 @@ export function usesOf(policies: readonly Policy[]): Uses {
   let marks = false;
   let decides = false;
   let shadow = false;
-  let custom = false;
   for (const policy of policies) {
     const uses = usesOfOne(policy);
     namespaces ||= uses.namespaces;
@@ -35,10 +32,9 @@ export function usesOf(policies: readonly Policy[]): Uses {
     marks ||= uses.marks;
     decides ||= uses.decides;
     shadow ||= uses.shadow;
-    custom ||= uses.custom;
     for (const header of uses.headers) headers.add(header);
   }
-  return Object.freeze({ namespaces, claims, marks, decides, shadow, custom, headers: Object.freeze([...headers]) });
+  return Object.freeze({ namespaces, claims, marks, decides, shadow, headers: Object.freeze([...headers]) });
 }
 
 function usesOfOne(policy: Policy): Uses {
@@ -59,7 +55,6 @@ function read(policy: Policy): Uses {
     marks: policy.action === 'AUDIT' || policy.shadow === true,
     decides: policy.action !== 'AUDIT' && policy.shadow !== true,
     shadow: policy.shadow === true,
-    custom: policy.action === 'CUSTOM',
   };
 }
 
