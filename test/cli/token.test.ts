@@ -18,8 +18,8 @@ describe('token', () => {
     expect((await cli.run('apply', '-f', 'a.yaml', '--token-file', 'ann.token')).status).toBe(0);
     expect((await cli.rest.policies.get(policyKey('shop', 'a'))).updatedBy).toBe('ann');
     const list = await cli.run('token', 'list');
-    expect(list.stdout).toMatch(/ bob +0s +in 90d +-\n/);
-    expect(list.stdout).toMatch(/ ann +0s +in 30d +0s\n/);
+    expect(list.stdout).toMatch(/ bob +admin +0s +in 90d +-\n/);
+    expect(list.stdout).toMatch(/ ann +admin +0s +in 30d +0s\n/);
     expect(list.stdout).not.toContain((await readFile(join(cli.cwd, 'ann.token'), 'utf8')).trim());
     expect((await cli.run('token', 'create', 'ann', '--expires-in', '1d', '--out', 'ann.token')).status).toBe(2);
   });

@@ -18,6 +18,7 @@ import { addPolicy } from './policy.ts';
 import { addQuarantine } from './quarantine.ts';
 import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
+import { addWhoAmI } from './whoami.ts';
 
 /** Every command that speaks to a control plane, in the order of the help. `failed`: the exit status is 1, or as it says. */
 export function addCommands(program: Command, world: World, failed: (code?: number) => void): void {
@@ -36,6 +37,7 @@ export function addCommands(program: Command, world: World, failed: (code?: numb
   addFederation(program, world, failed);
   addCa(program, world, failed);
   addToken(program, world, failed);
+  addWhoAmI(program, world);
   addContext(program, world);
   addCompletion(program, world);
   addVersion(program, world);

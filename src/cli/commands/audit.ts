@@ -10,6 +10,7 @@ import { formats, printList } from '../output.ts';
 import { parseLimit, searchRecords } from '../search.ts';
 import { tailAudit } from '../tail.ts';
 import type { World } from '../world.ts';
+import { addAdminAudit } from './audit-admin.ts';
 import { addIdentityAudit } from './audit-identity.ts';
 import { addAuditLog } from './audit-log.ts';
 import { addProve } from './audit-prove.ts';
@@ -18,7 +19,9 @@ import { addVerify } from './audit-verify.ts';
 export function addAudit(program: Command, world: World): void {
   const audit = program
     .command('audit')
-    .description('What was called, by whom, and how it was decided; who got which identity.');
+    .description(
+      'What was called, by whom, and how it was decided; who got which identity; who did what to the control plane.',
+    );
   filters(audit.command('tail'))
     .summary('Follow calls as they are recorded.')
     .description(
@@ -58,6 +61,7 @@ export function addAudit(program: Command, world: World): void {
       printList(world, options.output, { columns: callColumns, name: (record) => record.id }, records);
     });
   addIdentityAudit(audit, world);
+  addAdminAudit(audit, world);
   addProve(audit, world);
   addVerify(audit, world);
   addAuditLog(audit, world);

@@ -2,9 +2,10 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { parseDuration } from '../../base/config-types.ts';
 import { AppError } from '../../base/errors.ts';
+import { roles } from '../../core/identity/roles.ts';
 import { addDryRun, dryRun, tellWarnings } from '../dry-run.ts';
 import { kinds, listAll } from '../kinds.ts';
-import { openSession, output, wantsCurl } from '../options.ts';
+import { choice, openSession, output, wantsCurl } from '../options.ts';
 import type { Format } from '../output.ts';
 import { formats, printList } from '../output.ts';
 import { createSecretFile } from '../secret-file.ts';
@@ -18,6 +19,7 @@ const MAX_SECONDS = 90 * 24 * 60 * 60;
 
 interface CreateOptions {
   readonly expiresIn: string;
+  readonly role?: string;
   readonly out?: string;
   readonly dryRun?: boolean;
 }
@@ -25,7 +27,9 @@ interface CreateOptions {
 export function addToken(program: Command, world: World, failed: () => void): void {
   const token = program
     .command('token')
-    .description('Tokens of administrators: each has a name, which is the author of what is done with it.');
+    .description(
+      'Tokens of administrators: each has a name, which is the author of what is done with it, and a role, which says what that can be.',
+    );
   addDryRun(token.command('create'))
     .description(
       'Make a token for an administrator of that name; only the admin token of the data directory may. The token is shown ' +
@@ -33,6 +37,7 @@ export function addToken(program: Command, world: World, failed: () => void): vo
     )
     .argument('<name>', 'who holds it: lower-case letters, digits and -._@')
     .requiredOption('--expires-in <duration>', 'how long it can be used, from 1m to 90d')
+    .addOption(choice('--role <role>', 'what its holder may do; default: admin', roles))
     .option('--out <file>', 'write it to a new file that only you can read (0600)')
     .action((name: string, options: CreateOptions, command: Command) => create(name, options, command, world));
   token
@@ -66,7 +71,7 @@ async function create(name: string, options: CreateOptions, command: Command, wo
       method: 'POST',
       path: kind.path,
       ...dryRun(options),
-      json: { name, ttlSeconds },
+      json: { name, ttlSeconds, ...(options.role !== undefined && { role: options.role }) },
     });
     if (options.dryRun === true) {
       tellWarnings(world, name, body);

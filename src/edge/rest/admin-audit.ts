@@ -41,8 +41,8 @@ export function recordCalls(app: App, deps: ChangesDeps & { readonly trail: Trai
     const known = of(request);
     known.understood = !request.is404;
     if (request.is404 || !isWrite(request)) return;
-    const was = await before(deps, pathOf(request));
-    await Promise.all([
+    const [was] = await Promise.all([
+      before(deps, pathOf(request)),
       deps.trail.begin({ ...factsOf(request, known.understood), request: request.id }),
       deps.trail.signIn(whoIs(request)),
     ]);
