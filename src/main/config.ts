@@ -14,6 +14,8 @@ import type { AuthorizersConfig } from './authorizers-config.ts';
 import { authorizersConfig, authorizersRules, authorizersSchema } from './authorizers-config.ts';
 
 import { isLoopback } from './loopback.ts';
+import type { PolicyConfig } from './policy-config.ts';
+import { policyConfig, policySchema } from './policy-config.ts';
 import type { PublicConfig } from './public-config.ts';
 import { publicConfig, publicRules, publicSchema } from './public-config.ts';
 import type { TokenKeysConfig } from './token-keys-config.ts';
@@ -97,6 +99,7 @@ export const serverSchema = {
   ...attestationSchema,
   ...publicSchema,
   ...auditSchema,
+  ...policySchema,
   ...tokenKeysSchema,
   ...authorizersSchema,
   'log.level': logLevel,
@@ -137,6 +140,8 @@ export interface ServerConfig {
   readonly tokenKeys: TokenKeysConfig;
   /** Whom sidecars ask and believe. */
   readonly authorizers: AuthorizersConfig;
+  /** Who may change policies, and how. */
+  readonly policy: PolicyConfig;
   readonly logLevel: LogLevel;
 }
 
@@ -236,6 +241,7 @@ export function serverConfig(sources: Sources): ServerConfig {
     audit: auditConfig(values, values.trustDomain),
     tokenKeys: tokenKeysConfig(values),
     authorizers: authorizersConfig(values),
+    policy: policyConfig(values),
     logLevel: values['log.level'],
   });
 }

@@ -30,10 +30,13 @@ import { leafIn, openAuditLog } from '../control/ledger/log/open.ts';
 import type { Sequencer } from '../control/ledger/log/sequencer.ts';
 import { EventProducer } from '../control/ledger/producer.ts';
 import { LedgerRecorder } from '../control/ledger/recorder.ts';
+import { StagedPublisher } from '../control/policies/changes/staged-publisher.ts';
+import { Stages } from '../control/policies/changes/stages.ts';
 import { FederatesWith } from '../control/policies/federates-with.ts';
 import { PolicyHistory } from '../control/policies/history.ts';
 import { Planner } from '../control/policies/plan.ts';
 import { PlanReceipts } from '../control/policies/plan-receipts.ts';
+import type { PublisherOptions } from '../control/policies/publisher.ts';
 import { Publisher } from '../control/policies/publisher.ts';
 import { InQuarantine } from '../control/policies/quarantine.ts';
 import { Quarantines } from '../control/policies/quarantines.ts';
@@ -55,6 +58,7 @@ import { openAttestors } from './attestation.ts';
 import { readAuthorizers } from './authorizers-config.ts';
 import { keepBundleFile, writeBundleFile } from './bundle-file.ts';
 import type { ServerConfig } from './config.ts';
+import { openChanges } from './policy-changes.ts';
 import { servePublic } from './public.ts';
 import { recordStart } from './record-start.ts';
 import { readPassphrase, resolveStore } from './secrets.ts';
@@ -94,6 +98,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
         { name: 'proxies', run: (signal) => proxies.run(signal) },
         { name: 'federation', run: (signal) => poller.run(signal) },
         { name: 'keys of issuers', run: (signal) => issuerKeys.run(signal) },
+        { name: 'rollouts', run: (signal) => state.rollouts.run(signal) },
         { name: 'audit index', run: (signal) => index.run(signal) },
         { name: 'audit log', run: (signal) => sequencer.run(signal) },
         { name: 'until told to stop', run: untilAborted },
@@ -175,14 +180,16 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('the agents', () => agents.close());
   const idempotency = new IdempotencyKeys({ store, clock });
 
-  const policies = await PolicyStore.open({
-    store,
-    clock,
-    logger,
-    trustDomains: { own: trustDomain, aliases: config.trustDomainAliases },
-  });
+  const trustDomains = { own: trustDomain, aliases: config.trustDomainAliases };
+  const policies = await PolicyStore.open({ store, clock, logger, trustDomains });
   life.defer('the policies', () => policies.close());
-  const proxies = await Proxies.open({ store, clock, logger, published: policies.current });
+  const stages = await Stages.open({ store, policies: policies.current, trustDomains, clock, logger });
+  life.defer('rollouts', () => stages.close());
+  const proxies = await Proxies.open({
+    ...{ store, clock, logger },
+    published: policies.current,
+    desired: (instanceId) => stages.desired(instanceId),
+  });
   life.defer('the sidecars', () => proxies.close());
   const quarantine = await InQuarantine.open({ store, clock, logger });
   life.defer('who is in quarantine', () => quarantine.close());
@@ -190,8 +197,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('who federates with whom', () => federatesWith.close());
   const issuerKeys = await openIssuerKeys(config.tokenKeys, { store, policies: policies.current, clock, logger });
   life.defer('the keys of issuers', () => issuerKeys.close());
-  const publisher = new Publisher({
-    policies: policies.current,
+  const publisherOptions: Omit<PublisherOptions, 'policies'> = {
     services: proxies.services,
     bundle: authority.bundle,
     federation: {
@@ -206,6 +212,11 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     rootNamespace,
     clock,
     logger,
+  };
+  const publisher = new StagedPublisher({
+    policies: policies.current,
+    stages,
+    publisher: (objects) => new Publisher({ ...publisherOptions, policies: objects }),
   });
   life.defer('the publisher', () => publisher.close());
 
@@ -231,7 +242,12 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     clock,
     logger,
   });
+  const changes = openChanges(config, {
+    ...{ store, policies, stages, publisher, proxies, index, clock, logger },
+    entries: entrySet,
+  });
   return {
+    ...changes,
     authority,
     rotation,
     store,
@@ -317,7 +333,9 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
     {
       planner: new Planner({ ...planning, receipts: new PlanReceipts({ store: state.store, clock }) }),
       suggestions: new Suggestions(planning),
-      policies: state.policies,
+      policies: state.directWrites,
+      changes: state.changes,
+      changeViews: state.changeViews,
       history: new PolicyHistory(state.store),
       entries,
       joinTokens,

@@ -34,6 +34,7 @@ export class Acknowledgements {
   #sent: Sent | undefined;
   #acknowledged: (Sent & { readonly at: number }) | undefined;
   #error: string | null = null;
+  #behindSince: number | null = null;
   /** Of the quarantine that it has in force; null until it has said so. */
   quarantineRevision: number | null = null;
 
@@ -60,12 +61,18 @@ export class Acknowledgements {
     return this.#acknowledged?.bundleSequence ?? null;
   }
 
+  /** When it was sent what it has not put into force yet; null while it has everything that it was sent. */
+  get behindSince(): number | null {
+    return this.#behindSince;
+  }
+
   get error(): string | null {
     return this.#error;
   }
 
   sent(revision: number, hash: Buffer, bundleSequence: number): void {
     this.#sent = { revision, hash, bundleSequence };
+    this.#behindSince ??= this.#clock.now();
   }
 
   /** Counts only for what was sent last: a sidecar cannot acknowledge what it was never given. */
@@ -73,6 +80,7 @@ export class Acknowledgements {
     if (this.#sent === undefined || !this.#sent.hash.equals(hash)) return;
     this.#acknowledged = { ...this.#sent, at: this.#clock.now() };
     this.#error = null;
+    this.#behindSince = null;
   }
 
   nack(hash: Buffer, error: string): void {

@@ -24,8 +24,14 @@ export interface ProxyStatus {
   /** To this control plane. */
   readonly connected: boolean;
   readonly state: SyncState | 'disconnected';
+  /** Its endpoints are part of the mesh: it has not said goodbye, and was not away for a minute. */
+  readonly serving: boolean;
   /** Revision of the policies that it should be at. */
   readonly desiredRevision: number;
+  /** The policy change of which it should have the candidate; null: the policies as they are. */
+  readonly desiredChange: number | null;
+  /** Since when it does not have in force what it should, as far as we know; null while it does. */
+  readonly staleSince: number | null;
   /** Revision that it was last known to have in force; null when it has not said so since this control plane started. */
   readonly acknowledgedRevision: number | null;
   readonly acknowledgedAt: number | null;
@@ -48,6 +54,8 @@ export interface ProxiesOptions {
   readonly logger: Logger;
   /** Whatever knows the revision of the policies. */
   readonly published: Watch<{ readonly revision: number }>;
+  /** What one sidecar should have. Default: what is published, and no candidate. */
+  readonly desired?: (instanceId: string) => { readonly revision: number; readonly change: number | null };
 }
 
 /** How often those that are connected are recorded as seen, and those that are not are looked over. */
@@ -78,7 +86,7 @@ interface Known {
 export class Proxies {
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #published: Watch<{ readonly revision: number }>;
+  readonly #desired: NonNullable<ProxiesOptions['desired']>;
   readonly #rows: ProxyRows;
   readonly #services: WatchSource<readonly Service[]>;
   readonly #known = new Map<string, Known>();
@@ -105,7 +113,8 @@ export class Proxies {
   private constructor(options: ProxiesOptions, rows: ProxyRows) {
     this.#clock = options.clock;
     this.#logger = options.logger;
-    this.#published = options.published;
+    const { published } = options;
+    this.#desired = options.desired ?? (() => ({ revision: published.current.revision, change: null }));
     this.#rows = rows;
     this.#services = new WatchSource<readonly Service[]>([]);
     this.#unsubscribe = options.store.revision.subscribe(() => {
@@ -309,13 +318,20 @@ export class Proxies {
   #statusOf({ row, acknowledgements: earlier }: Known): ProxyStatus {
     const connection = this.#connections.get(row.instanceId);
     const acknowledgements = connection?.acknowledgements ?? earlier;
+    const desired = this.#desired(row.instanceId);
+    const isBehind = (acknowledgements?.revision ?? -1) < desired.revision;
+    // While it is away, nothing can have reached it since it was seen last.
+    const away = isBehind ? row.lastSeen : null;
     return Object.freeze({
       instanceId: row.instanceId,
       spiffeId: row.spiffeId,
       version: row.version,
       connected: connection !== undefined,
       state: connection?.acknowledgements.state ?? 'disconnected',
-      desiredRevision: this.#published.current.revision,
+      serving: row.serving,
+      desiredRevision: desired.revision,
+      desiredChange: desired.change,
+      staleSince: connection === undefined ? away : staleSince(connection),
       acknowledgedRevision: acknowledgements?.revision ?? null,
       acknowledgedAt: acknowledgements?.at ?? null,
       connectedSince: connection?.since ?? null,
@@ -325,4 +341,8 @@ export class Proxies {
       quarantineRevision: acknowledgements?.quarantineRevision ?? null,
     });
   }
+}
+
+function staleSince({ acknowledgements, since }: Connection): number | null {
+  return acknowledgements.revision === null ? since : acknowledgements.behindSince;
 }

@@ -57,8 +57,11 @@ export type StepVerdict =
   | { readonly verdict: 'go-on' }
   | { readonly verdict: 'roll-back'; readonly why: string };
 
-/** How long sidecars may take to acknowledge the candidate, and to send what they recorded of a step that is over. */
-export const ANSWER_TIMEOUT_MS = 60_000;
+/**
+ * How long sidecars may take to acknowledge the candidate, and to send what they recorded of a step that is over. Longer than it
+ * takes to give up one that has gone.
+ */
+export const ANSWER_TIMEOUT_MS = 90_000;
 /** A sidecar is heard of a moment after it has recorded something. */
 const SETTLE_MS = 1_000;
 /** One call is no trend. */

@@ -95,14 +95,14 @@ function readRoutes(app: App, deps: PolicyChangesDeps): void {
           closed,
         ),
         response: {
-          200: Type.Object({ items: Type.Array(ChangeOutput), nextCursor: nullable(Type.String()) }, closed),
+          200: Type.Object({ items: Type.Array(ChangeOutput), nextCursor: nullable(Type.String()), revision }, closed),
         },
       },
     },
     async (request) => {
       const { limit: most, ...filter } = request.query;
       const page = await deps.changeViews.list({ ...filter, limit: most ?? DEFAULT_LIMIT });
-      return { items: page.items.map(toChangeOutput), nextCursor: page.nextCursor };
+      return { items: page.items.map(toChangeOutput), nextCursor: page.nextCursor, revision: page.revision };
     },
   );
 

@@ -14,7 +14,12 @@ const ProxyOutput = Type.Object(
     state: oneOf(['synced', 'pending', 'rejected', 'disconnected'], {
       description: 'Whether it has acknowledged the latest revision.',
     }),
+    serving: Type.Boolean({ description: 'Whether its endpoints are part of the mesh.' }),
     desiredRevision: revision,
+    desiredChange: nullable(
+      Type.Integer({ description: 'The policy change of which it should have the candidate; null: of none.' }),
+    ),
+    staleSince: nullable(time),
     acknowledgedRevision: nullable(revision),
     acknowledgedAt: nullable(time),
     connectedSince: nullable(time),
@@ -81,7 +86,10 @@ function toProxy(status: ProxyStatus, quarantined: boolean) {
     version: status.version,
     connected: status.connected,
     state: status.state,
+    serving: status.serving,
     desiredRevision: status.desiredRevision,
+    desiredChange: status.desiredChange,
+    staleSince: toTimeOrNull(status.staleSince),
     acknowledgedRevision: status.acknowledgedRevision,
     acknowledgedAt: toTimeOrNull(status.acknowledgedAt),
     connectedSince: toTimeOrNull(status.connectedSince),

@@ -80,7 +80,10 @@ describe('the page', () => {
       state: 'rejected',
       lastError: hostile,
       acknowledgedRevision: null,
+      serving: true,
       desiredRevision: 2,
+      desiredChange: null,
+      staleSince: null,
       endpoints: [],
       lastSeen: hostile,
     };

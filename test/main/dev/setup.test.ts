@@ -12,6 +12,8 @@ function proxy(name: string, o: Partial<ProxyObject> = {}): ProxyObject {
     connected: true,
     state: 'synced',
     desiredRevision: 2,
+    desiredChange: null,
+    staleSince: null,
     acknowledgedRevision: 2,
     lastSeen: '2026-01-01T00:00:00Z',
     endpoints: [],

@@ -1,7 +1,7 @@
 import type { ExpressionBuilder } from 'kysely';
 import type { Clock } from '../../../base/clock.ts';
 import { unifiedDiff } from '../../../base/unified-diff.ts';
-import type { Page, PageRequest } from '../../store/page.ts';
+import type { PageRequest, RevisedPage } from '../../store/page.ts';
 import { pageLimit } from '../../store/page.ts';
 import type { Store } from '../../store/store.ts';
 import type { Tables } from '../../store/tables.ts';
@@ -31,22 +31,27 @@ export interface FullChange extends PolicyChange {
 
 /** What was proposed, by whom, and what became of it. Reads only. */
 export class ChangeViews {
-  readonly #store: Pick<Store, 'db' | 'cursors'>;
+  readonly #store: Pick<Store, 'db' | 'cursors' | 'revision'>;
   readonly #clock: Pick<Clock, 'now'>;
 
-  constructor(options: { readonly store: Pick<Store, 'db' | 'cursors'>; readonly clock: Pick<Clock, 'now'> }) {
+  constructor(options: {
+    readonly store: Pick<Store, 'db' | 'cursors' | 'revision'>;
+    readonly clock: Pick<Clock, 'now'>;
+  }) {
     this.#store = options.store;
     this.#clock = options.clock;
   }
 
   /** Newest first. Throws `invalid` for a bad limit, `invalid-cursor`, `cursor-expired`. */
-  async list(filter: ChangeFilter = {}): Promise<Page<PolicyChange>> {
+  async list(filter: ChangeFilter = {}): Promise<RevisedPage<PolicyChange>> {
     const { state, namespace, author } = filter;
     const { db, cursors } = this.#store;
     const limit = pageLimit(filter.limit);
     const scope = `policy-changes ${JSON.stringify([state, namespace, author].map((one) => one ?? null))}`;
     const [before] = cursors.open(scope, filter.cursor) ?? [];
     const now = this.#clock.now();
+    // Read before the rows, which are at least as new.
+    const revision = this.#store.revision.current;
     let query = db.selectFrom('policy_changes').selectAll();
     if (state !== undefined) query = query.where(inState(state, now));
     if (author !== undefined) query = query.where('author', '=', author);
@@ -61,7 +66,7 @@ export class ChangeViews {
       .limit(limit + 1)
       .execute();
     const page = cursors.page(scope, rows, limit, (row) => [row.revision]);
-    return { items: await this.#toChanges(page.items, now), nextCursor: page.nextCursor };
+    return { items: await this.#toChanges(page.items, now), nextCursor: page.nextCursor, revision };
   }
 
   /** Throws `not-found`. */

@@ -163,6 +163,7 @@ function isSame(a: Stage | undefined, b: Stage | undefined): boolean {
     a.change === b.change &&
     a.threshold === b.threshold &&
     a.appliedRevision === b.appliedRevision &&
-    JSON.stringify(a.rollout) === JSON.stringify(b.rollout)
+    a.rollout.stepRevision === b.rollout.stepRevision &&
+    a.rollout.bakeStartedAt === b.rollout.bakeStartedAt
   );
 }
