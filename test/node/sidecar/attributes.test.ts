@@ -161,3 +161,43 @@ test('TCP: addresses and callers, and nothing of HTTP', async () => {
   expect(await answer('rules: [{when: [{key: source.ip, notValues: [127.0.0.1]}]}]')).toBe('');
   expect(await answer('rules: [{when: [{key: "request.headers[a]", notValues: [b]}]}]')).toBe('');
 });
+
+describe('rule 19: with trusted proxies the remote address is the one that they say, and source.ip stays the peer', () => {
+  const remote = 'key: remote.ip, values: [203.0.113.0/24]';
+
+  async function statusOf(trustedProxies: number, forwarded: string | string[] | undefined, condition = remote) {
+    const { outbound, orders } = await startPair(application());
+    orders.push(when(condition), [], { trustedProxies });
+    const headers = forwarded === undefined ? {} : { 'x-forwarded-for': forwarded };
+    return (await fetchHttp({ port: outbound.port, headers })).status;
+  }
+
+  test.each([
+    [0, '203.0.113.9', 403],
+    [1, '203.0.113.9', 200],
+    [1, '10.0.0.1, 203.0.113.9', 200],
+    // What the client says of itself.
+    [1, '203.0.113.9, 10.0.0.1', 403],
+    [2, '203.0.113.9, 10.0.0.1', 200],
+    [2, ['203.0.113.9', '10.0.0.1'], 200],
+    [2, '198.51.100.1, 203.0.113.9, 10.0.0.1', 200],
+    // It has not come through as many: the caller itself.
+    [2, '203.0.113.9', 403],
+    [1, undefined, 403],
+    // Not an address where a proxy writes one.
+    [1, '203.0.113.9, unknown', 400],
+    [1, '203.0.113.9,', 400],
+    [1, 'fe80::1%eth0', 400],
+  ])('%i of them, X-Forwarded-For %o: %i', async (proxies, forwarded, status) => {
+    expect(await statusOf(proxies, forwarded)).toBe(status);
+  });
+
+  test('source.ip is never what a field says', async () => {
+    expect(await statusOf(1, '203.0.113.9', 'key: source.ip, values: [203.0.113.0/24]')).toBe(403);
+    expect(await statusOf(1, '203.0.113.9', 'key: source.ip, values: [127.0.0.0/8]')).toBe(200);
+  });
+
+  test('IPv6 too', async () => {
+    expect(await statusOf(1, '2001:db8::7', 'key: remote.ip, values: ["2001:db8::/32"]')).toBe(200);
+  });
+});
