@@ -20,8 +20,9 @@ export function operation(record: AuditRecord): string {
   return protocol === 'tcp' ? `TCP :${port}` : `${method} ${path}`;
 }
 
-/** The rule; for a refusal that no rule made, the reason. */
+/** The rule; for a refusal that no rule made, the reason; for a call that was cut off, by what. */
 function ruleOf(record: AuditRecord): string {
+  if (record.cut !== undefined) return `cut by ${record.cut.rule}`;
   return ['allow-rule', 'deny-rule', 'default-deny'].includes(record.reason) ? record.rule : record.reason;
 }
 

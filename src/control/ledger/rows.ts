@@ -66,6 +66,9 @@ export function toCompletionRow(event: CompletionEvent, sidecar: string): AuditC
 export type JoinedRow = Selectable<AuditRecordsTable> & {
   readonly status: number | null;
   readonly duration_ms: number | null;
+  readonly cut_reason?: string | null;
+  readonly cut_rule?: string | null;
+  readonly cut_revision?: number | null;
 };
 
 /** The state of a proof: sealed when the published checkpoint covers the batch. */
@@ -93,6 +96,7 @@ export function toAuditRecord(row: JoinedRow, sealedBelow: number): AuditRecord 
     policyRevision: row.policy_revision,
     status: row.status,
     durationMs: row.duration_ms,
+    ...cutOf(row),
     traceId: row.trace_id,
     tokenSubject: row.token_subject,
     certificateSerial: row.certificate_serial,
@@ -101,6 +105,12 @@ export function toAuditRecord(row: JoinedRow, sealedBelow: number): AuditRecord 
     sequence: row.seq,
     proof: proofOf(row.leaf, sealedBelow),
   });
+}
+
+function cutOf(row: JoinedRow): Pick<AuditRecord, 'cut'> {
+  if (row.cut_reason == null) return {};
+  const reason = row.cut_reason as AuditRecord['reason'];
+  return { cut: Object.freeze({ reason, rule: row.cut_rule ?? '', revision: Number(row.cut_revision ?? 0) }) };
 }
 
 /** The sidecar, epoch and sequence in a record's id; `undefined` for what is none. The sidecar's id may contain dots. */

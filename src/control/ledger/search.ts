@@ -79,7 +79,7 @@ function joined(db: Db): JoinedSelect {
       join.onRef('c.sidecar', '=', 'r.sidecar').onRef('c.call', '=', 'r.call'),
     )
     .selectAll('r')
-    .select(['c.status', 'c.duration_ms']);
+    .select(['c.status', 'c.duration_ms', 'c.cut_reason', 'c.cut_rule', 'c.cut_revision']);
   return select as unknown as JoinedSelect;
 }
 

@@ -183,6 +183,8 @@ export interface AuditRecord {
   /** null until the completion is recorded. */
   readonly status: number | null;
   readonly durationMs: number | null;
+  /** Set for a call that was let in and then cut off: by which rule, of which revision of the policies or the quarantine. */
+  readonly cut?: { readonly reason: DecisionReason; readonly rule: string; readonly revision: number };
   readonly traceId: string;
   readonly tokenSubject: string;
   readonly certificateSerial: string;

@@ -27,6 +27,16 @@ export const AuditEventSchema = Type.Object(
     policyRevision: Type.Integer(),
     status: nullable(Type.Integer({ description: 'HTTP status; null until the call is over.' })),
     durationMs: nullable(Type.Number()),
+    cut: Type.Optional(
+      Type.Object(
+        {
+          reason: oneOf(decisionReasons),
+          rule: Type.String(),
+          revision: Type.Integer({ description: 'Of the policies, or of the quarantine.' }),
+        },
+        { ...closed, description: 'Only of a call that was let in and then cut off: by what.' },
+      ),
+    ),
     traceId: Type.String(),
     tokenSubject: Type.String(),
     certificateSerial: Type.String(),
@@ -59,6 +69,7 @@ export function toAuditEvent(record: AuditRecord): Static<typeof AuditEventSchem
     policyRevision: record.policyRevision,
     status: record.status,
     durationMs: record.durationMs,
+    ...(record.cut !== undefined && { cut: { ...record.cut } }),
     traceId: record.traceId,
     tokenSubject: record.tokenSubject,
     certificateSerial: record.certificateSerial,

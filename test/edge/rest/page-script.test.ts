@@ -42,7 +42,10 @@ async function openPage(url: string) {
 it('the page asks for the token, shows the mesh with it, and forgets it on signing out', async () => {
   const world = await createWorld();
   await world.policies.put({ source: policyText('web'), author: 'admin' });
-  world.audit.records.push(auditRecord({ rule: 'recorded-before' }));
+  const cut = { reason: 'quarantined', rule: 'quarantine@9', revision: 9 } as const;
+  world.audit.records.push(auditRecord({ rule: 'recorded-before', cut }));
+  const outcast = 'spiffe://example.org/ns/shop/sa/outcast';
+  await world.request({ method: 'POST', url: '/v1/quarantines', payload: { spiffeId: outcast, reason: 'INC-7' } });
   const { url } = await world.listen();
   const { byId, storage } = await openPage(url);
   const shows = (id: string, text: string) => vi.waitFor(() => expect(byId(id).text.join(' ')).toContain(text));
@@ -59,7 +62,10 @@ it('the page asks for the token, shows the mesh with it, and forgets it on signi
   byId('token').value = ` ${world.token}\n`;
   byId('sign-in').dispatch('submit');
   expect(byId('token').value).toBe('');
-  await shows('calls', 'recorded-before');
+  await shows('calls', 'recorded-before, cut by quarantine@9');
+  await shows('quarantines', 'shop/outcast');
+  await shows('quarantines', 'INC-7');
+  expect(byId('quarantine').hidden).toBe(false);
   await shows('policies', 'shop/web');
   await shows('addresses', '127.0.0.1:8444');
   await shows('summary', 'example.org');

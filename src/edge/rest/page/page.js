@@ -1,5 +1,5 @@
 import { readEvents } from './events.js';
-import { addressItems, policyRow, proxyRow, showCall } from './view.js';
+import { addressItems, policyRow, proxyRow, quarantineRow, showCall } from './view.js';
 
 const TOKEN = 'writ.token';
 const REFRESH_MS = 2_000;
@@ -108,13 +108,16 @@ async function refresh(signal) {
   let policies;
   while (!signal.aborted) {
     try {
-      const [info, proxies] = await Promise.all(
-        ['/v1/info', '/v1/proxies?limit=500'].map(async (path) => (await get(path, signal)).json()),
+      const paths = ['/v1/info', '/v1/proxies?limit=500', '/v1/quarantines?limit=500'];
+      const [info, proxies, quarantines] = await Promise.all(
+        paths.map(async (path) => (await get(path, signal)).json()),
       );
       policies = (await changedPolicies(policies?.revision, signal)) ?? policies;
       byId('summary').textContent =
         `Trust domain ${info.trustDomain}, revision ${policies.revision}. Version ${info.version}`;
       byId('addresses').replaceChildren(...addressItems(document, info.addresses));
+      byId('quarantine').hidden = quarantines.items.length === 0;
+      byId('quarantines').tBodies[0].replaceChildren(...quarantines.items.map((each) => quarantineRow(document, each)));
       byId('proxies').tBodies[0].replaceChildren(...proxies.items.map((proxy) => proxyRow(document, proxy)));
       byId('policies').tBodies[0].replaceChildren(...policies.items.map((policy) => policyRow(document, policy)));
       say('');

@@ -23,7 +23,11 @@ export function callRow(document, call) {
     { label: 'Whom', text: shortId(call.destination), title: call.destination },
     { label: 'What', text: describeCall(call), title: call.operation.host },
     { label: 'Verdict', text: verdict, title: call.reason, kind: call.decision === 'allow' ? 'allow' : 'deny' },
-    { label: 'Rule', text: call.rule, title: `policy revision ${call.policyRevision}` },
+    {
+      label: 'Rule',
+      text: call.cut === undefined ? call.rule : `${call.rule}, cut by ${call.cut.rule}`,
+      title: `policy revision ${call.policyRevision}`,
+    },
   ]);
 }
 
@@ -33,12 +37,33 @@ export function proxyRow(document, proxy) {
     { label: 'Identity', text: shortId(proxy.spiffeId), title: proxy.instanceId },
     {
       label: 'State',
-      text: proxy.lastError === null ? proxy.state : `${proxy.state}: ${proxy.lastError}`,
-      kind: proxy.state === 'synced' ? 'allow' : 'bad',
+      text: stateOf(proxy),
+      kind: proxy.state === 'synced' && !proxy.quarantined ? 'allow' : 'bad',
     },
     { label: 'Revision', text: `${acknowledged} of ${proxy.desiredRevision}` },
     { label: 'Endpoints', text: proxy.endpoints.join(', ') },
     { label: 'Last seen', text: clockTime(proxy.lastSeen), title: proxy.lastSeen },
+  ]);
+}
+
+function stateOf({ state, lastError, quarantined }) {
+  const text = lastError === null ? state : `${state}: ${lastError}`;
+  return quarantined ? `${text}, in quarantine` : text;
+}
+
+export function quarantineRow(document, quarantine) {
+  const { connected, obeying } = quarantine.enforcement;
+  return row(document, [
+    { label: 'Identity', text: shortId(quarantine.spiffeId), title: quarantine.spiffeId, kind: 'bad' },
+    { label: 'Since', text: clockTime(quarantine.createdAt), title: quarantine.createdAt },
+    { label: 'By', text: quarantine.author },
+    { label: 'Reason', text: quarantine.reason },
+    {
+      label: 'Obeyed by',
+      text: `${obeying} of ${connected} connected sidecars`,
+      title: quarantine.enforcement.waiting.join(', '),
+      kind: obeying === connected ? 'allow' : 'bad',
+    },
   ]);
 }
 
