@@ -12,6 +12,7 @@ import type { RequestAuthentication } from '../../core/policy/request-authentica
 import type { TrustDomains } from '../../core/policy/trust-domain-aliases.ts';
 import { expandAliases, expandRateLimit } from '../../core/policy/trust-domain-aliases.ts';
 import { compareText } from '../store/compare.ts';
+import { Follower } from '../store/follower.ts';
 import type { Store } from '../store/store.ts';
 import { withRevision } from './rows.ts';
 import type { ParsedSource, StoredSource } from './source.ts';
@@ -58,16 +59,12 @@ const RETRY_MS = 1_000;
  */
 export class CurrentPolicies {
   readonly #store: Store;
-  readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #trustDomains: TrustDomains | undefined;
   readonly #watch: WatchSource<PolicySet>;
   readonly #unsubscribe: () => void;
   #loaded: ReadonlyMap<string, Loaded>;
-  #catchingUp: Promise<void> | undefined;
-  #cancelRetry: () => void = () => undefined;
-  #again = false;
-  #closed = false;
+  readonly #follower: Follower;
   #reported = 0;
 
   /** Throws `incompatible-data` when a policy cannot be read. */
@@ -86,14 +83,19 @@ export class CurrentPolicies {
 
   private constructor(options: CurrentPoliciesOptions, loaded: ReadonlyMap<string, Loaded>, revision: number) {
     this.#store = options.store;
-    this.#clock = options.clock;
     this.#logger = options.logger;
     this.#trustDomains = options.trustDomains;
     this.#loaded = loaded;
     this.#watch = new WatchSource(toSet(loaded, revision));
-    this.#unsubscribe = this.#store.revision.subscribe(() => this.#catchUpSoon());
+    this.#follower = new Follower({
+      read: () => this.#catchUp(),
+      failed: (error) => this.#report(error),
+      retryMs: RETRY_MS,
+      clock: options.clock,
+    });
+    this.#unsubscribe = this.#store.revision.subscribe(() => void this.#follower.follow());
     // What was committed while we were loading.
-    if (this.#store.revision.current > revision) this.#catchUpSoon();
+    if (this.#store.revision.current > revision) void this.#follower.follow();
   }
 
   get watch(): Watch<PolicySet> {
@@ -107,34 +109,8 @@ export class CurrentPolicies {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
     this.#unsubscribe();
-    this.#cancelRetry();
-    await this.#catchingUp;
-  }
-
-  #catchUpSoon(): void {
-    if (this.#closed) return;
-    if (this.#catchingUp !== undefined) {
-      this.#again = true;
-      return;
-    }
-    this.#catchingUp = this.#catchUpUntilSettled();
-  }
-
-  async #catchUpUntilSettled(): Promise<void> {
-    do {
-      this.#again = false;
-      this.#cancelRetry();
-      try {
-        await this.#catchUp();
-      } catch (error) {
-        this.#report(error);
-        if (!this.#closed) this.#cancelRetry = this.#clock.after(RETRY_MS, () => this.#catchUpSoon());
-      }
-    } while (this.#again && !this.#closed);
-    // In the same breath as the check above: a change in between would be missed.
-    this.#catchingUp = undefined;
+    await this.#follower.close();
   }
 
   async #catchUp(): Promise<void> {
@@ -145,7 +121,7 @@ export class CurrentPolicies {
       .orderBy('revision')
       .execute();
     const last = changes.at(-1);
-    if (last === undefined || this.#closed) return;
+    if (last === undefined || this.#follower.closed) return;
     this.#loaded = applyChanges(this.#loaded, lastOfEach(changes), this.#trustDomains);
     this.#watch.set(toSet(this.#loaded, last.revision));
   }
@@ -153,7 +129,7 @@ export class CurrentPolicies {
   /** Once per store revision: a bad policy would otherwise fill the log. */
   #report(error: unknown): void {
     const head = this.#store.revision.current;
-    if (this.#closed || this.#reported === head) return;
+    if (this.#reported === head) return;
     this.#reported = head;
     this.#logger.error(
       { err: error, revision: this.#watch.current.revision },

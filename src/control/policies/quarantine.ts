@@ -4,6 +4,7 @@ import type { Logger } from '../../base/log.ts';
 import type { Watch } from '../../base/watch.ts';
 import { WatchSource } from '../../base/watch.ts';
 import type { Quarantine } from '../../core/policy/snapshot.ts';
+import { Follower } from '../store/follower.ts';
 import type { Store } from '../store/store.ts';
 
 /** What whoever issues identities asks before each. */
@@ -32,10 +33,7 @@ export class InQuarantine implements QuarantineGate {
   readonly #current: WatchSource<Quarantine>;
   readonly #unsubscribe: () => void;
   #ids: ReadonlySet<string> = new Set();
-  #reading: Promise<void> | undefined;
-  #readAgain = false;
-  #cancelRetry: () => void = () => undefined;
-  #closed = false;
+  readonly #follower: Follower;
 
   /** Resolves when the list has been read once: nothing may be issued before. */
   static async open(o: InQuarantineOptions): Promise<InQuarantine> {
@@ -52,7 +50,14 @@ export class InQuarantine implements QuarantineGate {
   private constructor(o: InQuarantineOptions) {
     this.#o = o;
     this.#current = new WatchSource<Quarantine>(Object.freeze({ revision: 0, spiffeIds: Object.freeze([]) }));
-    this.#unsubscribe = o.store.revision.subscribe(() => void this.#follow());
+    this.#follower = new Follower({
+      read: () => this.#read(),
+      failed: (err) =>
+        o.logger.error({ err }, 'cannot read who is in quarantine; the list that is known stays in force'),
+      retryMs: RETRY_MS,
+      clock: o.clock,
+    });
+    this.#unsubscribe = o.store.revision.subscribe(() => void this.#follower.follow());
   }
 
   /** Set only when the list changes. Revision 0: there has never been anybody in it. */
@@ -75,39 +80,13 @@ export class InQuarantine implements QuarantineGate {
 
   /** Resolves once every change that was committed before the call is in `current`, or cannot be read. */
   async settled(): Promise<void> {
-    await this.#follow();
+    await this.#follower.follow();
   }
 
   /** Idempotent. */
   close(): void {
-    this.#closed = true;
+    void this.#follower.close();
     this.#unsubscribe();
-    this.#cancelRetry();
-  }
-
-  /** One round at a time, however many changes come meanwhile. */
-  #follow(): Promise<void> {
-    this.#readAgain = true;
-    this.#reading ??= this.#readUntilSettled();
-    return this.#reading;
-  }
-
-  async #readUntilSettled(): Promise<void> {
-    this.#cancelRetry();
-    const { clock, logger } = this.#o;
-    try {
-      while (this.#readAgain && !this.#closed) {
-        this.#readAgain = false;
-        await this.#read();
-      }
-    } catch (error) {
-      if (this.#closed) return;
-      logger.error({ err: error }, 'cannot read who is in quarantine; the list that is known stays in force');
-      this.#cancelRetry = clock.after(RETRY_MS, () => void this.#follow());
-    } finally {
-      // In the same breath as the look at #readAgain: whoever asks from now on starts another round.
-      this.#reading = undefined;
-    }
   }
 
   async #read(): Promise<void> {
@@ -129,7 +108,7 @@ export class InQuarantine implements QuarantineGate {
       .execute();
     const revision = rows.reduce((latest, row) => Math.max(latest, row.revision), newest.revision);
     const spiffeIds = rows.map((row) => row.spiffe_id);
-    if (this.#closed) return;
+    if (this.#follower.closed) return;
     this.#ids = new Set(spiffeIds);
     this.#current.set(Object.freeze({ revision, spiffeIds: Object.freeze(spiffeIds) }));
   }

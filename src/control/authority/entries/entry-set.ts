@@ -6,6 +6,7 @@ import { isExpired } from '../../../core/identity/selectors.ts';
 import type { SpiffeId } from '../../../core/identity/spiffe-id.ts';
 import { isReserved, parseSpiffeId } from '../../../core/identity/spiffe-id.ts';
 import { isTemplate, parseTemplate } from '../../../core/identity/template.ts';
+import { Follower } from '../../store/follower.ts';
 import type { Store } from '../../store/store.ts';
 import type { Entry, EntryRow } from './entry.ts';
 import { toEntry } from './entry.ts';
@@ -44,11 +45,8 @@ export class EntrySet {
   #revision = 0;
   #readAt: number;
   readonly #unsubscribe: () => void;
-  #reading: Promise<void> | undefined;
-  #readAgain = false;
-  #cancelRetry: () => void = () => undefined;
+  readonly #follower: Follower;
   #cancelExpiry: () => void = () => undefined;
-  #closed = false;
 
   /** Resolves when everything has been read once. */
   static async open(options: EntrySetOptions): Promise<EntrySet> {
@@ -67,7 +65,13 @@ export class EntrySet {
     this.#options = options;
     this.#readAt = options.clock.now();
     this.#current = new WatchSource(this.#index.snapshot(0, 'all'));
-    this.#unsubscribe = options.store.revision.subscribe(() => void this.#follow());
+    this.#follower = new Follower({
+      read: () => this.#readNews(),
+      failed: (err) => options.logger.warn({ err }, 'cannot read entries; what is known stays in force'),
+      retryMs: RETRY_MS,
+      clock: options.clock,
+    });
+    this.#unsubscribe = options.store.revision.subscribe(() => void this.#follower.follow());
   }
 
   get current(): Watch<EntrySnapshot> {
@@ -76,7 +80,7 @@ export class EntrySet {
 
   /** Resolves once every change that this process had committed before the call is in `current`, or cannot be read. */
   async settled(): Promise<void> {
-    await this.#follow();
+    await this.#follower.follow();
   }
 
   /**
@@ -92,37 +96,15 @@ export class EntrySet {
 
   /** Idempotent. */
   close(): void {
-    this.#closed = true;
+    void this.#follower.close();
     this.#unsubscribe();
-    this.#cancelRetry();
     this.#cancelExpiry();
   }
 
-  /** One round at a time, however many changes come meanwhile. */
-  #follow(): Promise<void> {
-    this.#readAgain = true;
-    this.#reading ??= this.#readUntilSettled();
-    return this.#reading;
-  }
-
-  async #readUntilSettled(): Promise<void> {
-    this.#cancelRetry();
-    const { clock, logger } = this.#options;
-    try {
-      while (this.#readAgain && !this.#closed) {
-        this.#readAgain = false;
-        if (clock.now() - this.#readAt > MAX_SILENCE_MS) await this.#readAll();
-        else await this.#readChanges();
-        this.#expire();
-      }
-    } catch (error) {
-      if (this.#closed) return;
-      logger.warn({ err: error }, 'cannot read entries; what is known stays in force');
-      this.#cancelRetry = clock.after(RETRY_MS, () => void this.#follow());
-    } finally {
-      // In the same breath as the last look at `readAgain`: nothing can ask for another round in between.
-      this.#reading = undefined;
-    }
+  async #readNews(): Promise<void> {
+    if (this.#options.clock.now() - this.#readAt > MAX_SILENCE_MS) await this.#readAll();
+    else await this.#readChanges();
+    this.#expire();
   }
 
   async #readAll(): Promise<void> {
@@ -131,7 +113,7 @@ export class EntrySet {
     const revision = store.revision.current;
     const now = clock.now();
     const rows = await store.db.selectFrom('entries').selectAll().orderBy('id').execute();
-    if (this.#closed) return;
+    if (this.#follower.closed) return;
     this.#index.clear();
     for (const row of rows) this.#take(row, now);
     this.#publish(revision, 'all');
@@ -146,7 +128,7 @@ export class EntrySet {
     const rows = await store.db.selectFrom('entries').selectAll().where('revision', '>', after).execute();
     // After the entries: an id is never used again, so one that is deleted meanwhile is deleted for good.
     const gone = await store.db.selectFrom('deleted_entries').select('id').where('revision', '>', after).execute();
-    if (this.#closed) return;
+    if (this.#follower.closed) return;
 
     const upserted: string[] = [];
     const removed: string[] = [];
@@ -194,7 +176,7 @@ export class EntrySet {
   /** Drops what has expired, and comes back when the next one does. */
   #expire(): void {
     this.#cancelExpiry();
-    if (this.#closed) return;
+    if (this.#follower.closed) return;
     const { clock } = this.#options;
     const removed: string[] = [];
     for (let next = this.#index.nextToExpire(); next !== undefined; next = this.#index.nextToExpire()) {

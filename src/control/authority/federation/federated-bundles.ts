@@ -4,6 +4,7 @@ import type { Watch } from '../../../base/watch.ts';
 import { WatchSource } from '../../../base/watch.ts';
 import type { TrustBundle } from '../../../core/identity/bundle.ts';
 import type { Service } from '../../../core/policy/snapshot.ts';
+import { Follower } from '../../store/follower.ts';
 import type { Store } from '../../store/store.ts';
 import type { RelationshipWithBundle } from './relationship.ts';
 import { servicesOf, trustBundleOf, withBundle } from './relationship.ts';
@@ -41,10 +42,7 @@ export class FederatedBundles {
   readonly #relationships: WatchSource<ReadonlyMap<string, RelationshipWithBundle>>;
   readonly #unsubscribe: () => void;
   #known: ReadonlyMap<string, Known> = new Map();
-  #reading: Promise<void> | undefined;
-  #readAgain = false;
-  #cancelRetry: () => void = () => undefined;
-  #closed = false;
+  readonly #follower: Follower;
 
   /** Resolves when everything has been read once. */
   static async open(o: FederatedBundlesOptions): Promise<FederatedBundles> {
@@ -63,7 +61,13 @@ export class FederatedBundles {
     this.#current = new WatchSource<Federated>({ bundles: new Map(), services: new Map() });
     this.#bundles = new WatchSource<ReadonlyMap<string, TrustBundle>>(new Map());
     this.#relationships = new WatchSource<ReadonlyMap<string, RelationshipWithBundle>>(new Map());
-    this.#unsubscribe = o.store.revision.subscribe(() => void this.#follow());
+    this.#follower = new Follower({
+      read: () => this.#read(),
+      failed: (err) => o.logger.warn({ err }, 'cannot read the federation; what is known stays in force'),
+      retryMs: RETRY_MS,
+      clock: o.clock,
+    });
+    this.#unsubscribe = o.store.revision.subscribe(() => void this.#follower.follow());
   }
 
   get current(): Watch<Federated> {
@@ -82,39 +86,13 @@ export class FederatedBundles {
 
   /** Resolves once every change that this process had committed before the call is in `current`, or cannot be read. */
   async settled(): Promise<void> {
-    await this.#follow();
+    await this.#follower.follow();
   }
 
   /** Idempotent. */
   close(): void {
-    this.#closed = true;
+    void this.#follower.close();
     this.#unsubscribe();
-    this.#cancelRetry();
-  }
-
-  /** One round at a time, however many changes come meanwhile. */
-  #follow(): Promise<void> {
-    this.#readAgain = true;
-    this.#reading ??= this.#readUntilSettled();
-    return this.#reading;
-  }
-
-  async #readUntilSettled(): Promise<void> {
-    this.#cancelRetry();
-    const { clock, logger } = this.#o;
-    try {
-      while (this.#readAgain && !this.#closed) {
-        this.#readAgain = false;
-        await this.#read();
-      }
-    } catch (error) {
-      if (this.#closed) return;
-      logger.warn({ err: error }, 'cannot read the federation; what is known stays in force');
-      this.#cancelRetry = clock.after(RETRY_MS, () => void this.#follow());
-    } finally {
-      // In the same breath as the look at #readAgain: whoever asks from now on starts another round.
-      this.#reading = undefined;
-    }
   }
 
   async #read(): Promise<void> {
@@ -126,7 +104,7 @@ export class FederatedBundles {
       const known = isSame ? before : await this.#readOne(trustDomain);
       if (known !== undefined) next.set(trustDomain, known);
     }
-    if (this.#closed || !isChanged(this.#known, next)) return;
+    if (this.#follower.closed || !isChanged(this.#known, next)) return;
     const before = this.#known;
     this.#known = next;
     this.#publish(before);
