@@ -1,4 +1,4 @@
-import { AppError, toAppError, unreachable } from '../base/errors.ts';
+import { AppError, toAppError } from '../base/errors.ts';
 import { MAX_CSR_BYTES } from '../core/identity/csr.ts';
 import { checkAudience } from '../core/identity/jwt-svid.ts';
 import { isErrorCode } from './errors.ts';
@@ -51,11 +51,7 @@ export function fromSignX509Request(message: SignX509Request__Output): readonly 
 }
 
 export function toSignX509Response(results: readonly ItemResult<IssuedCertificate>[]): SignX509Response {
-  return {
-    results: results.map((each) =>
-      'value' in each ? { certificate: toCertificate(each.value) } : { error: toItemError(each.error) },
-    ),
-  };
+  return { results: toResults(results, (value) => ({ certificate: toCertificate(value) })) };
 }
 
 /** @param count of the items that were asked for */
@@ -63,19 +59,9 @@ export function fromSignX509Response(
   message: SignX509Response__Output,
   count: number,
 ): readonly ItemResult<IssuedCertificate>[] {
-  checkCount(message.results, count);
-  return field.list(message.results, 'results', (each, path) => {
-    switch (each.result) {
-      case 'certificate':
-        return { value: fromCertificate(each.certificate, `${path}.certificate`) };
-      case 'error':
-        return { error: fromItemError(each.error, `${path}.error`) };
-      case undefined:
-        throw field.invalid(path, 'is missing');
-      default:
-        return unreachable(each.result);
-    }
-  });
+  return fromResults(message.results, count, 'certificate', (each, path) =>
+    fromCertificate(each.certificate, `${path}.certificate`),
+  );
 }
 
 export function toSignWitRequest(items: readonly SignItem[]): SignWitRequest {
@@ -87,11 +73,7 @@ export function fromSignWitRequest(message: SignWitRequest__Output): readonly Si
 }
 
 export function toSignWitResponse(results: readonly ItemResult<IssuedToken>[]): SignWitResponse {
-  return {
-    results: results.map((each) =>
-      'value' in each ? { svid: toToken(each.value) } : { error: toItemError(each.error) },
-    ),
-  };
+  return { results: toResults(results, (value) => ({ svid: toToken(value) })) };
 }
 
 /** @param count of the items that were asked for */
@@ -99,18 +81,32 @@ export function fromSignWitResponse(
   message: SignWitResponse__Output,
   count: number,
 ): readonly ItemResult<IssuedToken>[] {
-  checkCount(message.results, count);
-  return field.list(message.results, 'results', (each, path) => {
-    switch (each.result) {
-      case 'svid':
-        return { value: fromToken(field.required(each.svid, `${path}.svid`), `${path}.svid.`) };
-      case 'error':
-        return { error: fromItemError(each.error, `${path}.error`) };
-      case undefined:
-        throw field.invalid(path, 'is missing');
-      default:
-        return unreachable(each.result);
-    }
+  return fromResults(message.results, count, 'svid', (each, path) =>
+    fromToken(field.required(each.svid, `${path}.svid`), `${path}.svid.`),
+  );
+}
+
+function toResults<T, R>(results: readonly ItemResult<T>[], toValue: (value: T) => R) {
+  return results.map((each) => ('value' in each ? toValue(each.value) : { error: toItemError(each.error) }));
+}
+
+/** What one item of an answer is: what was asked for, under its own name, or why there is none. */
+interface Answered<Name extends string> {
+  readonly result?: Name | 'error';
+  readonly error?: ItemError__Output | null;
+}
+
+function fromResults<T, Name extends string, A extends Answered<Name>>(
+  results: readonly A[],
+  count: number,
+  name: Name,
+  fromValue: (answered: A, path: string) => T,
+): readonly ItemResult<T>[] {
+  checkCount(results, count);
+  return field.list(results, 'results', (each, path) => {
+    if (each.result === name) return { value: fromValue(each, path) };
+    if (each.result === 'error') return { error: fromItemError(each.error, `${path}.error`) };
+    throw field.invalid(path, 'is missing');
   });
 }
 
