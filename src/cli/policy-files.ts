@@ -6,6 +6,7 @@ import { AppError } from '../base/errors.ts';
 import { policyKinds } from '../core/policy/kinds.ts';
 import type { ParsedDocument } from '../core/policy/parse.ts';
 import { parseDocuments } from '../core/policy/parse.ts';
+import { isPolicyTest } from '../core/policy/policy-test.ts';
 import { documentKinds } from './policy-kinds.ts';
 import type { World } from './world.ts';
 
@@ -21,7 +22,7 @@ export const FILENAME = '-f, --filename <path>';
 export async function readPolicyFiles(
   names: readonly string[],
   world: World,
-  done: 'applied' | 'compared',
+  done: 'applied' | 'compared' | 'planned' | 'tested',
 ): Promise<readonly Document[]> {
   return parseAll(await readSources(names, world), done);
 }
@@ -47,16 +48,35 @@ export function collect(value: string, before: string[] = []): string[] {
 /** Largest file that is read, in bytes; the server takes 1 MiB for one document. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
-/** Of files, directories and standard input, unread. Throws `usage` for what is not there. */
+/**
+ * Of files, directories and standard input, unread. Expectations in a directory (`PolicyTest`) are left out: they are kept
+ * beside policies and are none. Throws `usage` for what is not there.
+ */
 export async function readSources(names: readonly string[], world: World): Promise<readonly Source[]> {
-  const sources: Source[] = [];
+  return (await readAllSources(names, world)).filter((each) => !each.isTest || !each.isFound);
+}
+
+/** What a file holds, and how it came to be read. */
+export interface FoundSource extends Source {
+  /** Expectations, and no policies. */
+  readonly isTest: boolean;
+  /** In a directory; nobody has named it. */
+  readonly isFound: boolean;
+}
+
+/** As `readSources`, with the expectations. */
+export async function readAllSources(names: readonly string[], world: World): Promise<readonly FoundSource[]> {
+  const sources: FoundSource[] = [];
+  const add = (file: string, text: string, isFound: boolean) =>
+    sources.push({ file, text, isTest: isPolicyTest(text), isFound });
   for (const name of names) {
     if (name === '-') {
-      sources.push({ file: 'standard input', text: await world.readStdin() });
+      add('standard input', await world.readStdin(), false);
       continue;
     }
-    for (const path of await filesAt(resolve(world.cwd, name), name)) {
-      sources.push({ file: relative(world.cwd, path) || path, text: await readFile(path, 'utf8') });
+    const named = resolve(world.cwd, name);
+    for (const path of await filesAt(named, name)) {
+      add(relative(world.cwd, path) || path, await readFile(path, 'utf8'), path !== named);
     }
   }
   return sources;
@@ -81,7 +101,7 @@ async function filesAt(path: string, name: string): Promise<readonly string[]> {
 }
 
 /** Every document of every file, or every finding of every file. */
-function parseAll(files: readonly Source[], done: string): readonly Document[] {
+export function parseAll(files: readonly Source[], done: string): readonly Document[] {
   const documents: Document[] = [];
   const findings: Finding[] = [];
   for (const { file, text } of files) {

@@ -3,10 +3,11 @@ import { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
 import { parseSpiffeId, workloadOf } from '../../core/identity/spiffe-id.ts';
 import { titleOf } from '../../core/policy/kinds.ts';
+import type { Policy } from '../../core/policy/model.ts';
 import type { PlannedWorkload, PlanResult } from '../../core/policy/plan.ts';
 import { Plan } from '../../core/policy/plan.ts';
 import type { CaseResult } from '../../core/policy/policy-case.ts';
-import { labelsIn, runCase } from '../../core/policy/policy-case.ts';
+import { asksForLabels, labelsIn, runCase } from '../../core/policy/policy-case.ts';
 import { parsePolicyTests } from '../../core/policy/policy-test.ts';
 import type { TrustDomains } from '../../core/policy/trust-domain-aliases.ts';
 import type { RecordedPage } from '../ledger/recorded-calls.ts';
@@ -138,6 +139,7 @@ export class Planner {
     await entries.settled();
     const current = policies.current;
     const candidate = candidateOf(current, input, trustDomains);
+    const both = [...current.policies, ...candidate.after];
     const unknownWorkloads = new Set<string>();
     const plan = new Plan({
       before: current.policies,
@@ -156,18 +158,32 @@ export class Planner {
       changes: candidate.changes,
       at,
       window: { since, until, replayedFrom: Math.max(since, replayedFrom) },
-      notes: Object.freeze(notesOf({ result, candidate, unknownWorkloads, isWhole: replayedFrom <= since })),
+      notes: Object.freeze(
+        notesOf({ result, candidate, policies: both, unknownWorkloads, isWhole: replayedFrom <= since }),
+      ),
     });
   }
 
   #workload(spiffeId: string, unknown: Set<string>): PlannedWorkload | undefined {
-    const workload = spiffeId === '' ? undefined : workloadOf(parseSpiffeId(spiffeId));
+    const workload = ownWorkload(spiffeId, this.#options.trustDomain);
     if (workload === undefined) return undefined;
     const entry = this.#options.entries.current.current.ofIdentity(spiffeId);
     if (entry === undefined) unknown.add(spiffeId);
     // Without an entry nobody knows since when it has had no labels.
     const since = entry?.revision ?? Number.POSITIVE_INFINITY;
     return { namespace: workload.namespace, service: workload.service, labels: entry?.labels ?? {}, since };
+  }
+}
+
+/** Who calls is the word of the sidecar that recorded it: what is no SPIFFE ID must not end a plan. */
+function ownWorkload(spiffeId: string, trustDomain: string): ReturnType<typeof workloadOf> {
+  try {
+    const id = parseSpiffeId(spiffeId);
+    // Policies are for the workloads of this trust domain, whatever namespaces others have.
+    return id.trustDomain === trustDomain ? workloadOf(id) : undefined;
+  } catch (error) {
+    if (error instanceof AppError) return undefined;
+    throw error;
   }
 }
 
@@ -189,11 +205,13 @@ async function replay(pages: AsyncIterable<RecordedPage>, plan: Plan, store: Sto
 interface Noted {
   readonly result: PlanResult;
   readonly candidate: ReturnType<typeof candidateOf>;
+  /** In force, and of the candidate. */
+  readonly policies: readonly Policy[];
   readonly unknownWorkloads: ReadonlySet<string>;
   readonly isWhole: boolean;
 }
 
-function notesOf({ result, candidate, unknownWorkloads, isWhole }: Noted): string[] {
+function notesOf({ result, candidate, policies, unknownWorkloads, isWhole }: Noted): string[] {
   const notes: string[] = [];
   if (result.calls.recorded === 0) {
     notes.push('No call was recorded in the window, so nothing is known about what the change would do.');
@@ -208,10 +226,11 @@ function notesOf({ result, candidate, unknownWorkloads, isWhole }: Noted): strin
       `Only authorization policies are replayed. What ${names.join(', ')}${others.length > names.length ? ' and others' : ''} would do is not in this plan.`,
     );
   }
-  if (unknownWorkloads.size > 0) {
+  // Of policies that are for everybody, labels make no difference.
+  if (unknownWorkloads.size > 0 && policies.some(asksForLabels)) {
     const [first = ''] = unknownWorkloads;
-    const more = unknownWorkloads.size === 1 ? '' : ` and ${unknownWorkloads.size - 1} others`;
-    notes.push(`${first}${more} have no entry; they were taken to have no labels.`);
+    const who = unknownWorkloads.size === 1 ? `${first} has` : `${first} and ${unknownWorkloads.size - 1} others have`;
+    notes.push(`${who} no entry: policies were chosen as for a workload without labels.`);
   }
   return notes;
 }

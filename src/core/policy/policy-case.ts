@@ -85,7 +85,8 @@ export function runCase(one: PolicyCase, world: CaseWorld): CaseResult {
     throw invalid(isEgress ? 'from' : 'to', `${asked?.uri ?? 'nobody'} is no workload of ${world.trustDomain}.`);
   }
   const labels = world.labelsOf(asked.uri);
-  const notes = labels === undefined ? [`${asked.uri} has no entry; it was taken to have no labels.`] : [];
+  const isGuessed = labels === undefined && world.policies.some(asksForLabels);
+  const notes = isGuessed ? [`The labels of ${asked.uri} are not known; it was taken to have none.`] : [];
   const applying = world.policies.filter(
     (policy) =>
       (policy.direction === 'egress') === isEgress &&
@@ -101,6 +102,11 @@ export function runCase(one: PolicyCase, world: CaseWorld): CaseResult {
   }
   const request = requestOf(one, { from, to, isEgress, path: path?.path, world });
   return judged(one, explain(applying, request, { egress: isEgress }), notes);
+}
+
+/** Whether it depends on labels whom a policy is for. */
+export function asksForLabels({ selector, targets = [] }: Policy): boolean {
+  return Object.keys(selector).length > 0 || targets.some(({ kind }) => kind === 'Gateway' || kind === 'GatewayClass');
 }
 
 function namesPorts(policy: Policy): boolean {

@@ -25,6 +25,11 @@ export interface ReadTests extends PolicyTests {
 }
 
 export const POLICY_TEST_KIND = 'PolicyTest';
+/** Whether a text looks like expectations, so that a folder may hold them beside policies. Reading it is what tells for certain. */
+export function isPolicyTest(text: string): boolean {
+  return /^[ \t{,]*["']?kind["']?[ \t]*:[ \t]*["']?PolicyTest["']?[ \t\r,}]*(?:#.*)?$/m.test(text);
+}
+
 /** In one text. */
 const MAX_CASES = 10_000;
 const MAX_WORKLOADS = 10_000;
