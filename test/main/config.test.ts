@@ -19,6 +19,7 @@ describe('server', () => {
     expect(serverConfig({ flags: server, env: {} })).toEqual({
       trustDomain: 'example.org',
       audit: { origin: 'example.org/writ/audit', isPublic: false, databaseRestored: false },
+      policy: { namespaces: new Map() },
       dataDir: '/var/lib/writ',
       rest: { host: '127.0.0.1', port: 8443 },
       grpc: { host: '0.0.0.0', port: 8444 },

@@ -15,7 +15,18 @@ import {
   toChangeOutput,
   toFullChange,
 } from './policy-change-schema.ts';
-import { closed, cursor, DEFAULT_LIMIT, dryRun, limit, namespaceName, nullable, objectName, oneOf } from './schemas.ts';
+import {
+  closed,
+  cursor,
+  DEFAULT_LIMIT,
+  dryRun,
+  limit,
+  namespaceName,
+  nullable,
+  objectName,
+  oneOf,
+  revision,
+} from './schemas.ts';
 
 const params = Type.Object(
   { revision: Type.String({ pattern: '^[1-9][0-9]{0,14}$', description: 'Number of the change.' }) },

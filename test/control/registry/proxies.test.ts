@@ -115,7 +115,12 @@ describeEachStore('A sidecar', (stores) => {
     const { proxies, clock } = await setUp(stores);
     await proxies.connect(hello('a'));
     expect(proxies.services.current).toEqual([
-      { name: 'web', namespace: 'shop', spiffeId: web, endpoints: [{ address: '10.0.0.1:1', protocol: 'http', applicationPort: 8080 }] },
+      {
+        name: 'web',
+        namespace: 'shop',
+        spiffeId: web,
+        endpoints: [{ address: '10.0.0.1:1', protocol: 'http', applicationPort: 8080 }],
+      },
     ]);
     expect(proxies.list()).toEqual([
       {
@@ -124,13 +129,17 @@ describeEachStore('A sidecar', (stores) => {
         version: '0.1.0',
         connected: true,
         state: 'pending',
+        serving: true,
         desiredRevision: 3,
+        desiredChange: null,
+        staleSince: clock.now(),
         acknowledgedRevision: null,
         acknowledgedAt: null,
         connectedSince: clock.now(),
         lastSeen: clock.now(),
         endpoints: ['10.0.0.1:1'],
         lastError: null,
+        quarantineRevision: null,
       },
     ]);
   });
@@ -153,6 +162,40 @@ describeEachStore('A sidecar', (stores) => {
     expect(only(proxies)).toMatchObject({ state: 'pending', acknowledgedRevision: 3 });
     connection.ack(4, two);
     expect(only(proxies)).toMatchObject({ state: 'synced', acknowledgedRevision: 4 });
+  });
+
+  it('is stale from what it was sent to its acknowledgement, and from when it was seen last while it is away', async () => {
+    const { proxies, clock, published } = await setUp(stores);
+    const connection = await proxies.connect(hello('a'));
+    expect(only(proxies).staleSince).toBe(clock.now());
+    connection.sent(3, one);
+    connection.ack(3, one);
+    expect(only(proxies).staleSince).toBeNull();
+    const first = clock.now();
+    published.set({ revision: 4 });
+    connection.sent(4, two);
+    await clock.advance(5_000);
+    connection.nack(4, two, 'no');
+    connection.sent(5, one);
+    expect(only(proxies).staleSince).toBe(first);
+    connection.ack(5, one);
+    expect(only(proxies).staleSince).toBeNull();
+    const seen = clock.now();
+    await connection.close({ goodbye: false });
+    expect(only(proxies).staleSince).toBeNull();
+    published.set({ revision: 6 });
+    await clock.advance(5_000);
+    expect(only(proxies).staleSince).toBe(seen);
+  });
+
+  it('should have the candidate of a change where it was chosen for that', async () => {
+    const published = new WatchSource({ revision: 3 });
+    const desired = (id: string) => ({ revision: 9, change: id === 'a' ? 7 : null });
+    const options = { store: await stores.open(), clock: new FakeClock(), logger: silentLogger, published, desired };
+    const proxies = await Proxies.open(options);
+    onTestFinished(() => proxies.close());
+    await proxies.connect(hello('a'));
+    expect(only(proxies)).toMatchObject({ desiredRevision: 9, desiredChange: 7 });
   });
 
   it('is rejected from its refusal to its next acknowledgement', async () => {
@@ -322,7 +365,9 @@ describeEachStore('A sidecar', (stores) => {
     await proxies.connect(
       hello('a', { inbound: [{ address: '[fd00::1]:15006', protocol: 'tcp', applicationPort: 5432 }] }),
     );
-    expect(proxies.services.current[0]?.endpoints).toEqual([{ address: '[fd00::1]:15006', protocol: 'tcp', applicationPort: 5432 }]);
+    expect(proxies.services.current[0]?.endpoints).toEqual([
+      { address: '[fd00::1]:15006', protocol: 'tcp', applicationPort: 5432 },
+    ]);
     expect(only(proxies).endpoints).toEqual(['[fd00::1]:15006']);
   });
 
