@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { sleep } from '../../base/clock.ts';
+import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { pooledRandom, secureRandom } from '../../base/random.ts';
 import { Lifetime, runTasks } from '../../base/tasks.ts';
@@ -161,6 +162,11 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
     startOutbound(config.outbound, { ...deciding, trust: peers.trust, recorder: spool, limits, clock, logger, random }),
   );
   const jwt = new JwtClient({ clients: controlPlane.clients, bundle: trust, clock });
+  // Also none that was fetched before.
+  const token = async (audience: string) => {
+    if (quarantine.current.ids.has(self.uri)) throw new AppError('forbidden', `${self.uri} is in quarantine.`);
+    return await jwt.get(audience);
+  };
   const status = () =>
     describeStatus(
       {
@@ -174,7 +180,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
       },
       clock.now(),
     );
-  const admin = await opened(startAdmin(config.admin, { token: (audience) => jwt.get(audience), status, logger }));
+  const admin = await opened(startAdmin(config.admin, { token, status, logger }));
   logger.info({ spiffeId: self.uri, outbound: outbound.port, admin: admin.port, endpoints }, 'sidecar is up');
 
   const stop = new AbortController();
