@@ -108,7 +108,10 @@ export function addRows(rows: IndexRows, logged: LoggedBatch, heard: Heard = new
   note(first.at, 'clock', receivedAt, JSON.stringify({ call, claimed: time, latest, decisions: ahead.length }));
 }
 
-function describeForeign({ call, destination }: DecisionEvent, spiffeId: string): string {
+function describeForeign({ call, source, destination, direction }: DecisionEvent, spiffeId: string): string {
+  if (direction === 'outbound') {
+    return `Call ${call} claims to be made by ${source || 'nobody'}, but the sidecar that recorded it is that of ${spiffeId}.`;
+  }
   return `Call ${call} claims to be for ${destination || 'nobody'}, but the sidecar that recorded it is that of ${spiffeId}.`;
 }
 

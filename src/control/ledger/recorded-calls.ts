@@ -125,6 +125,8 @@ function within<O>(
 ): SelectQueryBuilder<AuditTables, 'audit_records', O> {
   // The bounds of time alone are redundant, but let the database start and end in the middle of its index.
   let q = select.where('time', '>=', last?.time ?? since).where('time', '<=', before?.time ?? until - 1);
+  // Who is called records the same call: what egress policies decided on its way out is no call of its own.
+  q = q.where('direction', 'is', null);
   if (destination !== undefined) q = q.where('destination', '=', destination);
   if (before !== undefined) {
     const { time, place } = before;

@@ -44,6 +44,7 @@ export function toRecordRow(event: DecisionEvent, bytes: Buffer, at: EventPlace,
     trace_id: event.traceId,
     token_subject: storable(event.tokenSubject),
     certificate_serial: event.certificateSerial,
+    direction: event.direction ?? null,
   };
 }
 
@@ -100,6 +101,7 @@ export function toAuditRecord(row: JoinedRow, sealedBelow: number): AuditRecord 
     traceId: row.trace_id,
     tokenSubject: row.token_subject,
     certificateSerial: row.certificate_serial,
+    ...(row.direction === 'outbound' && { direction: 'outbound' as const }),
     sidecar: row.sidecar,
     epoch: row.epoch,
     sequence: row.seq,

@@ -50,6 +50,8 @@ export interface AuditRecordsTable {
   trace_id: string;
   token_subject: string;
   certificate_serial: string;
+  /** `outbound` for a call that goes out, recorded by the sidecar of the caller; null for one that comes in. */
+  direction: string | null;
 }
 
 /**

@@ -16,6 +16,7 @@ import { quarantine } from './migrations/0014-quarantine.ts';
 import { adminEvents } from './migrations/0015-admin-events.ts';
 import { planReceipts } from './migrations/0016-plan-receipts.ts';
 import { issuerKeys } from './migrations/0017-issuer-keys.ts';
+import { auditDirection } from './migrations/0018-audit-direction.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
 export const migrations: readonly Migration[] = [
@@ -36,4 +37,5 @@ export const migrations: readonly Migration[] = [
   adminEvents,
   planReceipts,
   issuerKeys,
+  auditDirection,
 ];

@@ -188,6 +188,8 @@ export interface AuditRecord {
   readonly traceId: string;
   readonly tokenSubject: string;
   readonly certificateSerial: string;
+  /** Of a call that goes out, decided by the sidecar of its source; absent for one that comes in. */
+  readonly direction?: 'outbound';
   /** Instance id of the sidecar that recorded it. */
   readonly sidecar: string;
   readonly epoch: number;

@@ -78,6 +78,22 @@ describeEachStore('what the audit index does not take from a sidecar', (bench) =
     await expect.poll(() => shown).toEqual(['sidecar-1.1.1 null', 'sidecar-1.1.5 null']);
   });
 
+  it('a call that goes out is the word of the sidecar of its caller, and of nobody else', async () => {
+    const { ledger, settle, ids, notes } = await setUp();
+    const out = { direction: 'outbound' } as const;
+    ledger.add([
+      decision({ ...out, source: orders, destination: payments }),
+      decision({ ...out, source: payments, destination: orders }),
+      decision({ source: orders, destination: payments }),
+    ]);
+    await settle();
+    expect(await ids()).toEqual(['sidecar-1.1.1']);
+    expect((await notes()).map(({ kind, seq }) => [kind, seq])).toEqual([
+      ['foreign', 2],
+      ['foreign', 3],
+    ]);
+  });
+
   it('a decision that compares equal to the verified identity only in another spelling is foreign', async () => {
     const { ledger, settle, ids, notes } = await setUp();
     const spellings = [`${orders}/`, orders.toUpperCase(), `${orders}2`, orders.slice(0, -1)];

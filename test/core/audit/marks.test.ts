@@ -36,6 +36,13 @@ test('what shadow policies would have decided, and the AUDIT rule, are part of t
   expect(decodeEvent(bytes)).toStrictEqual(marked);
 });
 
+test('that a call goes out is part of the bytes, and for one that comes in there is nothing', () => {
+  const out: DecisionEvent = { ...plain, direction: 'outbound' };
+  expect(encodeEvent(out).toString()).toMatch(/,"direction":"outbound"\}$/);
+  expect(decodeEvent(encodeEvent(out))).toEqual(out);
+  expect(encodeEvent(plain).toString()).not.toContain('direction');
+});
+
 test('marks that are no marks are refused', async () => {
   for (const marks of [{ shadowDecision: 'maybe' }, { shadowRule: '' }, { auditRule: 'a b' }, { auditRule: null }]) {
     const bytes = Buffer.from(JSON.stringify({ ...plain, ...marks }));
