@@ -1,9 +1,12 @@
 import type { NamedTokens } from '../../control/access/named-tokens.ts';
 import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { Federation } from '../../control/authority/federation/federation.ts';
+import type { FullChange } from '../../control/policies/changes/change-views.ts';
+import type { Quarantines } from '../../control/policies/quarantines.ts';
 import type { RevisionTexts } from '../../control/policies/revision-texts.ts';
 import type { AuthoritiesPort } from './authorities.ts';
 import type { NodesPort } from './nodes.ts';
+import type { PolicyChangesDeps } from './policy-changes.ts';
 
 export interface ChangesDeps {
   readonly revisionTexts: Pick<RevisionTexts, 'head' | 'at'>;
@@ -12,6 +15,8 @@ export interface ChangesDeps {
   readonly nodes: Pick<NodesPort, 'get'>;
   readonly namedTokens: Pick<NamedTokens, 'get'>;
   readonly authorities: Pick<AuthoritiesPort, 'list'>;
+  readonly quarantines: Pick<Quarantines, 'get'>;
+  readonly changeViews: Pick<PolicyChangesDeps['changeViews'], 'get'>;
 }
 
 /** What a write changes, as texts. `undefined`: there is none, or it has no text of its own. */
@@ -72,6 +77,10 @@ async function textAt(deps: ChangesDeps, path: string): Promise<string | undefin
         return id === '' ? undefined : textOf(await deps.nodes.get(id));
       case 'tokens':
         return id === '' ? undefined : textOf(await deps.namedTokens.get(id));
+      case 'quarantines':
+        return id === '' ? undefined : textOf(await deps.quarantines.get(id));
+      case 'policy-changes':
+        return id === '' ? undefined : changeText(await deps.changeViews.get(Number(id)));
       case 'authorities':
         return (await deps.authorities.list()).items.map((key) => `${key.kind} ${key.id} ${key.state}\n`).join('');
       default:
@@ -81,6 +90,12 @@ async function textAt(deps: ChangesDeps, path: string): Promise<string | undefin
     // Not there (any more).
     return undefined;
   }
+}
+
+/** How far it has come, and what it changes in each policy. */
+function changeText({ state, author, approver, reason, documents }: FullChange): string {
+  const decided = approver === null ? '' : `approver: ${approver}\n`;
+  return `state: ${state}\nauthor: ${author}\n${decided}reason: ${reason}\n${documents.map(({ diff }) => diff).join('')}`;
 }
 
 /** One member a line, so that a difference of lines is one of members. */
