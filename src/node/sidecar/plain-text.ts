@@ -35,13 +35,16 @@ export function sniff(
   o: { readonly protocol: 'http' | 'tcp'; readonly timeoutMs: number },
   then: (spoken: Spoken) => void,
 ): void {
+  let first: Buffer = Buffer.alloc(0);
   const done = (spoken: Spoken | undefined) => {
     clearTimeout(timer);
     socket.off('readable', look);
     socket.off('error', gone);
     socket.off('close', gone);
-    if (spoken === undefined) socket.destroy();
-    else then(spoken);
+    if (spoken === undefined) return void socket.destroy();
+    // Only now: what is put back is announced again at once, to whoever listens.
+    if (first.length > 0) socket.unshift(first);
+    then(spoken);
   };
   const gone = () => done(undefined);
   const look = () => {
@@ -50,8 +53,8 @@ export function sniff(
       if (socket.readableEnded || socket.destroyed) done(undefined);
       return;
     }
-    socket.unshift(read);
-    const spoken = spokenIn(read, o.protocol);
+    first = first.length === 0 ? read : Buffer.concat([first, read]);
+    const spoken = spokenIn(first, o.protocol);
     if (spoken !== undefined) done(spoken);
   };
   const silent = () => done(o.protocol === 'tcp' ? 'tcp' : undefined);

@@ -96,6 +96,8 @@ export class TestSidecar {
   readonly policy: WatchSource<PolicyState | undefined>;
   readonly quarantine = new WatchSource<QuarantineList>(nobody);
   readonly recorder = new MemoryRecorder();
+  /** Of its inbound ports. */
+  readonly enforcers: Enforcer[] = [];
   readonly limits: Limits;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -141,6 +143,7 @@ export class TestSidecar {
     const { policy, quarantine } = this;
     const { streamAgeMs } = limits;
     const enforcer = new Enforcer({ identity, policy, quarantine, streamAgeMs, recorder, tokens, clock, logger });
+    this.enforcers.push(enforcer);
     onTestFinished(() => enforcer.close());
     const listener = await startInbound(
       { host: '127.0.0.1', port: 0, protocol: 'http', ...o },
