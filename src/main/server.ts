@@ -53,7 +53,7 @@ import { startGrpcServer } from '../edge/grpc/server.ts';
 import type { Check } from '../edge/rest/health.ts';
 import { createHealthServer } from '../edge/rest/health.ts';
 import { createRestServer } from '../edge/rest/server.ts';
-import { encodeSnapshotContent } from '../wire/snapshot-content.ts';
+import { SnapshotEncoder } from '../wire/snapshot-memory.ts';
 import { openAttestors } from './attestation.ts';
 import { readAuthorizers } from './authorizers-config.ts';
 import { keepBundleFile, writeBundleFile } from './bundle-file.ts';
@@ -197,6 +197,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('who federates with whom', () => federatesWith.close());
   const issuerKeys = await openIssuerKeys(config.tokenKeys, { store, policies: policies.current, clock, logger });
   life.defer('the keys of issuers', () => issuerKeys.close());
+  const encoder = new SnapshotEncoder();
   const publisherOptions: Omit<PublisherOptions, 'policies'> = {
     services: proxies.services,
     bundle: authority.bundle,
@@ -208,7 +209,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     tokenKeys: issuerKeys,
     authorizers: await readAuthorizers(config.authorizers),
     trustedProxies: config.authorizers.trustedProxies,
-    encode: encodeSnapshotContent,
+    encode: (content) => encoder.encode(content),
     rootNamespace,
     clock,
     logger,
@@ -370,6 +371,8 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
           ...open,
         },
         tokenFile: join(config.dataDir, 'admin-token'),
+        trustDomainAliases: config.trustDomainAliases,
+        authorizers: config.authorizers.authorizers.map(({ name }) => name),
       },
     },
     config.rest,

@@ -32,24 +32,38 @@ export function select(
   };
 }
 
-/** The part of a snapshot that selections make. Selectors and targets have done their work; a sidecar has no use for them. */
-export function contentOf(
-  selection: Selection,
-): Omit<SnapshotContent, 'services' | 'bundle' | 'federated' | 'authorizers' | 'trustedProxies'> {
-  const { policies, requestAuthentications, peerModes, rateLimits } = selection;
-  const egress = policies.filter((policy) => policy.direction === 'egress').map(withoutScope);
-  return {
-    policies: policies.filter((policy) => policy.direction === undefined).map(withoutScope),
-    ...(egress.length > 0 && { egress }),
-    ...(requestAuthentications.length > 0 && { requestAuthentications: requestAuthentications.map(withoutScope) }),
-    ...(peerModes !== strictModes && { peerAuthentication: peerModes }),
-    ...(rateLimits.length > 0 && { rateLimits: rateLimits.map(withoutScope) }),
-  };
-}
+/**
+ * What sidecars get of the objects that were selected. Selectors and targets have done their work; a sidecar has no use for
+ * them. Of one object it is always the same value, so that it is encoded once.
+ */
+export class Contents {
+  readonly #unscoped = new WeakMap<object, object>();
 
-function withoutScope<T extends Scoped>(object: T): T {
-  const { targets: _, ...rest } = object;
-  return { ...rest, selector: {} } as T;
+  of(
+    selection: Selection,
+  ): Omit<SnapshotContent, 'services' | 'bundle' | 'federated' | 'authorizers' | 'trustedProxies'> {
+    const { policies, requestAuthentications, peerModes, rateLimits } = selection;
+    const unscoped = policies.map((policy) => this.#withoutScope(policy));
+    const egress = unscoped.filter((policy) => policy.direction === 'egress');
+    return {
+      policies: unscoped.filter((policy) => policy.direction === undefined),
+      ...(egress.length > 0 && { egress }),
+      ...(requestAuthentications.length > 0 && {
+        requestAuthentications: requestAuthentications.map((each) => this.#withoutScope(each)),
+      }),
+      ...(peerModes !== strictModes && { peerAuthentication: peerModes }),
+      ...(rateLimits.length > 0 && { rateLimits: rateLimits.map((limit) => this.#withoutScope(limit)) }),
+    };
+  }
+
+  #withoutScope<T extends Scoped>(object: T): T {
+    const known = this.#unscoped.get(object);
+    if (known !== undefined) return known as T;
+    const { targets: _, ...rest } = object;
+    const unscoped = Object.freeze({ ...rest, selector: {} }) as T;
+    this.#unscoped.set(object, unscoped);
+    return unscoped;
+  }
 }
 
 interface Scoped {

@@ -12,7 +12,7 @@ import { CandidatesOf } from './candidates.ts';
 import type { PolicySet } from './current.ts';
 import { Kept } from './kept.ts';
 import type { Selection } from './selection.ts';
-import { contentOf, SelectionKeys, select } from './selection.ts';
+import { Contents, SelectionKeys, select } from './selection.ts';
 
 /** What a sidecar gets, ready to send. The same value for as long as nothing in it has changed. */
 export interface EncodedSnapshot {
@@ -81,6 +81,7 @@ export class Snapshots {
   readonly #options: SnapshotsOptions;
   readonly #candidates: CandidatesOf;
   readonly #selectionKeys = new SelectionKeys();
+  readonly #contents = new Contents();
   /** By workload. */
   readonly #made = new Kept<Made>();
   readonly #selections = new Kept<Selection>();
@@ -165,7 +166,7 @@ export class Snapshots {
     if (known !== undefined) return known;
     const selected = this.#selections.get(selection);
     if (selected === undefined) throw new Error('a selection was dropped while it was used');
-    const content = toContent(selected, foreign, environment);
+    const content = toContent(this.#contents.of(selected), selected, foreign, environment);
     const bytes = this.#options.encode(content);
     const hash = createHash('sha256').update(bytes).digest();
     const snapshot = Object.freeze({ hash, content: bytes, needs: featuresOf(content) });
@@ -174,13 +175,18 @@ export class Snapshots {
   }
 }
 
-function toContent(selection: Selection, foreign: readonly string[], environment: Environment): SnapshotContent {
+function toContent(
+  part: ReturnType<Contents['of']>,
+  selection: Selection,
+  foreign: readonly string[],
+  environment: Environment,
+): SnapshotContent {
   const { services, bundle, federated, authorizers, trustedProxies } = environment;
   const bundles = foreign.flatMap((name) => federated.bundles.get(name) ?? []);
   const named = new Set(selection.policies.flatMap(({ provider }) => provider ?? []));
   const asked = authorizers.filter(({ name }) => named.has(name));
   return {
-    ...contentOf(selection),
+    ...part,
     services: [...services, ...foreign.flatMap((name) => federated.services.get(name) ?? [])],
     bundle,
     ...(bundles.length > 0 && { federated: bundles }),

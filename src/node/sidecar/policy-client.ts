@@ -15,8 +15,9 @@ import { snapshotFeatures } from '../../core/policy/snapshot.ts';
 import type { Snapshot__Output } from '../../wire/gen/writ/v1/Snapshot.ts';
 import type { WatchPolicyRequest } from '../../wire/gen/writ/v1/WatchPolicyRequest.ts';
 import type { InboundEndpoint } from '../../wire/policy.ts';
-import { decodeSnapshotContent, fromSnapshot, toPolicyMessage } from '../../wire/policy.ts';
+import { fromSnapshot, toPolicyMessage } from '../../wire/policy.ts';
 import { NO_SNAPSHOT } from '../../wire/quarantine.ts';
+import { SnapshotDecoder } from '../../wire/snapshot-memory.ts';
 import { GrpcStream } from '../agent/grpc-stream.ts';
 import { authenticationOf } from './authentication-state.ts';
 import type { ControlPlaneClients } from './control-plane.ts';
@@ -51,6 +52,7 @@ export class PolicyClient {
   readonly #backoff = new Backoff({ initialMs: 100, maxMs: 5_000 });
   #stream: PolicyStream | undefined;
   /** Of the message before on the stream. */
+  readonly #decoder = new SnapshotDecoder();
   #last = NO_SNAPSHOT;
 
   /** With what the state directory holds in force already. */
@@ -172,7 +174,7 @@ export class PolicyClient {
     if (!hash('sha256', content, 'buffer').equals(snapshot.hash)) {
       throw new AppError('invalid', 'The content of the snapshot does not have the hash that it came with.');
     }
-    const understood = decodeSnapshotContent(content);
+    const understood = this.#decoder.decode(content);
     const { policies, services, bundle, federated = [], egress = [] } = understood;
     const { trustDomain } = this.#o;
     if (bundle.trustDomain !== trustDomain) {
@@ -182,8 +184,9 @@ export class PolicyClient {
     return {
       revision,
       hash: snapshot.hash,
-      compiled: compile(policies, revision),
-      egress: egress.length === 0 ? undefined : compile(egress, revision),
+      // What has not changed is the same value as before, and is not compiled again.
+      compiled: compile(policies, revision, current?.compiled),
+      egress: egress.length === 0 ? undefined : compile(egress, revision, current?.egress),
       rateLimits: understood.rateLimits,
       authorizers: understood.authorizers,
       trustedProxies: understood.trustedProxies,
