@@ -30,6 +30,107 @@ const RULE = '/spec/rules/0';
 const SOURCE = `${RULE}/from/0/source`;
 const OPERATION = `${RULE}/to/0/operation`;
 
+const users = (rule: string) =>
+  `apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: u, namespace: shop}\nspec:\n  jwtRules:\n  - ${rule}\n`;
+const peers = (spec: string) =>
+  `apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\nspec: ${spec}\n`;
+const JWT = '/spec/jwtRules/0';
+const withKeys = 'issuer: a, jwksUri: "https://a.example/keys"';
+
+const theAuthentications: Example[] = [
+  [users('{issuer: ⟦joe@example.com}'), ['invalid-issuer', `${JWT}/issuer`, /There is neither "jwks" nor "jwksUri"/]],
+  [users('{issuer: ⟦"http://a.example"}'), ['invalid-issuer', `${JWT}/issuer`, /Use "https:\/\/"/]],
+  [
+    users('{issuer: ⟦" a", jwks: "{}"}').replace('"{}"', '⟦"{}"'),
+    ['invalid-issuer', `${JWT}/issuer`, /that of no token/],
+    ['invalid-jwks', `${JWT}/jwks`, /no list "keys"/],
+  ],
+  [users('⟦{audiences: [a]}'), ['missing-field', JWT, /"issuer" is missing/]],
+  [users('{issuer: a, jwks: ⟦"x"}'), ['invalid-jwks', `${JWT}/jwks`, /It is not JSON/]],
+  [
+    users(`{issuer: a, jwks: ⟦'{"keys":[{"kty":"oct","k":"AAAA"}]}'}`),
+    ['invalid-jwks', `${JWT}/jwks`, /symmetric key/],
+  ],
+  [
+    users(`{issuer: a, jwks: ⟦'{"keys":[{"kty":"EC","crv":"P-256","d":"AA"}]}'}`),
+    ['invalid-jwks', `${JWT}/jwks`, /private key/],
+  ],
+  [users(`{issuer: a, jwks: ⟦'{"keys":[],"keys":[]}'}`), ['invalid-jwks', `${JWT}/jwks`, /a member stands twice/]],
+  [
+    users('{issuer: a, jwksUri: ⟦"http://a.example/keys"}'),
+    ['invalid-jwks-uri', `${JWT}/jwksUri`, /could put other keys/],
+  ],
+  [
+    users('{issuer: a, jwksUri: ⟦"https://u:p@a.example/keys"}'),
+    ['invalid-jwks-uri', `${JWT}/jwksUri`, /user name or password/],
+  ],
+  [
+    users('{issuer: a, jwksUri: ⟦"file:///etc/passwd"}'),
+    ['invalid-jwks-uri', `${JWT}/jwksUri`, /does not begin with "https/],
+  ],
+  [
+    users('{issuer: a, jwksUri: "https://a.example/", ⟦jwks: "{}"}').replace(
+      'jwksUri: "https://a.example/", ⟦jwks: "{}"',
+      'jwks: "{}", ⟦jwksUri: "https://a.example/"',
+    ),
+    ['conflicting-fields', `${JWT}/jwksUri`, /said twice/],
+  ],
+  [
+    users(`{${withKeys}, fromHeaders: [{name: ⟦cookie}]}`),
+    ['invalid-token-place', `${JWT}/fromHeaders/0/name`, /Use "fromCookies"/],
+  ],
+  [
+    users(`{${withKeys}, fromHeaders: [{name: ⟦"a b"}]}`),
+    ['invalid-token-place', `${JWT}/fromHeaders/0/name`, /not the name of a header/],
+  ],
+  [
+    users(`{${withKeys}, fromHeaders: [{name: a, prefix: ⟦"ä"}]}`),
+    ['invalid-token-place', `${JWT}/fromHeaders/0/prefix`, /can stand before it/],
+  ],
+  [users(`{${withKeys}, fromParams: [⟦"a&b"]}`), ['invalid-token-place', `${JWT}/fromParams/0`, /query parameter/]],
+  [users(`{${withKeys}, fromCookies: [⟦"a;b"]}`), ['invalid-token-place', `${JWT}/fromCookies/0`, /a cookie/]],
+  [
+    users(`{${withKeys}, outputPayloadToHeader: ⟦Authorization}`),
+    ['invalid-token-place', `${JWT}/outputPayloadToHeader`, /authenticate with/],
+  ],
+  [
+    users(`{${withKeys}, outputClaimToHeaders: [{header: ⟦x_forwarded_client_cert, claim: sub}]}`),
+    ['invalid-token-place', `${JWT}/outputClaimToHeaders/0/header`, /every HTTP server/],
+  ],
+  [
+    users(`{${withKeys}, outputClaimToHeaders: [{header: x-a, claim: ⟦"a\\tb"}]}`),
+    ['invalid-claim', `${JWT}/outputClaimToHeaders/0/claim`, /no token that is read/],
+  ],
+  [
+    users(`{${withKeys}, ⟦outputClaimToHeaders: [{header: x-a, claim: a}, {header: X_A, claim: b}]}`),
+    ['conflicting-fields', `${JWT}/outputClaimToHeaders`, /Two values/],
+  ],
+  [users(`{${withKeys}, timeout: ⟦5}`), ['wrong-type', `${JWT}/timeout`, /must stand a string/]],
+  [users(`{${withKeys}, timeout: ⟦2m}`), ['invalid-duration', `${JWT}/timeout`, /from 1ms to 1m/]],
+  [
+    users(`{${withKeys}, forwardOriginalToken: ⟦"yes"}`),
+    ['wrong-type', `${JWT}/forwardOriginalToken`, /true or false/],
+  ],
+  [users(`{${withKeys}, ⟦audience: a}`), ['unknown-field', `${JWT}/audience`, /Did you mean "audiences"/]],
+  [peers('{mtls: {mode: ⟦Strict}}'), ['invalid-mtls-mode', '/spec/mtls/mode', /Did you mean "STRICT"/]],
+  [
+    peers('{⟦portLevelMtls: {8080: {mode: STRICT}}}'),
+    ['ports-without-selector', '/spec/portLevelMtls', /has no selector/],
+  ],
+  [
+    peers('{selector: {matchLabels: {a: b}}, portLevelMtls: {⟦0: {mode: STRICT}}}'),
+    ['yaml-key', '/spec/portLevelMtls', /Quote it/],
+  ],
+  [
+    peers('{selector: {matchLabels: {a: b}}, portLevelMtls: {⟦http: {mode: STRICT}}}'),
+    ['invalid-port', '/spec/portLevelMtls/http', /from 1 to 65535/],
+  ],
+  [
+    peers('{}').replace('namespace: shop', 'namespace: shop, annotations: {⟦istio.io/dry-run: "true"}'),
+    ['invalid-dry-run', '/metadata/annotations/istio.io~1dry-run', /means nothing for a PeerAuthentication/],
+  ],
+];
+
 const theText: Example[] = [
   [`⟦#${'x'.repeat(1024 * 1024)}`, ['too-large', '', /has 1048577 bytes, the limit is 1048576/]],
   [`[${','.repeat(299_999)}⟦${','.repeat(100_000)}]`, ['too-large', '', /more than 300000 words and signs/]],
@@ -61,6 +162,48 @@ const theText: Example[] = [
   [
     `${document('{}')}---\n⟦${document('{}')}`,
     ['duplicate-policy', '', /shop\/p stands here a second time; the first begins at line 1/],
+  ],
+];
+
+const limits = (spec: string) =>
+  `apiVersion: writ.dev/v1\nkind: RateLimit\nmetadata: {name: r, namespace: shop}\nspec: ${spec}\n`;
+const theRateLimits: Example[] = [
+  [limits('⟦{}'), ['empty-field', '/spec', /limits nothing\. Give it "total", "perSource" or "overrides"/]],
+  [limits('⟦[]'), ['wrong-type', '/spec', /must stand a mapping/]],
+  [
+    limits('{total: {requests: 1}}').replace('writ.dev/v1', '⟦security.istio.io/v1'),
+    ['unknown-api-version', '/apiVersion', /Write one of "writ\.dev\/v1"/],
+  ],
+  [limits('{⟦totl: {requests: 1}, perSource: {requests: 1}}'), ['unknown-field', '/spec/totl', /Did you mean "total"/]],
+  [limits('{total: ⟦{period: 1s}}'), ['missing-field', '/spec/total', /"requests" is missing/]],
+  [
+    limits('{total: {requests: ⟦0}}'),
+    ['invalid-rate', '/spec/total/requests', /not "0"\. To let nobody in, write a DENY/],
+  ],
+  [limits('{total: {requests: ⟦1e3}}'), ['invalid-rate', '/spec/total/requests', /from 1 to 1000000000, not "1e3"/]],
+  [limits('{total: {requests: ⟦1.5}}'), ['invalid-rate', '/spec/total/requests', /whole number/]],
+  [limits('{total: {requests: ⟦"5"}}'), ['invalid-rate', '/spec/total/requests', /whole number/]],
+  [limits('{total: {requests: ⟦[5]}}'), ['invalid-rate', '/spec/total/requests', /1000000000\./]],
+  [limits('{total: {requests: ⟦1000000001}}'), ['invalid-rate', '/spec/total/requests', /to 1000000000/]],
+  [limits('{total: {requests: 1, period: ⟦1}}'), ['wrong-type', '/spec/total/period', /a string, not the number 1/]],
+  [
+    limits('{perSource: {requests: 1, period: ⟦1d}}'),
+    ['invalid-duration', '/spec/perSource/period', /from 100ms to 24h/],
+  ],
+  [limits('{perSource: {requests: 1, period: ⟦99ms}}'), ['invalid-duration', '/spec/perSource/period', /"99ms"/]],
+  [limits('{overrides: ⟦[]}'), ['empty-field', '/spec/overrides', /list is empty/]],
+  [limits('{overrides: [⟦{requests: 1}]}'), ['missing-field', '/spec/overrides/0', /whom it is for/]],
+  [
+    limits('{overrides: [{requests: 1, principals: [⟦"spiffe://a/ns/b/sa/c"]}]}'),
+    ['spiffe-scheme', '/spec/overrides/0/principals/0', /without "spiffe:\/\/"/],
+  ],
+  [
+    limits('{overrides: [{requests: 1, serviceAccounts: [⟦a/b/c]}]}'),
+    ['invalid-service-account', '/spec/overrides/0/serviceAccounts/0', /a\/b\/c/],
+  ],
+  [
+    limits('{selector: {matchLabels: {⟦"a b": c}}, total: {requests: 1}}'),
+    ['invalid-label', '/spec/selector/matchLabels/a b', /can be carried by no workload/],
   ],
 ];
 
@@ -649,9 +792,11 @@ const theValues: Example[] = [
 describe.each([
   ['text', theText],
   ['document', theDocument],
+  ['rate limits', theRateLimits],
   ['spec', theSpec],
   ['rule', theRule],
   ['values', theValues],
+  ['authentications', theAuthentications],
 ])('findings of the %s', (_, examples) => {
   test.each(examples.map((example) => [shown(example[0]), example] as const))('%s', async (_title, example) => {
     const [marked, ...expected] = example;
@@ -753,8 +898,8 @@ describe('the table of findings', () => {
   });
 
   test('every code is found by an example of this file', () => {
-    const found = [theText, theDocument, theSpec, theRule, theValues].flatMap((examples) =>
-      examples.flatMap(([, ...expected]) => expected.map(([code]) => code)),
+    const found = [theText, theDocument, theSpec, theRule, theValues, theAuthentications, theRateLimits].flatMap(
+      (examples) => examples.flatMap(([, ...expected]) => expected.map(([code]) => code)),
     );
     expect([...new Set([...found, 'too-many-findings'])].sort()).toEqual([...errors].sort());
   });
