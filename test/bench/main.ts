@@ -5,7 +5,9 @@ import { benchAgents } from './agents.ts';
 import { benchDecide } from './decide.ts';
 import { benchIngest } from './ingest.ts';
 import { benchIssuance } from './issuance.ts';
+import { benchPlan } from './plan.ts';
 import { benchPush } from './push.ts';
+import { benchQuarantine } from './quarantine.ts';
 import { opensslP256, sha256PerSecond } from './reference.ts';
 import type { Row } from './report.ts';
 import { table, writeJson } from './report.ts';
@@ -13,13 +15,15 @@ import { benchRotation } from './rotation.ts';
 import { benchSidecar } from './sidecar.ts';
 
 /**
- * `npm run bench [-- issuance decide push ingest sidecar agents rotation]`: measures the hot paths, each beside a reference in
+ * `npm run bench [-- issuance decide push plan quarantine ingest sidecar agents rotation]`: measures the hot paths, each beside a reference in
  * the same run, and prints a table; the same as JSON in bench-results.json. Figures differ between machines, ratios hardly.
  */
 const parts: Readonly<Record<string, (directory: string) => Promise<Row[]>>> = {
   issuance: () => benchIssuance(opensslP256()),
   decide: async () => benchDecide(sha256PerSecond()),
   push: benchPush,
+  plan: benchPlan,
+  quarantine: benchQuarantine,
   ingest: benchIngest,
   sidecar: benchSidecar,
   agents: benchAgents,

@@ -197,7 +197,7 @@ spec:
 }
 
 /** Median milliseconds to write `bytes` to as many plain sockets, in another process, and hear one byte from each. */
-async function rawEcho(bytes: number): Promise<number> {
+export async function rawEcho(bytes: number): Promise<number> {
   const sockets: Socket[] = [];
   let replies = 0;
   let heardAll: () => void = () => undefined;
