@@ -1,5 +1,10 @@
+import { createHash } from 'node:crypto';
+import { sql } from 'kysely';
 import { expect, it } from 'vitest';
+import { silentLogger } from '../../../src/base/log.ts';
 import { NamedTokens } from '../../../src/control/access/named-tokens.ts';
+import { migrations } from '../../../src/control/store/migrations.ts';
+import { migrate } from '../../../src/control/store/store.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
 import type { StoreBench } from '../../support/stores.ts';
@@ -20,11 +25,43 @@ describeEachStore('Tokens by name', (stores) => {
     const { clock, tokens, make } = await setUp(stores);
     const made = await make('ann', 60);
     expect(made.token).toMatch(/^writ_[A-Za-z0-9_-]{43}$/);
-    expect(await tokens.authenticate(made.token)).toEqual({ name: 'ann' });
+    expect(await tokens.authenticate(made.token)).toEqual({ name: 'ann', role: 'admin', credential: made.id });
     await clock.advance(59_999);
-    expect(await tokens.authenticate(made.token)).toEqual({ name: 'ann' });
+    expect(await tokens.authenticate(made.token)).toEqual({ name: 'ann', role: 'admin', credential: made.id });
     await clock.advance(1);
     expect(await tokens.authenticate(made.token)).toBeUndefined();
+  });
+
+  it('have a role: the one that was asked for, or admin; one that this version does not know may do the least', async () => {
+    const { store, tokens, make } = await setUp(stores);
+    const auditor = await tokens.create({ name: 'sec', role: 'auditor', ttlSeconds: 60, by: 'admin' });
+    const ann = await make('ann');
+    expect([auditor.role, ann.role]).toEqual(['auditor', 'admin']);
+    expect(await tokens.authenticate(auditor.token)).toMatchObject({ name: 'sec', role: 'auditor' });
+    expect((await tokens.list()).items.map(({ role }) => role).sort()).toEqual(['admin', 'auditor']);
+    expect((await tokens.get(auditor.id)).role).toBe('auditor');
+    await expectAppError(
+      tokens.create({ name: 'x', role: 'root' as never, ttlSeconds: 60, by: 'admin' }),
+      'invalid',
+      'The role must be one of admin, editor, auditor, viewer.',
+    );
+    await store.db.updateTable('admin_tokens').set({ role: 'superuser' }).execute();
+    expect(await tokens.authenticate(ann.token)).toMatchObject({ role: 'viewer' });
+    await expectAppError(tokens.get('nothing'), 'not-found', 'There is no token with this id.');
+  });
+
+  it('of before there were roles may do what they could', async () => {
+    const database = await stores.database();
+    const older = migrations.filter(({ name }) => name < '0015');
+    const before = await stores.open(database, { migrations: older });
+    const hash = createHash('sha256').update('old').digest('hex');
+    await sql`insert into admin_tokens (id, name, token_hash, created_at, expires_at)
+      values ('i', 'ann', ${hash}, 0, 9000000000000)`.execute(before.db);
+    await before.close();
+    await migrate(database, { clock: new FakeClock(), logger: silentLogger });
+    const store = await stores.open(database);
+    const tokens = new NamedTokens({ store, clock: new FakeClock() });
+    expect(await tokens.authenticate('old')).toMatchObject({ name: 'ann', role: 'admin' });
   });
 
   it('are stored as a hash, and authenticate by nothing but themselves', async () => {
@@ -88,10 +125,10 @@ describeEachStore('Tokens by name', (stores) => {
     const [one, two, bob] = [await make('ann'), await make('ann'), await make('bob')];
     await expectAppError(tokens.revoke(one.id, 'bob'), 'not-found', /no token with this id/);
     await tokens.revoke(one.id, 'ann', { dryRun: true });
-    expect(await tokens.authenticate(one.token)).toEqual({ name: 'ann' });
+    expect(await tokens.authenticate(one.token)).toMatchObject({ name: 'ann', credential: one.id });
     await tokens.revoke(one.id, 'ann');
     expect(await tokens.authenticate(one.token)).toBeUndefined();
-    expect(await tokens.authenticate(two.token)).toEqual({ name: 'ann' });
+    expect(await tokens.authenticate(two.token)).toMatchObject({ name: 'ann', credential: two.id });
     await tokens.revoke(bob.id, 'admin');
     expect(await tokens.authenticate(bob.token)).toBeUndefined();
     await expectAppError(tokens.revoke(bob.id, 'admin'), 'not-found', /no token/);

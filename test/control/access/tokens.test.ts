@@ -28,7 +28,11 @@ describe('The admin token', () => {
     const file = await tokenFile();
     await AdminTokens.open({ file });
     const token = (await readFile(file, 'utf8')).trim();
-    expect((await AdminTokens.open({ file })).authenticate(token)).toEqual({ name: 'admin' });
+    expect((await AdminTokens.open({ file })).authenticate(token)).toEqual({
+      name: 'admin',
+      role: 'admin',
+      credential: 'bootstrap',
+    });
   });
 
   it('is the only thing that authenticates', async () => {
