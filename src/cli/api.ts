@@ -68,6 +68,8 @@ export interface ProxyObject {
   readonly acknowledgedRevision: number | null;
   readonly lastSeen: string;
   readonly endpoints: readonly string[];
+  /** Of its application. */
+  readonly ports: readonly { readonly port: number; readonly protocol: 'http' | 'tcp' }[];
   readonly lastError: string | null;
   readonly quarantined: boolean;
   readonly quarantineRevision: number | null;

@@ -5,6 +5,9 @@ import type { Client, Reply } from './client.ts';
 export interface ServerInfo {
   readonly version: string;
   readonly trustDomain: string;
+  readonly trustDomainAliases: readonly string[];
+  /** Names of the external authorizers that policies may ask. */
+  readonly authorizers: readonly string[];
   /** Name → host:port. */
   readonly addresses: Readonly<Record<string, string>>;
 }

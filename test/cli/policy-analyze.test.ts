@@ -71,6 +71,33 @@ describe('writ policy analyze', () => {
     expect(stdout).toContain('No workload is the service account "shop/wbe"');
   });
 
+  it('knows the ports of the workloads, the trust domains that are let in, and the authorizers', async () => {
+    const cli = await connect();
+    const id = 'spiffe://example.org/ns/shop/sa/db';
+    await cli.run('entry', 'create', 'shop/db', '--label', 'app=db');
+    cli.rest.proxies.push({
+      ...{ instanceId: 'i', spiffeId: id, version: '0.1.0', connected: true, state: 'synced', serving: true },
+      ...{ desiredRevision: 0, desiredChange: null, staleSince: null, acknowledgedRevision: 0, acknowledgedAt: 0 },
+      ...{ connectedSince: 0, lastSeen: 0, endpoints: [], lastError: null },
+      ports: [{ applicationPort: 5432, protocol: 'tcp' }],
+    });
+    const policy = (name: string, spec: string) =>
+      `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: ${name}, namespace: shop}\nspec: {${spec}}\n---\n`;
+    const db = 'selector: {matchLabels: {app: db}}';
+    await cli.file(
+      'all.yaml',
+      policy('http', `${db}, rules: [{to: [{operation: {methods: [GET]}}]}]`) +
+        policy('foreign', `${db}, rules: [{from: [{source: {trustDomains: [other.org]}}]}]`) +
+        policy('ask', `${db}, action: CUSTOM, provider: {name: opa}, rules: [{}]`),
+    );
+    const { status, stdout } = await cli.run('policy', 'analyze', '-f', 'all.yaml', '--live', '-o', 'json');
+    expect(status).toBe(79);
+    const codes = (JSON.parse(stdout) as { readonly code: string; readonly severity: string }[]).map(
+      ({ code, severity }) => `${severity} ${code}`,
+    );
+    expect(codes).toEqual(['error http-rule-on-tcp', 'warning unknown-trust-domain', 'warning unknown-provider']);
+  });
+
   it('refuses --live without files, and files that are not there', async () => {
     const cli = await createTerminal();
     expect(await cli.run('policy', 'analyze', '--live')).toMatchObject({ status: 2 });

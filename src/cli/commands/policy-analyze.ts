@@ -3,12 +3,13 @@ import { Option } from 'commander';
 import { stringify } from 'yaml';
 import { AppError } from '../../base/errors.ts';
 import { parseSpiffeId, workloadOf } from '../../core/identity/spiffe-id.ts';
-import type { AnalyzedPolicy, KnownWorkload } from '../../core/policy/analyze.ts';
+import type { AnalysisContext, AnalyzedPolicy, KnownWorkload } from '../../core/policy/analyze.ts';
 import { analyze } from '../../core/policy/analyze.ts';
 import type { PolicyFinding } from '../../core/policy/findings.ts';
 import { readPolicies } from '../../core/policy/parse.ts';
 import type { EntryObject } from '../api.ts';
 import type { Client } from '../client.ts';
+import { serverInfo } from '../info.ts';
 import { kinds, listAll } from '../kinds.ts';
 import type { GlobalOptions } from '../options.ts';
 import { openSession, output } from '../options.ts';
@@ -70,7 +71,7 @@ async function examine(options: AnalyzeOptions, command: Command, world: World):
   const context = {
     rootNamespace,
     now: world.clock.now(),
-    ...(client !== undefined && { workloads: await knownWorkloads(client) }),
+    ...(client !== undefined && (await knownMesh(client))),
   };
   return [...read.flatMap(({ errors, warnings }) => [...errors, ...warnings]), ...analyze(documents, context)];
 }
@@ -84,17 +85,36 @@ async function storedSources(client: Client | undefined): Promise<readonly Sourc
   }));
 }
 
+async function knownMesh(client: Client): Promise<Omit<AnalysisContext, 'rootNamespace' | 'now'>> {
+  const { body: server } = await serverInfo(client.reader);
+  const federated = (await listAll(client, kinds.federation, {})).map((each) => each.trustDomain);
+  return {
+    workloads: await knownWorkloads(client),
+    trustDomains: [server.trustDomain, ...server.trustDomainAliases, ...federated],
+    providers: server.authorizers,
+  };
+}
+
 /** Those of entries. What a template may stand for is not known, so with one nothing is said about names. */
 async function knownWorkloads(client: Client): Promise<readonly KnownWorkload[] | undefined> {
   const entries = await listAll(client, kinds.entry, {});
   if (entries.some((entry) => entry.spiffeId.includes('{'))) return undefined;
-  return entries.flatMap((entry) => toWorkload(entry) ?? []);
+  const protocols = new Map<string, ReadonlyMap<number, 'http' | 'tcp'>>();
+  for (const { spiffeId, ports } of await listAll(client, kinds.proxy, {})) {
+    const known = protocols.get(spiffeId) ?? new Map<number, 'http' | 'tcp'>();
+    protocols.set(spiffeId, new Map([...known, ...ports.map(({ port, protocol }) => [port, protocol] as const)]));
+  }
+  return entries.flatMap((entry) => toWorkload(entry, protocols.get(entry.spiffeId)) ?? []);
 }
 
-function toWorkload({ spiffeId, labels }: EntryObject): KnownWorkload | undefined {
+function toWorkload(
+  { spiffeId, labels }: EntryObject,
+  protocols: ReadonlyMap<number, 'http' | 'tcp'> | undefined,
+): KnownWorkload | undefined {
   const workload = workloadOf(parseSpiffeId(spiffeId));
   if (workload === undefined) return undefined;
-  return { ...workload, principal: spiffeId.replace('spiffe://', ''), labels };
+  const principal = spiffeId.replace('spiffe://', '');
+  return { ...workload, principal, labels, ...(protocols !== undefined && { protocols }) };
 }
 
 function listed(findings: readonly PolicyFinding[], style: Style): string {

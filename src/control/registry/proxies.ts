@@ -8,7 +8,7 @@ import { compareText } from '../store/compare.ts';
 import type { Store } from '../store/store.ts';
 import type { Acknowledgements, ProxyConnection, SyncState } from './connection.ts';
 import { Connection } from './connection.ts';
-import type { ProxyHello } from './hello.ts';
+import type { InboundEndpoint, ProxyHello } from './hello.ts';
 import { checkHello } from './hello.ts';
 import type { ProxyRow } from './rows.ts';
 import { ProxyRows } from './rows.ts';
@@ -39,6 +39,8 @@ export interface ProxyStatus {
   readonly lastSeen: number;
   /** host:port, as announced. Part of the mesh until it says goodbye or stays away for a minute. */
   readonly endpoints: readonly string[];
+  /** Of its application, by its own account. */
+  readonly ports?: readonly Pick<InboundEndpoint, 'applicationPort' | 'protocol'>[];
   /** Why it rejected the last snapshot. */
   readonly lastError: string | null;
   /**
@@ -337,6 +339,7 @@ export class Proxies {
       connectedSince: connection?.since ?? null,
       lastSeen: connection === undefined ? row.lastSeen : this.#clock.now(),
       endpoints: row.inbound.map((endpoint) => endpoint.address),
+      ports: row.inbound.map(({ applicationPort, protocol }) => ({ applicationPort, protocol })),
       lastError: acknowledgements?.error ?? null,
       quarantineRevision: acknowledgements?.quarantineRevision ?? null,
     });

@@ -11,6 +11,10 @@ export interface ServerInfo {
   readonly addresses: Readonly<Record<string, string>>;
   /** File that holds the admin token: the page says so, while it is served on a loopback address only. */
   readonly tokenFile?: string;
+  /** Names that policies may use for the trust domain as well. Default: none. */
+  readonly trustDomainAliases?: readonly string[];
+  /** Names of the external authorizers that CUSTOM policies may ask. Default: none. */
+  readonly authorizers?: readonly string[];
 }
 
 /** GET /v1/info */
@@ -28,6 +32,12 @@ export function info(app: App, deps: { readonly info: ServerInfo; readonly bundl
             {
               version: Type.String(),
               trustDomain: Type.String(),
+              trustDomainAliases: Type.Array(Type.String(), {
+                description: 'Names that policies may use for the trust domain as well.',
+              }),
+              authorizers: Type.Array(Type.String(), {
+                description: 'External authorizers that CUSTOM policies may name.',
+              }),
               addresses: Type.Record(Type.String(), Type.String()),
             },
             closed,
@@ -38,6 +48,8 @@ export function info(app: App, deps: { readonly info: ServerInfo; readonly bundl
     async () => ({
       version: deps.info.version,
       trustDomain: deps.bundle.current.trustDomain,
+      trustDomainAliases: [...(deps.info.trustDomainAliases ?? [])],
+      authorizers: [...(deps.info.authorizers ?? [])],
       addresses: { ...deps.info.addresses },
     }),
   );

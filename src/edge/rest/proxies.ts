@@ -25,6 +25,9 @@ const ProxyOutput = Type.Object(
     connectedSince: nullable(time),
     lastSeen: time,
     endpoints: Type.Array(Type.String(), { description: 'host:port of its inbound listeners.' }),
+    ports: Type.Array(Type.Object({ port: Type.Integer(), protocol: oneOf(['http', 'tcp']) }, closed), {
+      description: 'Of its application, which policies name, and what it speaks there.',
+    }),
     lastError: nullable(Type.String({ description: 'Why it rejected a snapshot. Text of the sidecar.' })),
     quarantined: Type.Boolean({ description: 'Whether its identity is in quarantine.' }),
     quarantineRevision: nullable(
@@ -95,6 +98,7 @@ function toProxy(status: ProxyStatus, quarantined: boolean) {
     connectedSince: toTimeOrNull(status.connectedSince),
     lastSeen: toTime(status.lastSeen),
     endpoints: [...status.endpoints],
+    ports: (status.ports ?? []).map(({ applicationPort, protocol }) => ({ port: applicationPort, protocol })),
     lastError: status.lastError,
     quarantined,
     quarantineRevision: status.quarantineRevision ?? null,

@@ -24,6 +24,7 @@ describe('GET /v1/proxies', () => {
       connectedSince: now,
       lastSeen: now,
       endpoints: ['127.0.0.1:9121'],
+      ports: [{ applicationPort: 8080, protocol: 'http' }],
       lastError: '<b>cannot compile</b>',
     });
     expect((await world.request({ url: '/v1/proxies' })).json()).toEqual({
@@ -43,7 +44,10 @@ describe('GET /v1/proxies', () => {
           connectedSince: '2026-01-01T00:00:00.000Z',
           lastSeen: '2026-01-01T00:00:00.000Z',
           endpoints: ['127.0.0.1:9121'],
+          ports: [{ port: 8080, protocol: 'http' }],
           lastError: '<b>cannot compile</b>',
+          quarantined: false,
+          quarantineRevision: null,
         },
       ],
       nextCursor: null,
@@ -97,6 +101,8 @@ describe('GET /v1/info', () => {
     expect((await world.request({ url: '/v1/info' })).json()).toEqual({
       version: '0.1.0',
       trustDomain: 'example.org',
+      trustDomainAliases: [],
+      authorizers: [],
       addresses: { gRPC: '127.0.0.1:8444' },
     });
   });
