@@ -20,6 +20,8 @@ describe('server', () => {
       trustDomain: 'example.org',
       audit: { origin: 'example.org/writ/audit', isPublic: false, databaseRestored: false },
       policy: { namespaces: new Map() },
+      authorizers: { authorizers: [], trustedProxies: 0 },
+      tokenKeys: { caFile: undefined, hosts: undefined, allowLoopback: false },
       dataDir: '/var/lib/writ',
       rest: { host: '127.0.0.1', port: 8443 },
       grpc: { host: '0.0.0.0', port: 8444 },
@@ -70,6 +72,42 @@ describe('server', () => {
 
   it("does not mind the CLI's own variables", () => {
     expect(serverConfig({ flags: server, env: { WRIT_ADDR: 'http://x', WRIT_TOKEN_FILE: '/x' } }).rest.port).toBe(8443);
+  });
+});
+
+describe('what namespaces ask of changes', () => {
+  const rules = (o: { flag?: string; text?: string }) =>
+    serverConfig({
+      flags: { ...server, ...(o.flag !== undefined && { 'policy-namespaces': o.flag }) },
+      env: {},
+      ...(o.text !== undefined && { file: { name: 'writ.yaml', text: o.text } }),
+    }).policy.namespaces;
+
+  it('stands in the file as a map, and in a flag as rules behind names', () => {
+    const text =
+      'policy:\n  namespaces:\n    shop: {requireApproval: true, requirePlan: false}\n    "*": {requirePlan: true}\n';
+    const expected = new Map([
+      ['shop', { requireApproval: true, requirePlan: false }],
+      ['*', { requireApproval: false, requirePlan: true }],
+    ]);
+    expect(rules({ text })).toEqual(expected);
+    expect(rules({ flag: 'shop:requireApproval; *:requirePlan' })).toEqual(expected);
+    expect(rules({ flag: 'shop:requireApproval,requirePlan' }).get('shop')).toEqual({
+      requireApproval: true,
+      requirePlan: true,
+    });
+  });
+
+  it.each([
+    ['policy:\n  namespaces:\n    shop: {requireAproval: true}\n', 'Did you mean'],
+    ['policy:\n  namespaces:\n    shop: {requireApproval: yes}\n', 'must be true or false'],
+    ['policy:\n  namespaces:\n    Shop: {requireApproval: true}\n', 'is no namespace'],
+    ['policy:\n  namespaces: [shop]\n', 'must be a map'],
+    ['policy:\n  namespaces:\n    shop: true\n', 'must be a map'],
+  ])('refuses %j', async (text, message) => {
+    const error = await expectAppError(() => rules({ text }), 'invalid-document');
+    expect(error.details[0]?.message).toContain(message);
+    expect(error.details[0]?.line).toBeGreaterThan(1);
   });
 });
 

@@ -1,0 +1,127 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { objects, startAuthorizer } from '../node/sidecar/authorizer.ts';
+import type { DevMesh } from '../support/dev-mesh.ts';
+import { run, startDevMesh } from '../support/dev-mesh.ts';
+import { tempDirectory } from '../support/temp.ts';
+import { itWithTools } from '../support/tools.ts';
+
+/** Pages whose commands are run from top to bottom, through real processes. */
+
+const root = resolve(import.meta.dirname, '../..');
+const cli = resolve(root, 'src/main/cli.ts');
+
+/** Every block of that kind, in order. */
+function blocks(page: string, kind: string): string {
+  const text = readFileSync(resolve(root, page), 'utf8');
+  return [...text.matchAll(new RegExp(`^\`\`\`${kind}\n([\\s\\S]*?)^\`\`\``, 'gm'))].map((match) => match[1]).join('');
+}
+
+/** As a person at a shell would; a command that fails ends it, and so does a minute. */
+async function follow(directory: string, commands: string): Promise<string> {
+  const bin = join(directory, 'bin');
+  await mkdir(bin, { recursive: true });
+  await writeFile(join(bin, 'writ'), `#!/bin/sh\nexec '${process.execPath}' '${cli}' "$@"\n`, { mode: 0o755 });
+  const script = `set -eu
+export PATH='${bin}':"$PATH" HOME='${directory}' XDG_CONFIG_HOME='${directory}/config' NO_COLOR=1
+stop() { code=$?; trap - EXIT INT TERM; kill $(jobs -p) 2>/dev/null || true; wait; exit $code; }
+trap stop EXIT INT TERM
+${commands}`;
+  const { code, stdout, stderr } = await run('timeout', ['60', 'bash', '-c', script], { cwd: directory });
+  expect(code, `${stdout}${stderr}`).toBe(0);
+  return `${stdout}${stderr}`;
+}
+
+describe('in a mesh of writ dev', { timeout: 150_000 }, () => {
+  let mesh: DevMesh;
+
+  beforeAll(async () => {
+    mesh = await startDevMesh(['--no-traffic']);
+  }, 120_000);
+  afterAll(() => mesh?.dispose());
+
+  const followPage = (page: string) =>
+    follow(
+      mesh.directory,
+      blocks(page, 'console').replaceAll(/127\.0\.0\.1:(\d+)/g, (_, port) => `127.0.0.1:${mesh.port(Number(port))}`),
+    );
+
+  itWithTools(['bash', 'curl', 'timeout'], 'docs/rate-limits.md can be followed from top to bottom', async () => {
+    const output = await followPage('docs/rate-limits.md');
+    expect(output).toMatch(/^HTTP\/1\.1 429 /m);
+    expect(output).toMatch(/^retry-after: [0-9]+/im);
+    expect(output).toMatch(/^x-writ-reason: rate-limited/im);
+    expect(output).toMatch(/^x-writ-rule: shop\/orders@[0-9]+/im);
+  });
+
+  itWithTools(['bash', 'curl', 'timeout'], 'docs/egress.md can be followed from top to bottom', async () => {
+    const output = await followPage('docs/egress.md');
+    expect(output).toMatch(/Not let out by default-deny: the egress policies/);
+    expect(output).toMatch(/^200$/m);
+    expect(output).toMatch(/"direction": ?"outbound"/);
+  });
+});
+
+describe('with a control plane and sidecars of its own', { timeout: 120_000 }, () => {
+  itWithTools(['bash', 'curl', 'openssl', 'timeout'], 'docs/external-authorizers.md can be followed', async () => {
+    const opa = await startAuthorizer();
+    opa.answer = ({ attributes }) => objects({ status: { code: 403 }, body: `not for ${attributes.source.principal}` });
+    const directory = await tempDirectory();
+    const ports = await freePorts([8080, 8443, 8444, 9090, 15000, 15001, 15006, 15010, 15011]);
+    ports.set(9191, Number(opa.authorizer.address.split(':')[1]));
+    const own = (text: string) => text.replaceAll(/\b(\d{4,5})\b/g, (port) => String(ports.get(Number(port)) ?? port));
+    await writeFile(
+      join(directory, 'server.yaml'),
+      own(`${blocks('docs/operations.md', 'yaml')}${blocks('docs/external-authorizers.md', 'yaml')}`),
+    );
+    const output = await follow(directory, own(`${setUp}${blocks('docs/external-authorizers.md', 'console')}`));
+    expect(output).toMatch(/^x-writ-reason: custom-rule/m);
+    expect(output).toMatch(/^200$/m);
+    expect(opa.questions[0]?.attributes).toMatchObject({
+      source: { principal: 'spiffe://example.org/ns/shop/sa/web' },
+      destination: { principal: 'spiffe://example.org/ns/shop/sa/orders' },
+      request: { http: { path: '/admin' } },
+    });
+  });
+});
+
+/** The mesh of docs/operations.md, in short. */
+const setUp = `(umask 077; openssl rand -hex 32 > writ-passphrase)
+writ server --config server.yaml 2> server.log &
+until curl -sf http://127.0.0.1:9090/readyz; do sleep 0.2; done
+writ context save --addr http://127.0.0.1:8443 --token-file ./writ-data/admin-token
+writ entry create shop/web --label app=web
+writ entry create shop/orders --label app=orders
+writ join-token create shop/web --out web.token
+writ join-token create shop/orders --out orders.token
+'${process.execPath}' -e "require('http').createServer((q, s) => s.end('ok')).listen(8080, '127.0.0.1')" &
+trust='--server 127.0.0.1:8444 --trust-bundle-file ./writ-data/bundle.pem'
+writ sidecar $trust --state-dir ./orders --join-token-file orders.token --inbound listen=127.0.0.1:15006,application=127.0.0.1:8080 --outbound-listen 127.0.0.1:15001 --admin-listen 127.0.0.1:15000 2> orders.log &
+writ sidecar $trust --state-dir ./web --join-token-file web.token --outbound-listen 127.0.0.1:15011 --admin-listen 127.0.0.1:15010 2> web.log &
+until curl -sf http://127.0.0.1:15010/readyz && curl -sf http://127.0.0.1:15000/readyz; do sleep 0.2; done
+cat > allow.yaml <<'YAML'
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec:
+  selector: {matchLabels: {app: orders}}
+  rules: [{from: [{source: {namespaces: [shop]}}]}]
+YAML
+writ apply -f allow.yaml
+until curl -sf -o answer -H 'Host: orders.shop.mesh' http://127.0.0.1:15011/; do sleep 0.1; done
+`;
+
+async function freePorts(wanted: readonly number[]): Promise<Map<number, number>> {
+  const servers = wanted.map(() => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const free = servers.map((server) => {
+    const address = server.address();
+    return address === null || typeof address === 'string' ? 0 : address.port;
+  });
+  await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
+  return new Map(wanted.map((port, i) => [port, free[i] ?? 0]));
+}
