@@ -138,6 +138,7 @@ describeEachStore('A sidecar', (stores) => {
         connectedSince: clock.now(),
         lastSeen: clock.now(),
         endpoints: ['10.0.0.1:1'],
+        ports: [{ applicationPort: 8080, protocol: 'http' }],
         lastError: null,
         quarantineRevision: null,
       },
