@@ -148,10 +148,10 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('the recorder', () => producer.close());
   const recorder = new LedgerRecorder({ producer, clock });
   const trail = new AdminTrail({ recorder: new LedgerAdminRecorder({ producer, clock }), clock, logger });
+  life.defer('the end on the record', () => trail.report({ action: 'stop', outcome: 'done' }));
   life.defer('the record of administration', () => trail.close());
 
   await recordStart(trail, config, deps.version);
-  life.defer('the end on the record', () => trail.report({ action: 'stop', outcome: 'done' }));
 
   // What sidecars pin: public, and handed to them by whoever sets them up.
   await writeBundleFile(bundleFile(config), authority.bundle.current);

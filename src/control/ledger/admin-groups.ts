@@ -62,6 +62,7 @@ export class AdminGroups {
    * Resolves when it is on the record or counted, at the latest after `patienceMs`; never rejects.
    * @param facts without what differs from one to the next: those with equal facts are a group
    * @param first what the event of the first says besides
+   * @param o.rest those behind the first: `count` them, or `forget` them, where other events tell of them
    * @param o.whenFull what is done with one of a new group when there are too many: `record` it alone, or only `count` it,
    *   which is for those that anybody can cause
    */
@@ -69,12 +70,13 @@ export class AdminGroups {
     facts: AdminFacts,
     windowMs: number,
     first: Partial<AdminFacts> = {},
-    o: { readonly whenFull: 'record' | 'count' } = { whenFull: 'record' },
+    o: { readonly rest?: 'count' | 'forget'; readonly whenFull?: 'record' | 'count' } = {},
   ): Promise<void> {
     const now = this.#options.clock.now();
     const key = JSON.stringify(facts);
     const group = this.#groups.get(key);
     if (group !== undefined && now < group.endsAt) {
+      if (o.rest === 'forget') return;
       if (group.count === 0) group.firstTime = now;
       group.count += 1;
       group.lastTime = now;

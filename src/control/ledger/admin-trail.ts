@@ -53,9 +53,9 @@ export class AdminTrail {
     await this.#groups.note(facts, GROUP_MS, first);
   }
 
-  /** A token was taken. Recorded once an hour for each token and address, and then how often. Never rejects. */
+  /** A token was taken. Recorded once an hour for each token and address; what it was used for is recorded besides. Never rejects. */
   async signIn(who: Pick<AdminFacts, 'actor' | 'role' | 'credential' | 'source'>): Promise<void> {
-    await this.#groups.note({ ...who, action: 'sign-in', outcome: 'done' }, SIGN_IN_MS);
+    await this.#groups.note({ ...who, action: 'sign-in', outcome: 'done' }, SIGN_IN_MS, {}, { rest: 'forget' });
   }
 
   /** Somebody did not prove to be anybody. Of too many different ones only the number is recorded. Never rejects. */

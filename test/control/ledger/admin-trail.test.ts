@@ -186,7 +186,7 @@ describe('what is read', () => {
 describe('a token', () => {
   const ann = { actor: 'ann', role: 'editor', credential: 't1', source: '10.0.0.7' };
 
-  it('is recorded when it is first used from an address, and once an hour how often', async () => {
+  it('is recorded when it is first used from an address, and once an hour as long as it is', async () => {
     const { clock, trail, recorder } = setUp();
     for (let i = 0; i < 30; i++) {
       await trail.signIn(ann);
@@ -197,11 +197,10 @@ describe('a token', () => {
       ['sign-in', '10.0.0.7', 1],
       ['sign-in', '10.0.0.8', 1],
     ]);
-    await clock.advance(3_600_000);
-    expect(recorder.events.slice(2).map(({ source, count }) => [source, count])).toEqual([
-      ['10.0.0.7', 29],
-      ['10.0.0.8', 29],
-    ]);
+    await clock.advance(1_800_000);
+    expect(recorder.events).toHaveLength(2);
+    await trail.signIn(ann);
+    expect(recorder.events.slice(2)).toEqual([expect.objectContaining({ source: '10.0.0.7', count: 1 })]);
   });
 
   it('that is refused is recorded by address, and a flood of addresses by its number', async () => {
