@@ -137,9 +137,9 @@ export function pathOf(revision: number): string {
   return `/v1/policy-changes/${revision}`;
 }
 
-/** Throws `usage`. */
+/** A number, or the name that `-o name` gives. Throws `usage`. */
 export function parseChange(text: string): number {
-  return parseNumber(text, 'The change');
+  return parseNumber(text.replace(/^policy-change\//, ''), 'The change');
 }
 
 /** Throws `usage`. */

@@ -2,6 +2,7 @@ import type { Schema, Values } from '../base/config.ts';
 import { withDefault } from '../base/config.ts';
 import type { Problems, Raw } from '../base/config-source.ts';
 import type { Type } from '../base/config-types.ts';
+import { flag } from '../base/config-types.ts';
 import { didYouMean } from '../base/suggest.ts';
 import type { NamespaceRules } from '../control/policies/changes/protection.ts';
 import { ANY_NAMESPACE, freeNamespace } from '../control/policies/changes/protection.ts';
@@ -63,9 +64,8 @@ function rulesIn(raw: Raw, name: string, problems: Problems): Partial<NamespaceR
   const rules: Partial<Record<RuleName, boolean>> = {};
   for (const { key, value } of raw.entries) {
     const rule = known(key, value, name, problems);
-    const text = value.kind === 'text' ? value.value : '';
-    if (text !== 'true' && text !== 'false') problems.add(value.place, `${name}.${key}`, 'must be true or false.');
-    else if (rule !== undefined) rules[rule] = text === 'true';
+    const isOn = flag.parse(value, `${name}.${key}`, problems);
+    if (rule !== undefined && isOn !== undefined) rules[rule] = isOn;
   }
   return rules;
 }

@@ -15,6 +15,7 @@ import { addIdentity } from './identity.ts';
 import { addJoinToken } from './join-token.ts';
 import { addNode } from './node.ts';
 import { addPolicy } from './policy.ts';
+import { addProxies } from './proxies.ts';
 import { addQuarantine } from './quarantine.ts';
 import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
@@ -29,6 +30,7 @@ export function addCommands(program: Command, world: World, failed: (code?: numb
   addDelete(program, world, failed);
   addAudit(program, world);
   addPolicy(program, world, failed);
+  addProxies(program, world);
   addQuarantine(program, world, failed);
   addEntry(program, world, failed);
   addJoinToken(program, world);
