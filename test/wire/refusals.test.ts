@@ -152,6 +152,19 @@ const cases: Readonly<
       [{ hash: bytes(32), publishedAt: { seconds: '253402300800' } }, /^published_at is not a time/],
       [{ hash: bytes(32), publishedAt: { seconds: '1', nanos: 1_000_000_000 } }, /^published_at is not a time/],
       [{ hash: bytes(32), publishedAt: { seconds: '1', nanos: -1 } }, /^published_at is not a time/],
+      [{ hash: bytes(32), publishedAt: now, quarantine: { spiffeIds: ['web'] } }, /^quarantine\.spiffe_ids\[0\]: /],
+      [
+        { hash: bytes(32), publishedAt: now, quarantine: { revision: '18446744073709551615' } },
+        /^quarantine\.revision is out of range/,
+      ],
+      [
+        {
+          hash: bytes(32),
+          publishedAt: now,
+          quarantine: { spiffeIds: Array.from({ length: 10_001 }, () => 'spiffe://a/b') },
+        },
+        /^quarantine\.spiffe_ids has more than 10000 elements/,
+      ],
     ],
   },
   SnapshotContent: {

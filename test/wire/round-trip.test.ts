@@ -191,6 +191,12 @@ describe('a message survives the wire:', () => {
         features: fc.array(any.text(), { minLength: 1, maxLength: 4 }),
       }),
       fc.record({ kind: fc.constant('ack'), revision: any.count, hash: any.hash }),
+      fc.record({
+        kind: fc.constant('ack'),
+        revision: any.count,
+        hash: any.hash,
+        quarantineRevision: any.count.filter((revision) => revision > 0),
+      }),
       fc.record({ kind: fc.constant('nack'), revision: any.count, hash: any.hash, error: any.text() }),
       fc.record({ kind: fc.constant('goodbye') }),
     );
@@ -204,6 +210,17 @@ describe('a message survives the wire:', () => {
       content: fc.option(any.buffer(0, 60), { nil: undefined }),
       publishedAt: any.time,
     });
+    const quarantine = fc.record({ revision: any.count, spiffeIds: fc.array(any.spiffeId, { maxLength: 4 }) });
+    const both = fc.tuple(snapshot, quarantine).map(([rest, list]) => ({ ...rest, quarantine: list }));
+    same(both, response(policyService.Watch, policy.toSnapshot, policy.fromSnapshot));
+    // The list, which is the same for all, is encoded by itself and put behind the rest.
+    same(both, ({ quarantine: list, ...rest }) =>
+      policy.fromSnapshot(
+        policyService.Watch.responseDeserialize(
+          Buffer.concat([policy.encodeSnapshot(rest), policy.encodeQuarantine(list)]),
+        ),
+      ),
+    );
     same(snapshot, response(policyService.Watch, policy.toSnapshot, policy.fromSnapshot));
     same(snapshot, (value) =>
       policy.fromSnapshot(policyService.Watch.responseDeserialize(policy.encodeSnapshot(value))),

@@ -1,12 +1,19 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { createServer as createTcp } from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { WatchSource } from '../../../src/base/watch.ts';
+import { signJwtSvid } from '../../../src/core/identity/jwt-svid.ts';
+import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
+import { trustOf } from '../../../src/core/identity/trust.ts';
 import type { Policy } from '../../../src/core/policy/model.ts';
+import { MeshPool } from '../../../src/node/sidecar/mesh-pool.ts';
 import { nobody } from '../../../src/node/sidecar/quarantine/list.ts';
 import { FakeClock } from '../../support/clock.ts';
-import { fetchHttp } from './http.ts';
+import { expectAppError } from '../../support/errors.ts';
+import { dialTls, fetchHttp } from './http.ts';
 import { longCalls } from './long-calls.ts';
-import { allow, ORDERS, policy, startPair, WEB } from './mesh.ts';
+import { allow, ORDERS, policy, service, startPair, WEB } from './mesh.ts';
 
 const OTHER = 'spiffe://example.org/ns/shop/sa/other';
 const quarantine = (...ids: string[]) => ({ revision: 5, ids: new Set(ids) });
@@ -127,7 +134,6 @@ describe.each(http)('%s that is young', (_kind, open) => {
 
 describe('new calls while somebody is in quarantine', () => {
   const answering = async () => {
-    const { createServer } = await import('node:http');
     let served = 0;
     const pair = await startPair(
       createServer((_req, res) => {
@@ -226,13 +232,103 @@ describe('new calls while somebody is in quarantine', () => {
     expect(served()).toBe(0);
   });
 
-  it('idle connections end too, and a new one is refused on the record', async () => {
-    const { orders, web, get } = await answering();
+  it('that carry a token of the outcast are refused too, and are cut where they are open', async () => {
+    const { orders, authority, outbound } = await answering();
+    const issued = await signJwtSvid({
+      id: parseSpiffeId(OTHER),
+      audience: [ORDERS],
+      ...authority.jwt,
+      now: Date.now(),
+      ttlSeconds: 300,
+    });
+    const headers = { authorization: `Bearer ${issued.token}` };
+    const get = () => fetchHttp({ port: outbound.port, headers });
     expect((await get()).status).toBe(200);
-    // Both pools keep the connection open between calls.
-    orders.quarantine.set(quarantine(WEB));
-    await delay(20);
+    const open = get();
+    orders.quarantine.set(quarantine(OTHER));
+    await open.catch(() => undefined);
+    const answer = await get();
+    expect(answer.status).toBe(403);
+    expect(answer.text).toContain(OTHER);
+    expect(orders.recorder.decisions.at(-1)).toMatchObject({ source: WEB, tokenSubject: OTHER, reason: 'quarantined' });
+    expect((await fetchHttp({ port: outbound.port })).status).toBe(200);
+  });
+
+  it('that are refused on the side of the caller are on its record', async () => {
+    const { web, get } = await answering();
+    web.quarantine.set(quarantine(WEB));
     expect((await get()).status).toBe(403);
-    expect(web.quarantine.current.revision).toBe(0);
+    expect(web.recorder.decisions).toMatchObject([
+      { source: WEB, destination: ORDERS, decision: 'deny', reason: 'quarantined', rule: 'quarantine@5' },
+    ]);
+  });
+});
+
+describe('connections that carry nothing', () => {
+  it('end when who has opened them comes into quarantine, and those of others stay', async () => {
+    const { inbound, orders, authority } = await startPair(createServer((_req, res) => res.end('here')));
+    const outcast = await dialTls(inbound.port, authority.issue(OTHER).pem);
+    const neighbour = await dialTls(inbound.port, authority.issue(WEB).pem);
+    // The other side knows of a connection only once the handshake is over there too.
+    neighbour.write('GET / HTTP/1.1\r\nHost: orders.shop.mesh\r\n\r\n');
+    outcast.write('GET / HTTP/1.1\r\nHost: orders.shop.mesh\r\n\r\n');
+    await Promise.all([once(neighbour, 'data'), once(outcast, 'data')]);
+    await orders.recorder.completed(2);
+    const closed = once(outcast, 'close');
+    outcast.on('error', () => undefined);
+    orders.quarantine.set(quarantine(OTHER));
+    await closed;
+    neighbour.write('GET / HTTP/1.1\r\nHost: orders.shop.mesh\r\n\r\n');
+    expect(String((await once(neighbour, 'data'))[0])).toMatch(/HTTP\/1\.1 200/);
+    expect(neighbour.destroyed).toBe(false);
+  });
+});
+
+describe('connections to other sidecars', () => {
+  const startPool = async () => {
+    const pair = await startPair(
+      createTcp((socket) => socket.on('error', () => undefined)),
+      { protocol: 'tcp' },
+    );
+    const list = new WatchSource(nobody);
+    const { web, inbound } = pair;
+    const pool = new MeshPool({
+      identity: web.identity,
+      trust: new WatchSource(trustOf(web.bundle.current, [])),
+      quarantine: list,
+      limits: web.limits,
+      clock: web.clock,
+    });
+    onTestFinished(() => pool.close());
+    const orders = service('orders', [{ port: inbound.port, protocol: 'tcp' }]);
+    const open = async () => {
+      const socket = await pool.tcp(orders, orders.endpoints);
+      onTestFinished(() => void socket.destroy());
+      return socket.on('error', () => undefined);
+    };
+    return { list, open };
+  };
+
+  it.each([
+    ['who is called', ORDERS],
+    ['we ourselves', WEB],
+  ])('end when %s comes into quarantine, and none is opened', async (_who, id) => {
+    const { list, open } = await startPool();
+    const socket = await open();
+    const closed = once(socket, 'close');
+    list.set(quarantine(OTHER));
+    expect(socket.destroyed).toBe(false);
+    list.set(quarantine(id));
+    await closed;
+    await expectAppError(open(), 'forbidden', /is in quarantine/);
+    list.set({ ...nobody, revision: 6 });
+    expect((await open()).destroyed).toBe(false);
+  });
+
+  it('is given up when the quarantine comes while it is made', async () => {
+    const { list, open } = await startPool();
+    const opening = open();
+    list.set(quarantine(ORDERS));
+    await expectAppError(opening, 'forbidden', /is in quarantine/);
   });
 });
