@@ -72,7 +72,7 @@ function placed(fields: readonly Field[], isThere: (name: string) => boolean): R
 }
 
 function targetOf(ok: OkHttpResponse__Output, target: string): string {
-  const set = ok.queryParametersToSet.map(({ key, value }) => [key, value.toWellFormed()] as const);
+  const set = ok.queryParametersToSet.map(({ key, value }) => [key.toWellFormed(), value.toWellFormed()] as const);
   return changedQuery(target, { remove: ok.queryParametersToRemove, set: set.filter(([key]) => key !== '') });
 }
 
