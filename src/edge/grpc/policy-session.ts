@@ -50,7 +50,8 @@ interface Unanswered extends Sent {
 /**
  * One sidecar's watch. Level-based: it is sent what is published now, at once and after every change, and nothing more until
  * it has answered; what changes meanwhile is sent once, in its latest state. Content that the sidecar has is not sent again,
- * and content that it refused is not sent again until it is different.
+ * and content that it refused is not sent again until it is different. A revision that changes nothing for a sidecar counts as
+ * acknowledged: it goes on naming the one that last did.
  *
  * The quarantine goes by the side of that: it is the first thing that is sent, and is sent at once when it changes, whether or
  * not the sidecar has answered a snapshot. Of its changes too, at most one is unanswered.
@@ -124,6 +125,13 @@ export class PolicySession {
     const known = this.#have?.hash.equals(hash) === true;
     if (known && this.#have?.revision === revision) return;
     connection.sent(revision, hash, published.bundleSequence);
+    // It has acknowledged, on this stream, what the new revision has for it: what changed does not concern it, and costs nothing.
+    if (known && (this.#have?.revision ?? -1) >= 0) {
+      this.#have = { revision, hash };
+      this.#refused = undefined;
+      connection.ack(revision, hash);
+      return;
+    }
     if (this.#refused?.hash.equals(hash) === true) {
       connection.nack(revision, hash, this.#refused.error);
       return;

@@ -1,9 +1,12 @@
 import { createHash } from 'node:crypto';
+import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { silentLogger } from '../../../src/base/log.ts';
 import { WatchSource } from '../../../src/base/watch.ts';
 import type { PolicySet } from '../../../src/control/policies/current.ts';
+import type { PublisherOptions } from '../../../src/control/policies/publisher.ts';
 import { Publisher } from '../../../src/control/policies/publisher.ts';
+import { Snapshots } from '../../../src/control/policies/snapshots.ts';
 import type { TrustBundle } from '../../../src/core/identity/bundle.ts';
 import type { Policy } from '../../../src/core/policy/model.ts';
 import type { Service, SnapshotContent } from '../../../src/core/policy/snapshot.ts';
@@ -19,7 +22,7 @@ function policy(namespace: string, name: string, revision: number, selector: Rec
   return { namespace, name, revision, selector, action: 'ALLOW', rules: [] };
 }
 
-function setUp(initial: PolicySet = policySet({ revision: 0, policies: [] })) {
+function setUp(initial: PolicySet = policySet(), more: Partial<PublisherOptions> = {}) {
   const policies = new WatchSource<PolicySet>(initial);
   const services = new WatchSource<readonly Service[]>([]);
   const bundle = new WatchSource<TrustBundle>({
@@ -34,7 +37,7 @@ function setUp(initial: PolicySet = policySet({ revision: 0, policies: [] })) {
     return Buffer.from(JSON.stringify(content));
   };
   const clock = new FakeClock();
-  const publisher = new Publisher({ policies, services, bundle, encode, clock, logger: silentLogger });
+  const publisher = new Publisher({ policies, services, bundle, encode, clock, logger: silentLogger, ...more });
   onTestFinished(() => publisher.close());
   const names = (spiffeId: string, labels: Record<string, string> = {}) => {
     const content = JSON.parse(publisher.current.current.for(spiffeId, labels).content.toString()) as SnapshotContent;
@@ -147,5 +150,180 @@ describe('What is published', () => {
     policies.set(policySet({ revision: 2, policies: [] }));
     await clock.advance(5);
     expect(publisher.current.current.revision).toBe(0);
+  });
+
+  describe('after a change', () => {
+    /** Two namespaces, and one policy for all. */
+    function mesh() {
+      const all = policy('writ-system', 'all', 1);
+      const shop = policy('shop', 'web', 2, { app: 'web' });
+      const bank = policy('bank', 'vault', 3);
+      const world = setUp(policySet({ revision: 3, policies: [bank, shop, all] }));
+      const labels: Readonly<Record<string, Record<string, string>>> = {
+        [web]: { app: 'web' },
+        [orders]: { app: 'orders' },
+        [vault]: {},
+      };
+      const snapshots = () =>
+        [web, orders, vault].map((id) => world.publisher.current.current.for(id, labels[id] ?? {}));
+      return { ...world, all, shop, bank, snapshots };
+    }
+
+    it('is the very same, and not encoded again, for every workload that the change does not concern', async () => {
+      const { policies, encoded, clock, all, shop, bank, snapshots } = mesh();
+      const before = snapshots();
+      expect(encoded).toHaveLength(3);
+      policies.set(policySet({ revision: 4, policies: [bank, { ...shop, revision: 4 }, all] }));
+      await clock.advance(5);
+      const after = snapshots();
+      expect(after.map((each, index) => each === before[index])).toEqual([false, true, true]);
+      expect(encoded).toHaveLength(4);
+      const more = policy('shop', 'late', 5, { app: 'nobody' });
+      policies.set(policySet({ revision: 5, policies: [bank, more, { ...shop, revision: 4 }, all] }));
+      await clock.advance(5);
+      // The candidates of the namespace are others, and what is selected of them is not.
+      expect(snapshots()).not.toEqual(before);
+      expect(encoded).toHaveLength(5);
+      policies.set(policySet({ revision: 6, policies: [bank, { ...shop, revision: 4 }, { ...all, revision: 6 }] }));
+      await clock.advance(5);
+      snapshots();
+      expect(encoded).toHaveLength(8);
+    });
+
+    it('is made anew for everybody when services, trust or authorizers change, and holds what they are now', async () => {
+      const { services, bundle, clock, snapshots } = mesh();
+      const before = snapshots();
+      services.set([{ name: 'web', namespace: 'shop', spiffeId: web, endpoints: [] }]);
+      await clock.advance(5);
+      const between = snapshots();
+      bundle.set({ ...bundle.current, sequence: 2 });
+      await clock.advance(5);
+      const after = snapshots();
+      for (const [index, each] of after.entries()) {
+        expect([
+          each.hash.equals(before[index]?.hash ?? each.hash),
+          each.hash.equals(between[index]?.hash ?? each.hash),
+        ]).toEqual([false, false]);
+        expect(JSON.parse(each.content.toString())).toMatchObject({
+          bundle: { sequence: 2 },
+          services: [{ name: 'web' }],
+        });
+      }
+    });
+
+    it('is what it would be had there been nothing before, whatever changes', () => {
+      const names = fc.constantFrom('a', 'b', 'c');
+      const namespaces = fc.constantFrom('shop', 'bank', 'writ-system');
+      const apps = fc.constantFrom({}, { app: 'web' }, { app: 'orders' });
+      const change = fc.record({ namespace: namespaces, name: names, selector: apps, gone: fc.boolean() });
+      fc.assert(
+        fc.property(fc.array(fc.array(change, { maxLength: 3 }), { maxLength: 12 }), (steps) => {
+          const encode = (content: SnapshotContent) => Buffer.from(JSON.stringify(content));
+          const options = {
+            encode,
+            rootNamespace: 'writ-system',
+            federatesWith: () => [],
+            withKeys: <T>(one: T) => one,
+          };
+          const kept = new Snapshots(options);
+          const environment = {
+            ...{
+              services: [],
+              federated: { bundles: new Map(), services: new Map() },
+              authorizers: [],
+              trustedProxies: 0,
+            },
+            bundle: { trustDomain: 'example.org', roots: [], jwks: { keys: [] }, sequence: 1 },
+          };
+          const there = new Map<string, Policy>();
+          let revision = 0;
+          for (const step of steps) {
+            for (const { namespace, name, selector, gone } of step) {
+              revision += 1;
+              if (gone) there.delete(`${namespace}/${name}`);
+              else there.set(`${namespace}/${name}`, policy(namespace, name, revision, selector));
+            }
+            const policies = [...there.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, each]) => each);
+            const set = policySet({ revision, policies });
+            const when = { publishedAt: 0, keys: 0 };
+            const published = kept.publish(set, environment, when);
+            const fresh = new Snapshots(options).publish(set, environment, when);
+            for (const id of [web, orders, vault]) {
+              for (const labels of [{}, { app: 'web' }, { app: 'orders', more: '1' }]) {
+                expect(published.for(id, labels).content.toString()).toBe(fresh.for(id, labels).content.toString());
+              }
+            }
+          }
+        }),
+        { numRuns: 200, seed: 7 },
+      );
+    });
+
+    it('is forgotten when nobody has asked for it for a while', async () => {
+      const { publisher, policies, encoded, clock, all, shop, bank } = mesh();
+      publisher.current.current.for(vault, {});
+      for (let revision = 4; revision < 14; revision += 1) {
+        policies.set(policySet({ revision, policies: [bank, shop, all] }));
+        await clock.advance(5);
+      }
+      const count = encoded.length;
+      publisher.current.current.for(vault, {});
+      expect(encoded).toHaveLength(count + 1);
+    });
+  });
+
+  it('holds what of every kind selects the workload, without selectors, and who is asked for it', () => {
+    const ask: Policy = {
+      ...policy('shop', 'ask', 1),
+      action: 'CUSTOM',
+      provider: 'opa',
+      rules: [{ from: [], to: [] }],
+    };
+    const out: Policy = { ...policy('shop', 'out', 2), direction: 'egress' };
+    const scoped = { namespace: 'shop', selector: { app: 'web' } };
+    const rule = {
+      ...{
+        issuer: 'https://a.example',
+        audiences: [],
+        timeoutMs: 5000,
+        fromHeaders: [],
+        fromParams: [],
+        fromCookies: [],
+      },
+      ...{ forwardOriginalToken: false, outputClaims: [], spaceDelimitedClaims: [] },
+    };
+    const authorizer = { address: '127.0.0.1:9000', timeoutMs: 100, maxBodyBytes: 0 };
+    const set = policySet({
+      revision: 6,
+      policies: [ask, out],
+      requestAuthentications: [{ ...scoped, name: 'users', revision: 3, rules: [rule] }],
+      peerAuthentications: [{ ...scoped, name: 'plain', revision: 4, mode: 'PERMISSIVE', ports: new Map() }],
+      rateLimits: [{ ...scoped, name: 'slow', revision: 5, total: { requests: 1, periodMs: 1000 }, overrides: [] }],
+    });
+    const { publisher } = setUp(set, {
+      authorizers: [
+        { name: 'opa', ...authorizer },
+        { name: 'other', ...authorizer },
+      ],
+      trustedProxies: 2,
+      tokenKeys: {
+        withKeys: (one) => ({ ...one, rules: one.rules.map((each) => ({ ...each, jwks: '{"keys":[]}' })) }),
+        changes: new WatchSource(0),
+      },
+    });
+    const read = (labels: Record<string, string>) =>
+      JSON.parse(publisher.current.current.for(web, labels).content.toString()) as SnapshotContent;
+    expect(read({ app: 'web' })).toMatchObject({
+      policies: [{ name: 'ask' }],
+      egress: [{ name: 'out', direction: 'egress' }],
+      requestAuthentications: [{ name: 'users', selector: {}, rules: [{ jwks: '{"keys":[]}' }] }],
+      peerAuthentication: { mode: 'PERMISSIVE' },
+      rateLimits: [{ name: 'slow', selector: {} }],
+      authorizers: [{ name: 'opa' }],
+      trustedProxies: 2,
+    });
+    const other = read({ app: 'orders' });
+    for (const name of ['requestAuthentications', 'peerAuthentication', 'rateLimits'])
+      expect(other).not.toHaveProperty(name);
   });
 });

@@ -178,15 +178,20 @@ describe('Policy.Watch', () => {
     expect(await old.applied()).toBe('3: three for web');
   });
 
-  it('leaves the content out when the sidecar has it, by its hello or by its last ack', async () => {
+  it('leaves the content out when the sidecar has it by its hello, and says nothing to one that it does not concern', async () => {
     const { bench, mesh } = await start();
     const sidecar = new Sidecar(bench);
     sidecar.say({ ...hello, haveHash: hashOf('one for web') });
     expect(await sidecar.applied()).toBe('1: unchanged');
+    await until(() => mesh.log.includes('ack 1'));
     mesh.publish(2, 'one');
-    expect(await sidecar.applied()).toBe('2: unchanged');
+    await until(() => mesh.log.includes('ack 2'));
+    await quiet(bench);
+    expect(sidecar.stream.pending).toBe(0);
     mesh.publish(3, 'three');
     expect(await sidecar.applied()).toBe('3: three for web');
+    await until(() => mesh.log.includes('ack 3'));
+    expect(mesh.log).toEqual(['sent 1', 'ack 1', 'sent 2', 'ack 2', 'sent 3', 'ack 3']);
   });
 
   it('says nothing when neither content nor revision has changed', async () => {
