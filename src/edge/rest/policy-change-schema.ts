@@ -1,6 +1,7 @@
 import { Type } from 'typebox';
 import type { ChangeDocument, Observed, PolicyChange, Rollout } from '../../control/policies/changes/change.ts';
 import type { DocumentView, FullChange } from '../../control/policies/changes/change-views.ts';
+import { changeStates } from '../../core/policy/change.ts';
 import { policyKindNames } from '../../core/policy/kinds.ts';
 import type { CallCounts } from '../../core/policy/rollout.ts';
 import { warnings } from './dry-run.ts';
@@ -69,7 +70,7 @@ const RolloutOutput = Type.Object(
 
 const changeFields = {
   revision: Type.Integer({ minimum: 0, description: 'Names the change.' }),
-  state: oneOf(['proposed', 'approved', 'rolling', 'applied', 'rejected', 'rolled-back', 'expired']),
+  state: oneOf(changeStates),
   author: Type.String({ description: 'Who proposed it: the name of the token.' }),
   reason: Type.String(),
   createdAt: time,

@@ -1,7 +1,7 @@
 import { Type } from 'typebox';
-import { changeDefaults, changeStates } from '../../control/policies/changes/change.ts';
 import type { ChangeViews } from '../../control/policies/changes/change-views.ts';
 import type { Changes } from '../../control/policies/changes/changes.ts';
+import { changeDefaults, changeStates } from '../../core/policy/change.ts';
 import type { App } from './app.ts';
 import { authorOf, reason as reasonQuery, reasonText } from './change.ts';
 import {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { spiffeBundle } from '../../../src/core/identity/bundle.ts';
+import { changeDefaults } from '../../../src/core/policy/change.ts';
 import { policyKindNames, policyKinds } from '../../../src/core/policy/kinds.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 import { documentOf } from '../../support/policies.ts';
@@ -16,7 +17,7 @@ const endpoint = { url: 'https://partner.example/bundle', profile: 'https_web' }
 
 /** Everything that writes can change, as REST shows it, and what is recorded of it. */
 async function stateOf(world: World): Promise<unknown> {
-  const urls = ['entries', 'join-tokens', 'policies', 'nodes', 'federation', 'authorities'].map(
+  const urls = ['entries', 'join-tokens', 'policies', 'nodes', 'federation', 'authorities', 'policy-changes'].map(
     (name) => `/v1/${name}`,
   );
   const lists = await Promise.all(urls.map((url) => world.request({ url })));
@@ -60,6 +61,11 @@ describe('dryRun', () => {
 
   it('answers with what would be, and changes nothing', async () => {
     const { world, entry, token, policy, federation } = await setUp();
+    const { changes } = world.deps;
+    const proposed = await changes.propose({ put: [policyText('one')], author: 'ann', reason: 'x' });
+    const rolling = await changes.propose({ put: [policyText('two')], author: 'ann', reason: 'x' });
+    const { steps, bakeMs, bounds } = changeDefaults;
+    await changes.rollout({ revision: rolling.revision, by: 'ann', plan: { steps, bakeMs, bounds } });
     const ann = await world.deps.namedTokens.create({ name: 'ann', ttlSeconds: 60, by: 'admin' }, {});
     const rehearsed: string[] = [];
     const before = await stateOf(world);
@@ -144,6 +150,26 @@ describe('dryRun', () => {
       expect((await ask('PUT', other, documentOf(kind, 'web'), yaml)).status).toBe(201);
       expect((await ask('DELETE', other, undefined, any)).status).toBe(404);
       expect((await ask('POST', `${other}:rollback`, back, any)).status).toBe(404);
+    }
+
+    const proposal = { put: [policyText('proposed')], reason: 'x' };
+    expect(await ask('POST', '/v1/policy-changes', proposal)).toMatchObject({ status: 201, revision: 0, warnings: [] });
+    for (const [verb, state] of [
+      ['approve', 'approved'],
+      ['reject', 'rejected'],
+      ['apply', 'applied'],
+      ['rollout', 'rolling'],
+      ['abort', 'rolled-back'],
+    ]) {
+      const { revision } = verb === 'abort' ? rolling : proposed;
+      const body = verb === 'rollout' ? {} : undefined;
+      // One is rolled out already, so another cannot be.
+      if (verb === 'rollout')
+        expect((await ask('POST', `/v1/policy-changes/${revision}:${verb}`, body)).status).toBe(409);
+      else {
+        const answer = await ask('POST', `/v1/policy-changes/${revision}:${verb}`, body);
+        expect(answer).toMatchObject({ status: 200, state, warnings: [] });
+      }
     }
 
     expect(await ask('POST', '/v1/tokens', { name: 'ann', ttlSeconds: 60 })).toMatchObject({

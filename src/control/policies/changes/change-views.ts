@@ -1,11 +1,12 @@
 import type { ExpressionBuilder } from 'kysely';
 import type { Clock } from '../../../base/clock.ts';
 import { unifiedDiff } from '../../../base/unified-diff.ts';
+import type { ChangeState } from '../../../core/policy/change.ts';
 import type { PageRequest, RevisedPage } from '../../store/page.ts';
 import { pageLimit } from '../../store/page.ts';
 import type { Store } from '../../store/store.ts';
 import type { Tables } from '../../store/tables.ts';
-import type { ChangeDocument, ChangeEvent, ChangeState, PolicyChange } from './change.ts';
+import type { ChangeDocument, ChangeEvent, PolicyChange } from './change.ts';
 import { noChange } from './refusals.ts';
 import type { ChangeRow, RolloutRow } from './rows.ts';
 import { readChange, readDocuments, readEvents, readRollout, toChange } from './rows.ts';

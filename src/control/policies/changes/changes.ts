@@ -2,6 +2,7 @@ import type { Transaction } from 'kysely';
 import type { Clock } from '../../../base/clock.ts';
 import { AppError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
+import { changeDefaults } from '../../../core/policy/change.ts';
 import type { PolicyKey } from '../../../core/policy/kinds.ts';
 import { noCalls } from '../../../core/policy/rollout.ts';
 import type { WriteOptions, Writer } from '../../store/rehearse.ts';
@@ -11,7 +12,7 @@ import type { Tables } from '../../store/tables.ts';
 import { checkAuthor, checkReason } from '../checks.ts';
 import type { PolicyStore, PolicyWrite } from '../store.ts';
 import type { ChangeAction, ChangeDocument, PolicyChange, RolloutPlan } from './change.ts';
-import { BY_ITSELF, changeDefaults } from './change.ts';
+import { BY_ITSELF } from './change.ts';
 import { changingDocuments, wantedDocuments } from './documents.ts';
 import type { Protection } from './protection.ts';
 import {

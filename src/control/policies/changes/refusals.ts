@@ -1,5 +1,5 @@
 import { AppError } from '../../../base/errors.ts';
-import type { ChangeState } from './change.ts';
+import type { ChangeState } from '../../../core/policy/change.ts';
 
 export function noChange(revision: number): AppError {
   return new AppError('not-found', `There is no policy change ${revision}. List what there is: writ policy changes`);

@@ -2,7 +2,6 @@ import { expect, onTestFinished } from 'vitest';
 import { silentLogger } from '../../../../src/base/log.ts';
 import { WatchSource } from '../../../../src/base/watch.ts';
 import type { RolloutPlan } from '../../../../src/control/policies/changes/change.ts';
-import { changeDefaults } from '../../../../src/control/policies/changes/change.ts';
 import type { FullChange } from '../../../../src/control/policies/changes/change-views.ts';
 import { ChangeViews } from '../../../../src/control/policies/changes/change-views.ts';
 import { Changes } from '../../../../src/control/policies/changes/changes.ts';
@@ -16,6 +15,7 @@ import type { ProxyConnection, ProxyStatus } from '../../../../src/control/regis
 import { Proxies } from '../../../../src/control/registry/proxies.ts';
 import type { Store } from '../../../../src/control/store/store.ts';
 import type { TrustBundle } from '../../../../src/core/identity/bundle.ts';
+import { changeDefaults } from '../../../../src/core/policy/change.ts';
 import type { SnapshotContent } from '../../../../src/core/policy/snapshot.ts';
 import { FakeClock } from '../../../support/clock.ts';
 
