@@ -33,4 +33,15 @@ describe('what a sidecar must understand', () => {
     expect(needs(policy({ name: 'other' }, rule()), one)).toEqual(['policy-v2']);
     expect(snapshotFeatures).toContain('policy-v2');
   });
+
+  const custom: Policy = { ...policy({ action: 'CUSTOM' }, rule()), provider: 'opa' };
+  const rateLimit = { namespace: 'a', name: 'b', revision: 1, selector: {}, overrides: [] };
+  test.each([
+    ['custom', { policies: [custom] }],
+    ['egress', { egress: [policy({}, rule())] }],
+    ['rate-limits', { rateLimits: [rateLimit] }],
+  ])('is "%s" for what an older sidecar would leave out without a word', (feature, more) => {
+    expect(featuresOf({ policies: [], services: [], bundle, ...more } as never)).toEqual([feature]);
+    expect(snapshotFeatures).toContain(feature);
+  });
 });
