@@ -73,6 +73,8 @@ export interface ProxyObject {
   readonly lastError: string | null;
   readonly quarantined: boolean;
   readonly quarantineRevision: number | null;
+  /** Where it lets callers without a certificate in. Absent from servers that do not say. */
+  readonly plainTextPorts?: readonly number[] | undefined;
 }
 
 export interface QuarantineObject {

@@ -70,6 +70,12 @@ const entry: Kind<EntryObject> = {
   revision: (e) => e.revision,
 };
 
+/** With what an operator should not overlook. */
+function stateOfProxy({ state, quarantined, plainTextPorts = [] }: ProxyObject): string {
+  const plain = plainTextPorts.length === 0 ? [] : [`PLAIN TEXT on ${plainTextPorts.join(',')}`];
+  return [state, ...(quarantined ? ['quarantined'] : []), ...plain].join(', ');
+}
+
 const proxy: Kind<ProxyObject> = {
   singular: 'proxy',
   plural: 'proxies',
@@ -80,7 +86,7 @@ const proxy: Kind<ProxyObject> = {
   view: {
     columns: [
       { head: 'WORKLOAD', cell: (p) => shortName(p.spiffeId) },
-      { head: 'STATE', cell: (p) => (p.quarantined ? `${p.state}, quarantined` : p.state) },
+      { head: 'STATE', cell: stateOfProxy },
       { head: 'REVISION', cell: (p) => `${p.acknowledgedRevision ?? '-'}/${p.desiredRevision}` },
       { head: 'STALE', cell: (p, now) => relative(p.staleSince, now) },
       { head: 'CHANGE', cell: (p) => (p.desiredChange === null ? '' : String(p.desiredChange)) },

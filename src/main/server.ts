@@ -34,6 +34,7 @@ import { StagedPublisher } from '../control/policies/changes/staged-publisher.ts
 import { Stages } from '../control/policies/changes/stages.ts';
 import { FederatesWith } from '../control/policies/federates-with.ts';
 import { PolicyHistory } from '../control/policies/history.ts';
+import { plainTextPortsOf } from '../control/policies/plain-text-ports.ts';
 import { Planner } from '../control/policies/plan.ts';
 import { PlanReceipts } from '../control/policies/plan-receipts.ts';
 import type { PublisherOptions } from '../control/policies/publisher.ts';
@@ -344,6 +345,12 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       nodeClocks: [state.agents, ledger],
       quarantines: new Quarantines({ store: state.store, trustDomain, clock, recorder: state.recorder }),
       inQuarantine: (spiffeId) => state.quarantine.has(spiffeId),
+      plainTextPorts: ({ spiffeId, ports = [] }) => {
+        const labels = state.entrySet.current.current.ofIdentity(spiffeId)?.labels;
+        const workload = { spiffeId, labels, ports: ports.map(({ applicationPort }) => applicationPort) };
+        return plainTextPortsOf(workload, state.policies.current.current.peerAuthentications, config.rootNamespace);
+      },
+      tokenKeys: state.issuerKeys,
       authorities: state.rotation,
       federation: state.federation,
       poller: state.poller,

@@ -142,6 +142,14 @@ export const checks: readonly Check[] = [
         );
       }
       if (proxies.length === 0) return warning('there is none', 'Start one: writ sidecar --help');
+      const plain = proxies.filter(({ plainTextPorts = [] }) => plainTextPorts.length > 0);
+      const [open] = plain;
+      if (open !== undefined) {
+        return warning(
+          `${plain.length} of ${proxies.length} let plain text in, such as ${shortName(open.spiffeId)} on ${open.plainTextPorts?.join(', ')}`,
+          'Whoever reaches them needs no certificate. Once all callers are in the mesh, set the mode of the PeerAuthentication to STRICT.',
+        );
+      }
       return ok(`${proxies.length} in sync`);
     },
   },

@@ -2,10 +2,13 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { AppError } from '../../base/errors.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
+import type { PolicyObject } from '../../core/policy/kinds.ts';
 import type { App } from './app.ts';
 import { authorOf, ifMatchRequired, reason } from './change.ts';
 import { warningsOfReplacing } from './dry-run.ts';
 import { isUnchanged, readCreateOnly, readIfMatch, toEtag } from './etag.ts';
+import type { TokenKeysPort } from './key-status.ts';
+import { keyStatus } from './key-status.ts';
 import { accepts } from './negotiate.ts';
 import type { Envelope } from './policy-document.ts';
 import { toEnvelope } from './policy-document.ts';
@@ -31,6 +34,8 @@ export type PoliciesPort = Pick<PolicyStore, 'put' | 'get' | 'list' | 'delete' |
 
 interface PoliciesDeps {
   readonly policies: PoliciesPort;
+  /** Keys of issuers. Default: nothing is known of those that are fetched. */
+  readonly tokenKeys?: TokenKeysPort | undefined;
 }
 
 /** For every kind: GET /v1/<kind>; GET, PUT, DELETE /v1/<kind>/{namespace}/{name} */
@@ -97,10 +102,15 @@ function getObject(app: App, { kind, path, tag, one, operation, envelope }: Kind
       reply.header('etag', toEtag(stored.revision)).header('vary', 'accept');
       if (isUnchanged(request.headers['if-none-match'], stored.revision)) return reply.code(304).send(undefined);
       if (accepts(request.headers.accept, ['application/json', YAML, 'text/yaml']) === 'application/json')
-        return toEnvelope(stored);
+        return { ...toEnvelope(stored), ...statusOf(stored, deps) };
       return reply.type(`${YAML}; charset=utf-8`).send(stored.source);
     },
   );
+}
+
+/** Of a request authentication: its keys. */
+function statusOf(stored: PolicyObject, { tokenKeys }: PoliciesDeps) {
+  return stored.kind === 'RequestAuthentication' ? { status: keyStatus(stored.object, tokenKeys) } : {};
 }
 
 function deleteObject(app: App, { kind, path, tag, one, operation, envelope }: KindFace, deps: PoliciesDeps): void {

@@ -2,6 +2,7 @@ import type { TSchema } from 'typebox';
 import { Type } from 'typebox';
 import type { PolicyKind } from '../../core/policy/kinds.ts';
 import { warnings } from './dry-run.ts';
+import { keyStatusSchema } from './key-status.ts';
 import { namespaceName, objectName, oneOf, revision, time } from './schemas.ts';
 
 /** For the reader of the OpenAPI document; what a document may hold is checked by core/policy alone. */
@@ -142,6 +143,7 @@ export function envelopeSchema(kind: PolicyKind) {
     // What it may hold is for the reader: any object is answered with.
     spec: Type.Unsafe<object>(Type.Object(specs[kind], { description: 'As written in `source`.' })),
     source: Type.String({ description: 'The text byte for byte as it was put, comments included.' }),
+    status: Type.Optional(keyStatusSchema),
     warnings,
   });
 }

@@ -29,6 +29,10 @@ const ProxyOutput = Type.Object(
       description: 'Of its application, which policies name, and what it speaks there.',
     }),
     lastError: nullable(Type.String({ description: 'Why it rejected a snapshot. Text of the sidecar.' })),
+    plainTextPorts: Type.Array(Type.Integer(), {
+      description:
+        'Ports of its application at which callers without a certificate are let in. A warning: mostly none.',
+    }),
     quarantined: Type.Boolean({ description: 'Whether its identity is in quarantine.' }),
     quarantineRevision: nullable(
       Type.Unsafe<number>({
@@ -47,6 +51,8 @@ export interface ProxiesDeps {
   readonly cursors: Pick<Cursors, 'open' | 'page'>;
   /** Whether an identity is in quarantine. Default: none is. */
   readonly inQuarantine?: ((spiffeId: string) => boolean) | undefined;
+  /** Ports at which a sidecar lets plain text in. Default: none. */
+  readonly plainTextPorts?: ((status: ProxyStatus) => readonly number[]) | undefined;
   readonly revision: () => number;
 }
 
@@ -70,8 +76,11 @@ export function proxies(app: App, deps: ProxiesDeps): void {
       const [id = '', instance = ''] = deps.cursors.open(SCOPE, from) ?? [];
       const rest = deps.proxies.list().filter((status) => isBehind(status, String(id), String(instance)));
       const page = deps.cursors.page(SCOPE, rest.slice(0, most + 1), most, (last) => [last.spiffeId, last.instanceId]);
-      const { inQuarantine = () => false } = deps;
-      const items = page.items.map((status) => toProxy(status, inQuarantine(status.spiffeId)));
+      const { inQuarantine = () => false, plainTextPorts = () => [] } = deps;
+      const items = page.items.map((status) => ({
+        ...toProxy(status, inQuarantine(status.spiffeId)),
+        plainTextPorts: [...plainTextPorts(status)],
+      }));
       return { items, nextCursor: page.nextCursor, revision: deps.revision() };
     },
   );

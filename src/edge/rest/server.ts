@@ -14,7 +14,7 @@ import type { PolicyHistory } from '../../control/policies/history.ts';
 import type { Quarantines } from '../../control/policies/quarantines.ts';
 import type { RevisionTexts } from '../../control/policies/revision-texts.ts';
 import type { PolicyStore } from '../../control/policies/store.ts';
-import type { Proxies } from '../../control/registry/proxies.ts';
+import type { Proxies, ProxyStatus } from '../../control/registry/proxies.ts';
 import type { Cursors } from '../../control/store/page.ts';
 import type { TrustBundle } from '../../core/identity/bundle.ts';
 import type { TrailPort } from './admin-audit.ts';
@@ -39,6 +39,7 @@ import { guard } from './guard.ts';
 import type { ServerInfo } from './info.ts';
 import { info } from './info.ts';
 import { joinTokens } from './join-tokens.ts';
+import type { TokenKeysPort } from './key-status.ts';
 import { log } from './log.ts';
 import type { NodeClocks, NodesPort } from './nodes.ts';
 import { nodes } from './nodes.ts';
@@ -75,6 +76,10 @@ export interface RestDeps
   readonly quarantines: Pick<Quarantines, 'put' | 'release' | 'get' | 'list'>;
   /** Whether an identity is in quarantine. Default: none is. */
   readonly inQuarantine?: (spiffeId: string) => boolean;
+  /** Ports at which a sidecar lets plain text in. Default: none. */
+  readonly plainTextPorts?: (status: ProxyStatus) => readonly number[];
+  /** Keys of those who issue tokens to end users. Default: nothing is known of those that are fetched. */
+  readonly tokenKeys?: TokenKeysPort;
   readonly authorities: AuthoritiesPort;
   /** What requests with an Idempotency-Key were answered. */
   readonly idempotency: Pick<IdempotencyKeys, 'begin'>;
@@ -159,7 +164,7 @@ export async function createRoutes(
   recordCalls(app, deps);
   logWrites(app, deps.logger);
   await describe(app, deps.info.version);
-  policies(app, { policies: deps.policies });
+  policies(app, { policies: deps.policies, tokenKeys: deps.tokenKeys });
   policyRevisions(app, { policies: deps.policies, history: deps.history, clock: deps.clock });
   policyChanges(app, deps);
   policyPlan(app, deps);
@@ -179,7 +184,8 @@ export async function createRoutes(
   federation(app, deps);
   authorities(app, { authorities: deps.authorities, revision });
   quarantines(app, deps);
-  proxies(app, { proxies: deps.proxies, cursors: deps.cursors, inQuarantine: deps.inQuarantine, revision });
+  const { inQuarantine, plainTextPorts } = deps;
+  proxies(app, { proxies: deps.proxies, cursors: deps.cursors, inQuarantine, plainTextPorts, revision });
   audit(app, { audit: deps.audit, clock: deps.clock, streams });
   identityAudit(app, { audit: deps.audit, clock: deps.clock, streams });
   adminAudit(app, { audit: deps.audit, clock: deps.clock, streams });

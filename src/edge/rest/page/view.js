@@ -38,7 +38,7 @@ export function proxyRow(document, proxy) {
     {
       label: 'State',
       text: stateOf(proxy),
-      kind: proxy.state === 'synced' && !proxy.quarantined ? 'allow' : 'bad',
+      kind: proxy.state === 'synced' && !proxy.quarantined && !proxy.plainTextPorts?.length ? 'allow' : 'bad',
     },
     { label: 'Revision', text: `${acknowledged} of ${proxy.desiredRevision}` },
     { label: 'Endpoints', text: proxy.endpoints.join(', ') },
@@ -46,9 +46,10 @@ export function proxyRow(document, proxy) {
   ]);
 }
 
-function stateOf({ state, lastError, quarantined }) {
+function stateOf({ state, lastError, quarantined, plainTextPorts = [] }) {
   const text = lastError === null ? state : `${state}: ${lastError}`;
-  return quarantined ? `${text}, in quarantine` : text;
+  const plain = plainTextPorts.length === 0 ? '' : `, plain text on ${plainTextPorts.join(', ')}`;
+  return `${text}${quarantined ? ', in quarantine' : ''}${plain}`;
 }
 
 export function quarantineRow(document, quarantine) {
