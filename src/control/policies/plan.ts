@@ -226,6 +226,11 @@ function notesOf({ result, candidate, policies, unknownWorkloads, isWhole }: Not
       `Only authorization policies are replayed. What ${names.join(', ')}${others.length > names.length ? ' and others' : ''} would do is not in this plan.`,
     );
   }
+  if (policies.some((policy) => policy.direction === 'egress')) {
+    notes.push(
+      'Only calls that reached whom they were for are replayed: what egress policies kept from going out, and would let out, is not in this plan.',
+    );
+  }
   // Of policies that are for everybody, labels make no difference.
   if (unknownWorkloads.size > 0 && policies.some(asksForLabels)) {
     const [first = ''] = unknownWorkloads;

@@ -75,19 +75,26 @@ type SqliteParameter = null | number | bigint | string | NodeJS.ArrayBufferView;
 
 function adaptStatement(statement: StatementSync): SqliteStatement {
   const values = (parameters: readonly unknown[]) => parameters as readonly SqliteParameter[];
+  const columns = statement.columns();
+  // Tables are strict, so that what is declared as something else holds no bytes; of an expression nothing is declared.
+  const mayBeBytes = columns
+    .filter(({ type }) => type === null || type.toLowerCase() === 'blob')
+    .map(({ name }) => name);
+  const read = (row: Record<string, unknown>) => withBuffers(row, mayBeBytes);
   return {
-    reader: statement.columns().length > 0,
-    all: (parameters) => statement.all(...values(parameters)).map(withBuffers),
+    reader: columns.length > 0,
+    all: (parameters) => statement.all(...values(parameters)).map(read),
     run: (parameters) => statement.run(...values(parameters)),
     *iterate(parameters) {
-      for (const row of statement.iterate(...values(parameters))) yield withBuffers(row);
+      for (const row of statement.iterate(...values(parameters))) yield read(row);
     },
   };
 }
 
 /** Byte strings as Buffers, as PostgreSQL gives them. */
-function withBuffers(row: Record<string, unknown>): Record<string, unknown> {
-  for (const [column, value] of Object.entries(row)) {
+function withBuffers(row: Record<string, unknown>, columns: readonly string[]): Record<string, unknown> {
+  for (const column of columns) {
+    const value = row[column];
     if (value instanceof Uint8Array) row[column] = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   }
   return row;

@@ -1,12 +1,12 @@
 import { AppError } from '../../base/errors.ts';
 import type { SpiffeId } from '../identity/spiffe-id.ts';
 import { parseSpiffeId, workloadId, workloadOf } from '../identity/spiffe-id.ts';
-import { selects } from './compile.ts';
 import type { ConsideredRule } from './explain.ts';
 import { explain } from './explain.ts';
 import type { DecisionReason, HttpRequest, Policy, Request } from './model.ts';
 import { DEFAULT_DENY } from './model.ts';
 import { normalizePath } from './path.ts';
+import { selects } from './selects.ts';
 import { conditionsOf } from './uses.ts';
 
 /** A call, and what is expected to be decided of it. */
