@@ -73,8 +73,6 @@ export function compile(
   return Object.freeze({ revision, base, recent, gone, uses: usesOf(policies), providers: Object.freeze(providers) });
 }
 
-export { selects } from './selects.ts';
-
 /** CUSTOM first, then DENY, ALLOW, AUDIT; then by namespace and name, compared by code unit: the same on every machine. */
 export function inDecidingOrder(policies: readonly Policy[]): readonly Policy[] {
   return policies.toSorted((a, b) => rank[a.action] - rank[b.action] || comparePlace(a, b));
