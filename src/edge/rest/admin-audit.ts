@@ -145,16 +145,11 @@ function operationOf(request: FastifyRequest): string {
   return schema?.operationId ?? request.method;
 }
 
-/** A dry run is none, where the route knows of dry runs. */
+/** A dry run is none. Only where a route's schema knows of dry runs is the text of the query read as a boolean. */
 function isWrite(request: FastifyRequest): boolean {
   const permission = permissionOf.get(routeOf(request.method, request.routeOptions.url) ?? '');
   const reads = permission === undefined ? ['GET', 'HEAD'].includes(request.method) : changesNothing(permission);
-  return !reads && !(knowsDryRun(request) && isRecord(request.query) && request.query.dryRun === true);
-}
-
-function knowsDryRun(request: FastifyRequest): boolean {
-  const querystring = request.routeOptions.schema?.querystring;
-  return isRecord(querystring) && isRecord(querystring.properties) && Object.hasOwn(querystring.properties, 'dryRun');
+  return !reads && !(isRecord(request.query) && request.query.dryRun === true);
 }
 
 function pathOf(request: FastifyRequest): string {

@@ -219,6 +219,26 @@ describe('a token', () => {
   });
 });
 
+describe('every text that is recorded', () => {
+  it('is masked, wherever it comes from', async () => {
+    const { trail, recorder } = setUp();
+    const text = `writ_${'x'.repeat(43)}`;
+    await trail.end({
+      ...call,
+      outcome: 'failed',
+      operation: text,
+      object: text,
+      query: text,
+      detail: text,
+      reason: text,
+    });
+    const masked = 'writ_[masked]';
+    expect(recorder.events).toEqual([
+      expect.objectContaining({ operation: masked, object: masked, query: masked, detail: masked, reason: masked }),
+    ]);
+  });
+});
+
 describe('what the control plane does by itself', () => {
   it('is recorded before it is done, or not done', async () => {
     const { trail, recorder, shown } = setUp();
