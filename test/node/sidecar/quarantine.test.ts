@@ -118,6 +118,15 @@ describe('a sidecar', () => {
     expect(client.state.current?.revision).toBe(1);
   });
 
+  it('knows when what its policies say changes by itself', async () => {
+    const plane = await new TestControlPlane().start();
+    const { client } = await start(plane, await tempDirectory());
+    const notAfter = Date.UTC(2030, 0, 1);
+    plane.push([{ ...allow(), validity: { notAfter } }]);
+    await plane.hear({ kind: 'ack', revision: 2 });
+    expect(client.state.current?.boundaries).toEqual([notAfter]);
+  });
+
   it('that starts while the control plane is away goes on with what it had', async () => {
     const plane = await new TestControlPlane().start();
     const directory = await tempDirectory();
