@@ -13,7 +13,7 @@ import type { Service } from '../../../src/core/policy/snapshot.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { dial, fetchHttp, rawExchange } from './http.ts';
 import type { Pair, TestSidecar } from './mesh.ts';
-import { allow, ORDERS, startPair, WEB } from './mesh.ts';
+import { allow, ORDERS, serve, startPair, WEB } from './mesh.ts';
 
 /** Egress policies: web's own sidecar decides whether a call to orders is let out. */
 
@@ -135,12 +135,19 @@ describe('a call over HTTP/1.1', () => {
     const [service] = web.policy.current?.services.values() ?? [];
     if (service === undefined) throw new Error('no service');
     const good = { address: `127.0.0.1:${inbound.port}`, protocol: 'http', applicationPort: 8080 } as const;
-    // Nobody is there: a call that went to it would fail.
-    const bad = { address: '127.0.0.1:1', protocol: 'http', applicationPort: 9090 } as const;
+    let others = 0;
+    const other = await serve(
+      createTcp((socket) => {
+        others += 1;
+        socket.destroy();
+      }),
+    );
+    const bad = { address: `127.0.0.1:${other.port}`, protocol: 'http', applicationPort: 9090 } as const;
     const ports = egress('out', 'rules: [{to: [{operation: {ports: ["8080"]}}]}]');
     push(web, ports, [{ ...service, endpoints: [bad, good] }]);
     for (let i = 0; i < 4; i++) expect((await fetchHttp({ port: outbound.port })).status).toBe(200);
     expect(web.recorder.decisions.map(({ port }) => port)).toEqual([8080, 8080, 8080, 8080]);
+    expect(others).toBe(0);
     // A port that is not known is none of those that a rule names.
     const { applicationPort: _, ...unknown } = good;
     push(web, ports, [{ ...service, endpoints: [unknown] }]);

@@ -1,5 +1,6 @@
 import { decideEgress } from '../../../core/policy/decide.ts';
 import type { Decision, Request } from '../../../core/policy/model.ts';
+import { DEFAULT_DENY } from '../../../core/policy/model.ts';
 import { normalizePath } from '../../../core/policy/path.ts';
 import type { Service, ServiceEndpoint } from '../../../core/policy/snapshot.ts';
 import type { Cut } from '../live/live-call.ts';
@@ -71,7 +72,7 @@ export function refusalOutgoing(
   if (state?.egress === undefined) return undefined;
   const read = readOutgoing(call);
   // It was let out as it is when nothing decided on it.
-  if (!read.ok) return { reason: 'malformed-request', rule: 'default-deny' };
+  if (!read.ok) return { reason: 'malformed-request', rule: DEFAULT_DENY };
   const { decision } = decideOutgoing({ ...call, target: read.target }, state, now);
   return decision.decision === 'allow' ? undefined : decision;
 }
