@@ -5,8 +5,10 @@ import { AppError } from '../../base/errors.ts';
 import { parseSpiffeId, workloadOf } from '../../core/identity/spiffe-id.ts';
 import type { AnalysisContext, AnalyzedPolicy, KnownWorkload } from '../../core/policy/analyze.ts';
 import { analyze } from '../../core/policy/analyze.ts';
+import type { AnalyzedObject } from '../../core/policy/analyze-objects.ts';
+import { analyzeObjects } from '../../core/policy/analyze-objects.ts';
 import type { PolicyFinding } from '../../core/policy/findings.ts';
-import { readPolicies } from '../../core/policy/parse.ts';
+import { readDocuments } from '../../core/policy/parse.ts';
 import type { EntryObject } from '../api.ts';
 import type { Client } from '../client.ts';
 import { serverInfo } from '../info.ts';
@@ -16,6 +18,7 @@ import { openSession, output } from '../options.ts';
 import type { Format } from '../output.ts';
 import type { Source } from '../policy-files.ts';
 import { collect, count, FILENAME, readSources } from '../policy-files.ts';
+import { documentKinds } from '../policy-kinds.ts';
 import { reportFinding } from '../report.ts';
 import type { Style } from '../style.ts';
 import { styleFor } from '../style.ts';
@@ -64,25 +67,32 @@ async function examine(options: AnalyzeOptions, command: Command, world: World):
   }
   const client = filename !== undefined && live !== true ? undefined : (await openSession(command, world)).client;
   const sources = filename === undefined ? await storedSources(client) : await readSources(filename, world);
-  const read = sources.map(({ file, text }) => ({ file, ...readPolicies(text, { file }) }));
-  const documents = read.flatMap(({ file, documents: some }): AnalyzedPolicy[] =>
-    some.map((one) => ({ ...one, file })),
-  );
+  const read = sources.map(({ file, text }) => ({ file, ...readDocuments(text, { file }) }));
+  const policies: AnalyzedPolicy[] = [];
+  const objects: AnalyzedObject[] = [];
+  for (const { file, documents } of read) {
+    for (const one of documents) {
+      if (one.kind === 'AuthorizationPolicy') policies.push({ ...one, policy: one.object, file });
+      else objects.push({ ...one, file });
+    }
+  }
   const context = {
     rootNamespace,
     now: world.clock.now(),
     ...(client !== undefined && (await knownMesh(client))),
   };
-  return [...read.flatMap(({ errors, warnings }) => [...errors, ...warnings]), ...analyze(documents, context)];
+  const said = read.flatMap(({ errors, warnings }) => [...errors, ...warnings]);
+  return [...said, ...analyze(policies, context), ...analyzeObjects(objects, context)];
 }
 
 async function storedSources(client: Client | undefined): Promise<readonly Source[]> {
   if (client === undefined) return [];
-  const stored = await listAll(client, kinds.policy, {});
-  return stored.map(({ metadata, source }) => ({
-    file: `policy/${metadata.namespace}/${metadata.name}`,
-    text: source,
-  }));
+  const sources: Source[] = [];
+  for (const kind of Object.values(documentKinds)) {
+    const stored = await listAll(client, kind, {});
+    sources.push(...stored.map((object) => ({ file: kind.view.name(object), text: object.source })));
+  }
+  return sources;
 }
 
 async function knownMesh(client: Client): Promise<Omit<AnalysisContext, 'rootNamespace' | 'now'>> {
