@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import type { AdminTrail } from '../control/ledger/admin-trail.ts';
 import { ChangeViews } from '../control/policies/changes/change-views.ts';
 import { Changes } from '../control/policies/changes/changes.ts';
 import { DirectWrites } from '../control/policies/changes/direct-writes.ts';
@@ -20,6 +21,7 @@ export interface ChangesDeps {
   readonly publisher: Pick<StagedPublisher, 'concerns'>;
   readonly proxies: RolloutsOptions['proxies'];
   readonly index: RolloutsOptions['audit'];
+  readonly trail: Pick<AdminTrail, 'record' | 'report'>;
   /** Labels choose the policies of a workload. */
   readonly entries: {
     bySpiffeId(spiffeId: string): Promise<{ readonly labels: Readonly<Record<string, string>> } | undefined>;
@@ -30,12 +32,13 @@ export interface ChangesDeps {
 
 /** Everything about changes of policies: who may make them, who agrees, how they come into force. */
 export function openChanges(config: Pick<ServerConfig, 'policy' | 'rootNamespace'>, deps: ChangesDeps) {
-  const { store, policies, stages, publisher, proxies, index, entries, clock, logger } = deps;
-  const protection = new Protection({ ...config.policy, rootNamespace: config.rootNamespace });
+  const { store, policies, stages, publisher, proxies, index, entries, trail, clock, logger } = deps;
+  const namespaces = new Map(Object.entries(config.policy.namespaces));
+  const protection = new Protection({ namespaces, rootNamespace: config.rootNamespace });
   const plans = new PlanReceipts({ store, clock });
   const changes = new Changes({ store, policies, protection, plans, clock, logger });
   const rollouts = new Rollouts({
-    ...{ store, changes, stages, proxies, clock, logger },
+    ...{ store, changes, stages, proxies, trail, clock, logger },
     policies: policies.current,
     audit: index,
     concerns: async (spiffeId) => {

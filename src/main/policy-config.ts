@@ -89,9 +89,11 @@ export const policySchema = {
 } as const satisfies Schema;
 
 export interface PolicyConfig {
-  readonly namespaces: ReadonlyMap<string, NamespaceRules>;
+  /** By namespace; `*` for all of them. */
+  readonly namespaces: Readonly<Record<string, NamespaceRules>>;
 }
 
 export function policyConfig(values: Values<typeof policySchema>): PolicyConfig {
-  return Object.freeze({ namespaces: values['policy.namespaces'] });
+  // As an object: what the server is started with goes on the record, name by name.
+  return Object.freeze({ namespaces: Object.freeze(Object.fromEntries(values['policy.namespaces'])) });
 }

@@ -32,6 +32,7 @@ import { EventProducer } from '../control/ledger/producer.ts';
 import { LedgerRecorder } from '../control/ledger/recorder.ts';
 import { StagedPublisher } from '../control/policies/changes/staged-publisher.ts';
 import { Stages } from '../control/policies/changes/stages.ts';
+import { WithCandidate } from '../control/policies/changes/with-candidate.ts';
 import { FederatesWith } from '../control/policies/federates-with.ts';
 import { PolicyHistory } from '../control/policies/history.ts';
 import { plainTextPortsOf } from '../control/policies/plain-text-ports.ts';
@@ -196,7 +197,9 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   life.defer('who is in quarantine', () => quarantine.close());
   const federatesWith = new FederatesWith(entrySet.current);
   life.defer('who federates with whom', () => federatesWith.close());
-  const issuerKeys = await openIssuerKeys(config.tokenKeys, { store, policies: policies.current, clock, logger });
+  const wanted = new WithCandidate(policies.current, stages);
+  life.defer('whose keys are wanted', () => wanted.close());
+  const issuerKeys = await openIssuerKeys(config.tokenKeys, { store, policies: wanted.current, clock, logger });
   life.defer('the keys of issuers', () => issuerKeys.close());
   const encoder = new SnapshotEncoder();
   const publisherOptions: Omit<PublisherOptions, 'policies'> = {
@@ -245,7 +248,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     logger,
   });
   const changes = openChanges(config, {
-    ...{ store, policies, stages, publisher, proxies, index, clock, logger },
+    ...{ store, policies, stages, publisher, proxies, index, trail, clock, logger },
     entries: entrySet,
   });
   return {

@@ -14,7 +14,12 @@ import type { TokenKeysConfig } from './token-keys-config.ts';
 /** The keys of those who issue tokens to end users. Throws `usage` for a file of authorities that cannot be read. */
 export async function openIssuerKeys(
   config: TokenKeysConfig,
-  deps: { readonly store: Store; readonly policies: Watch<PolicySet>; readonly clock: Clock; readonly logger: Logger },
+  deps: {
+    readonly store: Store;
+    readonly policies: Watch<Pick<PolicySet, 'requestAuthentications'>>;
+    readonly clock: Clock;
+    readonly logger: Logger;
+  },
 ): Promise<IssuerKeys> {
   const { store, policies, clock, logger } = deps;
   const { hosts, allowLoopback } = config;

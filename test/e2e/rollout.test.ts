@@ -76,11 +76,9 @@ ${own}`;
   it('are asked for by the configuration that docs/rollout.md shows', () => {
     const flags = { 'trust-domain': 'example.org', 'passphrase-file': '/x' };
     const { policy } = serverConfig({ flags, env: {}, file: { name: 'writ.yaml', text: blocks('yaml') } });
-    expect(policy.namespaces).toEqual(
-      new Map([
-        ['shop', { requireApproval: true, requirePlan: false }],
-        ['bank', { requireApproval: true, requirePlan: true }],
-      ]),
-    );
+    expect(policy.namespaces).toEqual({
+      shop: { requireApproval: true, requirePlan: false },
+      bank: { requireApproval: true, requirePlan: true },
+    });
   });
 });

@@ -19,7 +19,7 @@ describe('server', () => {
     expect(serverConfig({ flags: server, env: {} })).toEqual({
       trustDomain: 'example.org',
       audit: { origin: 'example.org/writ/audit', isPublic: false, databaseRestored: false },
-      policy: { namespaces: new Map() },
+      policy: { namespaces: {} },
       authorizers: { authorizers: [], trustedProxies: 0 },
       tokenKeys: { caFile: undefined, hosts: undefined, allowLoopback: false },
       dataDir: '/var/lib/writ',
@@ -86,13 +86,13 @@ describe('what namespaces ask of changes', () => {
   it('stands in the file as a map, and in a flag as rules behind names', () => {
     const text =
       'policy:\n  namespaces:\n    shop: {requireApproval: true, requirePlan: false}\n    "*": {requirePlan: true}\n';
-    const expected = new Map([
-      ['shop', { requireApproval: true, requirePlan: false }],
-      ['*', { requireApproval: false, requirePlan: true }],
-    ]);
+    const expected = {
+      shop: { requireApproval: true, requirePlan: false },
+      '*': { requireApproval: false, requirePlan: true },
+    };
     expect(rules({ text })).toEqual(expected);
     expect(rules({ flag: 'shop:requireApproval; *:requirePlan' })).toEqual(expected);
-    expect(rules({ flag: 'shop:requireApproval,requirePlan' }).get('shop')).toEqual({
+    expect(rules({ flag: 'shop:requireApproval,requirePlan' }).shop).toEqual({
       requireApproval: true,
       requirePlan: true,
     });

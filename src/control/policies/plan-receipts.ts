@@ -3,6 +3,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { PolicyKey } from '../../core/policy/kinds.ts';
 import { keyText } from '../../core/policy/kinds.ts';
 import type { Store } from '../store/store.ts';
+import { readRow } from './rows.ts';
 
 /** A document of a candidate; `source` is null for one that is deleted. */
 export type PlannedDocument = PolicyKey & { readonly source: string | null };
@@ -39,7 +40,8 @@ export class PlanReceipts {
   async write({ documents, baseRevision, author }: PlanReceipt): Promise<void> {
     if (documents.length === 0) return;
     const now = this.#clock.now();
-    const row = { digest: digestOf(documents), base_revision: baseRevision, made_at: now, made_by: author };
+    const digest = digestOf(await this.#changing(documents));
+    const row = { digest, base_revision: baseRevision, made_at: now, made_by: author };
     await this.#store.transaction(async (trx) => {
       await trx
         .deleteFrom('plan_receipts')
@@ -64,11 +66,22 @@ export class PlanReceipts {
     const found = await this.#store.db
       .selectFrom('plan_receipts')
       .select('made_at')
-      .where('digest', '=', digestOf(documents))
+      .where('digest', '=', digestOf(await this.#changing(documents)))
       .where('base_revision', '=', head?.max ?? 0)
       .where('made_at', '>=', this.#clock.now() - RECEIPT_LIFETIME_MS)
       .executeTakeFirst();
     return found !== undefined;
+  }
+
+  /** What is like this already is no part of a change, whether or not it was sent along. */
+  async #changing(documents: readonly PlannedDocument[]): Promise<readonly PlannedDocument[]> {
+    const changing: PlannedDocument[] = [];
+    for (const document of documents) {
+      const { kind, namespace, name, source } = document;
+      const row = await readRow(this.#store.db, { kind, namespace, name });
+      if (row?.source !== (source ?? undefined)) changing.push(document);
+    }
+    return changing;
   }
 }
 

@@ -2,10 +2,12 @@ import type { Clock } from '../../../base/clock.ts';
 import { sleep } from '../../../base/clock.ts';
 import { AppError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
+import { uuidv7 } from '../../../base/random.ts';
 import type { Watch } from '../../../base/watch.ts';
-import { titleOf } from '../../../core/policy/kinds.ts';
+import { keyText, titleOf } from '../../../core/policy/kinds.ts';
 import type { ChosenProxy, StepFacts } from '../../../core/policy/rollout.ts';
 import { judgeStep } from '../../../core/policy/rollout.ts';
+import type { AdminTrail } from '../../ledger/admin-trail.ts';
 import type { ProxyStatus } from '../../registry/proxies.ts';
 import type { Store } from '../../store/store.ts';
 import type { PolicySet } from '../current.ts';
@@ -34,6 +36,8 @@ export interface RolloutsOptions {
   };
   /** Whether the change that is rolled out makes a difference to a workload. */
   readonly concerns: (spiffeId: string) => Promise<boolean>;
+  /** The record of what is done to the control plane. Default: none is kept. */
+  readonly trail?: Pick<AdminTrail, 'record' | 'report'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -114,7 +118,10 @@ export class Rollouts {
     const ids = concerned.map(({ instanceId }) => instanceId);
     const threshold = thresholdFor(stage.change, ids, percent, stage.threshold);
     const chosen = ids.filter((id) => isChosen({ change: stage.change, threshold }, id)).length;
-    await this.#steps.begin(stage, { step, threshold, chosen, concerned: ids.length });
+    const detail = `step ${step + 1}: ${percent} %, ${chosen} of ${ids.length} sidecars`;
+    await this.#recorded(stage, 'rollout.step', detail, () =>
+      this.#steps.begin(stage, { step, threshold, chosen, concerned: ids.length }),
+    );
     this.#countedAt = Number.NEGATIVE_INFINITY;
     await this.#options.stages.settled();
   }
@@ -171,9 +178,10 @@ export class Rollouts {
   async #complete(stage: Stage): Promise<void> {
     const { changes, stages, logger } = this.#options;
     try {
-      await changes.complete(stage.change);
+      const detail = stage.documents.map((each) => `${each.operation} ${keyText(each)}`).join('\n');
+      await this.#recorded(stage, 'rollout.applied', detail, () => changes.complete(stage.change));
     } catch (error) {
-      if (!(error instanceof AppError) || error.code === 'conflict' || error.code === 'unavailable') throw error;
+      if (!(error instanceof AppError) || isPassing(error)) throw error;
       logger.warn({ err: error, change: stage.change }, 'a change cannot be put into force');
       await this.#rollBack(stage, error.message);
       return;
@@ -182,10 +190,29 @@ export class Rollouts {
   }
 
   async #rollBack(stage: Stage, why: string): Promise<void> {
-    const { changes, stages, logger } = this.#options;
+    const { changes, stages, trail, logger } = this.#options;
     logger.warn({ change: stage.change, why }, 'a policy change is rolled back');
     await changes.rollBack({ revision: stage.change, by: BY_ITSELF, why });
+    // Whatever the ledger says: to go back is safe, to wait for a disk is not.
+    await trail?.report({ ...taskOf(stage, 'rollout.rolled-back'), outcome: 'done', reason: why });
     await stages.settled();
+  }
+
+  /** On the record before it is done, or it is not done. Throws `audit-unavailable`. */
+  async #recorded<T>(stage: Stage, operation: string, detail: string, act: () => Promise<T>): Promise<T> {
+    const { trail, clock } = this.#options;
+    // What joins the beginning and the end of it on the record.
+    const facts = { ...taskOf(stage, operation), detail, request: uuidv7(clock) };
+    await trail?.record({ ...facts, outcome: 'begun' });
+    try {
+      const done = await act();
+      await trail?.report({ ...facts, outcome: 'done' });
+      return done;
+    } catch (error) {
+      const reason = error instanceof AppError ? `${error.code}: ${error.message}` : 'internal';
+      await trail?.report({ ...facts, outcome: 'refused', reason });
+      throw error;
+    }
   }
 
   /** Those that are there, and to which the change makes a difference. */
@@ -253,6 +280,15 @@ export class Rollouts {
     const rules = await topDenials(this.#options.store.db, ids, period);
     return rules.length === 0 ? '' : ` Denied by: ${rules.map(({ rule, count }) => `${rule} (${count})`).join(', ')}.`;
   }
+}
+
+function taskOf(stage: Stage, operation: string) {
+  return { action: 'task' as const, operation, object: `/v1/policy-changes/${stage.change}` };
+}
+
+/** It may be done the next time. */
+function isPassing({ code }: AppError): boolean {
+  return code === 'conflict' || code === 'unavailable' || code === 'audit-unavailable';
 }
 
 function stateOf(status: ProxyStatus, stepRevision: number): ChosenProxy['state'] {

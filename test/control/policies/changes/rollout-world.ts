@@ -1,6 +1,8 @@
 import { expect, onTestFinished } from 'vitest';
+import { AppError } from '../../../../src/base/errors.ts';
 import { silentLogger } from '../../../../src/base/log.ts';
 import { WatchSource } from '../../../../src/base/watch.ts';
+import type { AdminFacts } from '../../../../src/control/ledger/admin-recorder.ts';
 import type { RolloutPlan } from '../../../../src/control/policies/changes/change.ts';
 import type { FullChange } from '../../../../src/control/policies/changes/change-views.ts';
 import { ChangeViews } from '../../../../src/control/policies/changes/change-views.ts';
@@ -36,6 +38,10 @@ export class Replica {
   /** Until when the records of each sidecar are known. */
   readonly heard = new Map<string, number>();
   readonly sidecars = new Map<string, FakeSidecar>();
+  /** What was put on the record of administration. */
+  readonly recorded: AdminFacts[] = [];
+  /** Nothing can be recorded. */
+  isDiskFull = false;
   readonly #close: () => Promise<void>;
 
   static async open(store: Store, clock = new FakeClock()): Promise<Replica> {
@@ -60,6 +66,13 @@ export class Replica {
     this.views = new ChangeViews({ store, clock });
     this.rollouts = new Rollouts({
       ...{ store, stages, proxies, changes: this.changes, clock, logger: silentLogger },
+      trail: {
+        record: async (facts) => {
+          if (this.isDiskFull) throw new AppError('audit-unavailable', 'The disk is full.');
+          this.recorded.push(facts);
+        },
+        report: async (facts) => void this.recorded.push(facts),
+      },
       policies: policies.current,
       audit: { recordedUntil: (instanceId) => this.heard.get(instanceId) ?? null },
       concerns: async (spiffeId) => this.publisher.concerns(spiffeId, labels),

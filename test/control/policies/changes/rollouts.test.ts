@@ -216,6 +216,36 @@ describeEachStore('A rollout', (stores) => {
     expect(paths(replica)).toEqual([]);
   });
 
+  it('is on the record before each step; it does not go on while nothing can be recorded, and goes back all the same', async () => {
+    const replica = await setUp(stores);
+    const revision = await replica.start([document('web', '/new')], { steps: [50, 100], bakeMs: BAKE_MS });
+    replica.isDiskFull = true;
+    await expectAppError(replica.tick(), 'audit-unavailable');
+    expect(replica.chosen()).toEqual([]);
+    replica.isDiskFull = false;
+    await beginStep(replica);
+    replica.isDiskFull = true;
+    replica.pass(BAKE_MS + 2_000);
+    await expectAppError(replica.tick(), 'audit-unavailable');
+    expect((await replica.change(revision)).rollout?.step).toBe(0);
+    await replica.record(replica.chosen()[0] ?? '', 10, { denied: 10 });
+    await replica.tick();
+    expect((await replica.change(revision)).state).toBe('rolled-back');
+    const object = `/v1/policy-changes/${revision}`;
+    const detail = 'step 1: 50 %, 5 of 10 sidecars';
+    expect(replica.recorded).toEqual([
+      { action: 'task', operation: 'rollout.step', object, detail, outcome: 'begun' },
+      { action: 'task', operation: 'rollout.step', object, detail, outcome: 'done' },
+      {
+        action: 'task',
+        operation: 'rollout.rolled-back',
+        object,
+        outcome: 'done',
+        reason: expect.stringContaining('10 of 10 calls'),
+      },
+    ]);
+  });
+
   it('is taken back by a person at any step', async () => {
     const replica = await setUp(stores);
     const revision = await replica.start([document('web', '/new')], plan);
