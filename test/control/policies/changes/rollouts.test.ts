@@ -233,9 +233,12 @@ describeEachStore('A rollout', (stores) => {
     expect((await replica.change(revision)).state).toBe('rolled-back');
     const object = `/v1/policy-changes/${revision}`;
     const detail = 'step 1: 50 %, 5 of 10 sidecars';
+    // Both belong together.
+    const request = replica.recorded[0]?.request;
+    expect(request).toMatch(/^[0-9a-f-]{36}$/);
     expect(replica.recorded).toEqual([
-      { action: 'task', operation: 'rollout.step', object, detail, outcome: 'begun' },
-      { action: 'task', operation: 'rollout.step', object, detail, outcome: 'done' },
+      { action: 'task', operation: 'rollout.step', object, detail, request, outcome: 'begun' },
+      { action: 'task', operation: 'rollout.step', object, detail, request, outcome: 'done' },
       {
         action: 'task',
         operation: 'rollout.rolled-back',
