@@ -2,7 +2,7 @@ import type { Attribute } from './attributes.ts';
 import { attributeOf, parseValue } from './attributes.ts';
 import { matches } from './match.ts';
 import type { Condition, Policy, Rule, StringMatch, Target } from './model.ts';
-import { accountOf, namespaceOf, trustDomainOf } from './principal.ts';
+import { accountOf, namespaceOf } from './principal.ts';
 
 /**
  * Whether one rule matches everything that another one does. Says no where it cannot tell, so that what it says yes to is so.
@@ -159,11 +159,13 @@ function contradiction(given: readonly Needs[]): string | undefined {
   return contradictionInCaller(given);
 }
 
-/** What follows from a principal, and from a service account. */
+/**
+ * What follows from a principal, and from a service account; '' for a part that it does not have, which no value matches. Not the trust domain:
+ * one name of it may stand for others (aliases).
+ */
 const parts: readonly (readonly [whole: string, part: string, of: (text: string) => string])[] = [
   ['source.principal', 'source.namespace', namespaceOf],
   ['source.principal', 'source.serviceAccount', accountOf],
-  ['source.principal', 'source.trustDomain', trustDomainOf],
   ['source.serviceAccount', 'source.namespace', (account) => account.slice(0, account.indexOf('/'))],
 ];
 
@@ -174,17 +176,12 @@ function contradictionInCaller(given: readonly Needs[]): string | undefined {
     for (const { values } of given.flatMap((one) => one.get(whole) ?? [])) {
       if (needs.length === 0 || values?.every((value) => value.kind === 'exact') !== true) continue;
       const isPossible = values.some(
-        (value) => value.kind === 'exact' && needs.every((need) => allowsPart(need, of(value.value))),
+        (value) => value.kind === 'exact' && needs.every((need) => allowsText(need, of(value.value))),
       );
       if (!isPossible) return `no ${whole} that it asks for has a ${part} that it asks for`;
     }
   }
   return undefined;
-}
-
-/** A part that a caller does not have is absent. */
-function allowsPart(need: Need, text: string): boolean {
-  return text === '' ? need.values === undefined : allowsText(need, text);
 }
 
 /** A call can have several of it at once, so that two conditions can hold by different ones. */
