@@ -900,6 +900,19 @@ describe('calls that go out', () => {
     expect(decideEgress(closing, to(no)).decision).toBe('allow');
   });
 
+  test('say whom they may not reach without a warning, since whom a call reaches has an identity', () => {
+    const warned = (field: string) =>
+      readPolicies(
+        document(`\ndirection: Egress\nrules: [{to: [{operation: {${field}}}]}]`).replace(
+          'security.istio.io/v1',
+          'writ.dev/v1',
+        ),
+      ).warnings.map(({ code }) => code);
+    expect(warned('notPrincipals: [a/b]')).toEqual([]);
+    expect(warned('notTrustDomains: [a]')).toEqual([]);
+    expect(warned('notNamespaces: [a]')).toEqual(['matches-absent']);
+  });
+
   test('can be matched by headers and ports', () => {
     const spec = `rules: [${when('key: "request.headers[a]", values: [b]', 'key: destination.port, values: ["8080"]')}]`;
     const id = 'example.org/ns/shop/sa/db';

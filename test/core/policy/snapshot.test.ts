@@ -44,4 +44,17 @@ describe('what a sidecar must understand', () => {
     expect(featuresOf({ policies: [], services: [], bundle, ...more } as never)).toEqual([feature]);
     expect(snapshotFeatures).toContain(feature);
   });
+
+  test('is CUSTOM where somebody is asked, and egress where it is about calls that go out, with all that is in it', () => {
+    const ask: Policy = { ...policy({ name: 'ask', action: 'CUSTOM' }, rule()), provider: 'opa' };
+    expect(needs(ask)).toEqual(['custom']);
+    const out: Policy = { ...policy({ name: 'out' }, rule()), direction: 'egress' };
+    const content = { policies: [], egress: [out], services: [], bundle } as never;
+    expect(featuresOf(content)).toEqual(['egress']);
+    const timed: Policy = { ...out, validity: { notAfter: 1 } };
+    expect(featuresOf({ policies: [], egress: [timed], services: [], bundle } as never)).toEqual([
+      'policy-v2',
+      'egress',
+    ]);
+  });
 });
