@@ -44,6 +44,7 @@ export class AuthorizerPool {
     if (connected.waiting >= MAX_WAITING) return Promise.reject(new Error('too many calls wait for it'));
     connected.waiting += 1;
     return new Promise((resolve, reject) => {
+      // The library measures deadlines by the clock of the machine, whatever ours is.
       const deadline = Date.now() + authorizer.timeoutMs;
       connected.client.check(request, { deadline }, (error, response) => {
         connected.waiting -= 1;
