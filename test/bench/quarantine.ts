@@ -25,7 +25,7 @@ import { openGate } from '../support/open-gate.ts';
 import { rawEcho } from './push.ts';
 import type { SidecarsReport, SidecarsRequest } from './quarantine-sidecars.ts';
 import type { Row } from './report.ts';
-import { quantile, time } from './report.ts';
+import { alone, quantile, time } from './report.ts';
 
 const SIDECARS = 1000;
 const ROUNDS = 10;
@@ -58,13 +58,17 @@ export async function benchQuarantine(directory: string): Promise<Row[]> {
     await ready;
 
     const cut: number[] = [];
+    const busy: number[] = [];
     const released: number[] = [];
     for (let i = 0; i < ROUNDS; i++) {
       const refused = heard('refused');
       let start = performance.now();
+      const cpu = process.cpuUsage();
       const { quarantine } = await mesh.quarantines.put(mesh.outcast, { reason: 'bench', actor: 'bench' });
       await refused;
       cut.push(performance.now() - start);
+      const { user, system } = process.cpuUsage(cpu);
+      busy.push((user + system) / 1000);
       const letIn = heard('released');
       start = performance.now();
       await mesh.quarantines.release(quarantine.id, { reason: 'bench', actor: 'bench' });
@@ -80,6 +84,7 @@ export async function benchQuarantine(directory: string): Promise<Row[]> {
     return [
       time(`quarantine → ${who} refuses, its connections cut, p50`, quantile(cut, 0.5), 'ms', reference),
       time(`quarantine → ${who} refuses, its connections cut, worst`, Math.max(...cut), 'ms', reference, '≤ 250 ms'),
+      alone('quarantine, time of one core that the control plane needs, p50', quantile(busy, 0.5), 'ms'),
       time(`release → ${who} lets it in, new connections open, p50`, quantile(released, 0.5), 'ms', reference),
     ];
   } finally {
