@@ -170,6 +170,11 @@ const cases: Readonly<
   SnapshotContent: {
     receive: (m) => decodeSnapshotContent(snapshotContentCodec.encode(m)),
     cases: [
+      [
+        { egress: policy({ action: 'POLICY_ACTION_CUSTOM', provider: 'opa' }).policies, bundle },
+        /^egress\[0\]\.action is CUSTOM/,
+      ],
+      [policy({ provider: 'x'.repeat(254) }), /^policies\[0\]\.provider/],
       [{}, /^bundle is missing/],
       [policy({ namespace: '' }), /^policies\[0\]\.namespace is missing/],
       [policy({ name: '' }), /^policies\[0\]\.name is missing/],
