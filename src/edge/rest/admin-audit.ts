@@ -152,7 +152,10 @@ function isWrite(request: FastifyRequest): boolean {
   return !reads && !(isRecord(request.query) && request.query.dryRun === true);
 }
 
+/** The tiles of a log are read by the thousand, and are one thing. */
 function pathOf(request: FastifyRequest): string {
+  const route = request.routeOptions.url;
+  if (route?.endsWith('/*') === true) return route;
   const path = request.url.split('?', 1)[0] ?? '';
   try {
     return decodeURIComponent(path);

@@ -220,6 +220,27 @@ describe('a read', () => {
     expect(calls(world).map(({ count }) => count)).toEqual([1, 2]);
   });
 
+  it('of the tiles of the log is one thing, however many there are', async () => {
+    const world = await createWorld();
+    for (let n = 0; n < 9; n++) await world.request({ url: `/log/tile/0/00${n}` });
+    await world.clock.advance(60_000);
+    expect(calls(world).map(({ object, count }) => [object, count])).toEqual([
+      ['/log/tile/*', 1],
+      ['/log/tile/*', 8],
+    ]);
+  });
+
+  it('of what there is not, and by a method that there is not, is recorded', async () => {
+    const world = await createWorld();
+    await world.request({ url: '/v1/secrets' });
+    await world.request({ method: 'DELETE', url: '/v1/policies' });
+    const facts = { outcome: 'refused', actor: 'admin', permission: '', query: '' };
+    expect(calls(world)).toEqual([
+      expect.objectContaining({ ...facts, operation: 'GET', object: '/v1/secrets', status: 404 }),
+      expect.objectContaining({ ...facts, operation: 'DELETE', object: '/v1/policies', status: 405 }),
+    ]);
+  });
+
   it('of a live view is recorded when it begins', async () => {
     const world = await createWorld();
     const { url: at } = await world.listen();
