@@ -15,8 +15,7 @@ import { ExternalAuthorizers } from './checks/custom.ts';
 import { pathAsSent, readRequest } from './checks/http-request.ts';
 import { checkJwtSvid } from './checks/jwt-svid.ts';
 import { quarantined, quarantinedOf, quarantineRule } from './checks/quarantine.ts';
-import type { TooMany } from './checks/rate-limit.ts';
-import { RateLimiter } from './checks/rate-limit.ts';
+import { limited, RateLimiter } from './checks/rate-limit.ts';
 import { ambiguous, notRecorded, problemFor } from './checks/refusal.ts';
 import { withRemoteIp } from './checks/remote-ip.ts';
 import { checkUserToken, seenByRules } from './checks/request-authentication.ts';
@@ -297,16 +296,4 @@ interface Begun {
   readonly svid: Svid;
   /** That it was decided by. */
   readonly state: PolicyState | undefined;
-}
-
-function limited({ rule, retryAfterSeconds }: TooMany, known: Known): Ruling {
-  const problem: Problem = {
-    status: 429,
-    code: 'exhausted',
-    reason: 'rate-limited',
-    rule,
-    detail: `More calls than ${rule} lets in. Try again in ${retryAfterSeconds} s.`,
-    headers: { 'retry-after': String(retryAfterSeconds) },
-  };
-  return refused('rate-limited', known, { rule, problem });
 }

@@ -1,7 +1,10 @@
 import type { Clock } from '../../../base/clock.ts';
 import { principalOf } from '../../../core/policy/principal.ts';
 import type { Rate, RateLimit } from '../../../core/policy/rate-limit.ts';
+import type { Problem } from '../problem.ts';
 import { Rates } from './rates.ts';
+import type { Known, Ruling } from './ruling.ts';
+import { refused } from './ruling.ts';
 
 /** A call that comes too soon. */
 export interface TooMany {
@@ -132,4 +135,17 @@ function filled(bucket: Bucket | undefined, rate: Rate, now: number): Bucket {
   bucket.rate = rate;
   bucket.at = now;
   return bucket;
+}
+
+/** How such a call is refused. */
+export function limited({ rule, retryAfterSeconds }: TooMany, known: Known): Ruling {
+  const problem: Problem = {
+    status: 429,
+    code: 'exhausted',
+    reason: 'rate-limited',
+    rule,
+    detail: `More calls than ${rule} lets in. Try again in ${retryAfterSeconds} s.`,
+    headers: { 'retry-after': String(retryAfterSeconds) },
+  };
+  return refused('rate-limited', known, { rule, problem });
 }
