@@ -5,6 +5,7 @@ import { benchAgents } from './agents.ts';
 import { benchDecide } from './decide.ts';
 import { benchIngest } from './ingest.ts';
 import { benchIssuance } from './issuance.ts';
+import { benchOneChange } from './one-change.ts';
 import { benchPlan } from './plan.ts';
 import { benchPush } from './push.ts';
 import { benchQuarantine } from './quarantine.ts';
@@ -21,7 +22,7 @@ import { benchSidecar } from './sidecar.ts';
 const parts: Readonly<Record<string, (directory: string) => Promise<Row[]>>> = {
   issuance: () => benchIssuance(opensslP256()),
   decide: async () => benchDecide(sha256PerSecond()),
-  push: benchPush,
+  push: async (directory) => [...(await benchPush(directory)), ...(await benchOneChange())],
   plan: benchPlan,
   quarantine: benchQuarantine,
   ingest: benchIngest,

@@ -9,6 +9,7 @@ import { Publisher } from '../../../src/control/policies/publisher.ts';
 import { Snapshots } from '../../../src/control/policies/snapshots.ts';
 import type { TrustBundle } from '../../../src/core/identity/bundle.ts';
 import type { Policy } from '../../../src/core/policy/model.ts';
+import type { RequestAuthentication } from '../../../src/core/policy/request-authentication.ts';
 import type { Service, SnapshotContent } from '../../../src/core/policy/snapshot.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -209,6 +210,33 @@ describe('What is published', () => {
           services: [{ name: 'web' }],
         });
       }
+    });
+
+    it('has the keys that issuers have now, and is made anew only for those who verify tokens with them', async () => {
+      const rule = {
+        ...{
+          issuer: 'https://a.example',
+          audiences: [],
+          timeoutMs: 5000,
+          fromHeaders: [],
+          fromParams: [],
+          fromCookies: [],
+        },
+        ...{ forwardOriginalToken: false, outputClaims: [], spaceDelimitedClaims: [] },
+      };
+      const users = { namespace: 'shop', name: 'users', revision: 1, selector: {}, rules: [rule] };
+      const changes = new WatchSource(0);
+      let kept: RequestAuthentication = users;
+      const { publisher, clock } = setUp(policySet({ revision: 1, requestAuthentications: [users] }), {
+        tokenKeys: { withKeys: () => kept, changes },
+      });
+      const before = [web, vault].map((id) => publisher.current.current.for(id, {}));
+      kept = { ...users, rules: [{ ...rule, jwks: '{"keys":[1]}' }] };
+      changes.set(1);
+      await clock.advance(5);
+      const after = [web, vault].map((id) => publisher.current.current.for(id, {}));
+      expect(after[0]?.content.toString()).toContain('{\\"keys\\":[1]}');
+      expect(after[1]).toBe(before[1]);
     });
 
     it('is what it would be had there been nothing before, whatever changes', () => {
