@@ -175,6 +175,20 @@ describeEachStore('A change of policies', (stores) => {
     expect((await views.get(revision)).events).toHaveLength(2);
   });
 
+  it('that somebody rejects while it is being applied is either in force or rejected, never both', async () => {
+    const { changes, propose, views, policies } = await setUp(stores);
+    const { revision } = await propose(document('web', '/a'));
+    const writeAll = policies.writeAll.bind(policies);
+    // Between the look at the change and its application.
+    policies.writeAll = async (input) => {
+      await changes.reject({ revision, by: bob });
+      return await writeAll(input);
+    };
+    await expectAppError(changes.apply({ revision, by: ann }), 'conflict', /Look at it again/);
+    expect((await views.get(revision)).state).toBe('rejected');
+    await expectAppError(policies.get({ kind, namespace: 'shop', name: 'web' }), 'not-found');
+  });
+
   it('is left alone by a dry run of every step', async () => {
     const { changes, propose, views, store, policies } = await setUp(stores, locked);
     const dryRun = true;
