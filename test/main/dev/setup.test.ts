@@ -17,7 +17,10 @@ function proxy(name: string, o: Partial<ProxyObject> = {}): ProxyObject {
     acknowledgedRevision: 2,
     lastSeen: '2026-01-01T00:00:00Z',
     endpoints: [],
+    ports: [],
     lastError: null,
+    quarantined: false,
+    quarantineRevision: null,
     ...o,
   };
 }
