@@ -92,7 +92,14 @@ it('a suggestion admits exactly what was seen, and a plan that puts it in place 
         const { plaintext, caller, text: unsayable } = suggestion.left;
         expect(out.length, text).toBe(plaintext + caller + unsayable);
         expect(suggestion.calls).toBe(seen.length - out.length);
-        for (const each of others) if (!known.has(key(each))) expect(isIn(each), `${key(each)}\n${text}`).toBe(false);
+        // What was seen, put together otherwise, is what rules that are too wide would let in first.
+        const mixed = seen.flatMap((a) =>
+          seen.map((b) => ({ ...a, method: b.method, path: b.path, protocol: b.protocol })),
+        );
+        const swapped = mixed.filter((each) => (each.port === 5432) === (each.protocol === 'tcp'));
+        for (const each of [...others, ...swapped, ...swapped.map((one) => ({ ...one, source: sources[0] ?? '' }))]) {
+          if (!known.has(key(each)) && isIn(each)) expect(key(each), text).toBe('denied');
+        }
         admitted += suggestion.calls;
         const open: Policy = {
           namespace: 'shop',
@@ -112,9 +119,9 @@ it('a suggestion admits exactly what was seen, and a plan that puts it in place 
         expect([newlyDenied.calls, newlyAllowed.calls, unknown.calls]).toEqual([0, 0, 0]);
       },
     ),
-    { seed: 5, numRuns: 500 },
+    { seed: 5, numRuns: 300 },
   );
-  expect(admitted).toBeGreaterThan(1000);
+  expect(admitted).toBeGreaterThan(600);
 });
 
 it('what callers did alike stands together, with counts', () => {
