@@ -5,6 +5,7 @@ import { Changes } from '../../../../src/control/policies/changes/changes.ts';
 import type { NamespaceRules } from '../../../../src/control/policies/changes/protection.ts';
 import { Protection } from '../../../../src/control/policies/changes/protection.ts';
 import { PolicyStore } from '../../../../src/control/policies/store.ts';
+import { changeDefaults } from '../../../../src/core/policy/change.ts';
 import { FakeClock } from '../../../support/clock.ts';
 import { expectAppError } from '../../../support/errors.ts';
 import type { StoreBench } from '../../../support/stores.ts';
@@ -120,6 +121,17 @@ describeEachStore('A change of policies', (stores) => {
       'bob approved',
       'ann applied',
     ]);
+  });
+
+  it('is not rolled out either without the second person, nor when something that it changes is not as it was', async () => {
+    const { changes, propose, policies } = await setUp(stores, locked);
+    const { steps, bakeMs, bounds } = changeDefaults;
+    const { revision } = await propose(document('web', '/a'));
+    const start = () => changes.rollout({ revision, by: bob, plan: { steps, bakeMs, bounds } });
+    await expectAppError(start(), 'approval-required', /second person/);
+    await changes.approve({ revision, by: bob });
+    await policies.put({ source: document('web', '/b'), author: bob });
+    await expectAppError(start(), 'precondition-failed', /shop\/web/);
   });
 
   it('of several namespaces needs whatever any of them needs', async () => {

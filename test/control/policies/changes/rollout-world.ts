@@ -205,6 +205,8 @@ export class Replica {
 export class FakeSidecar {
   readonly instanceId: string;
   readonly connection: ProxyConnection;
+  /** Is not sent anything yet. */
+  isUnsent = false;
   /** Answers nothing. */
   isStuck = false;
   /** Sends no records. */
@@ -220,6 +222,7 @@ export class FakeSidecar {
   }
 
   follow(): void {
+    if (this.isUnsent) return;
     const all = this.#replica.publisher.current.current;
     const published = all.of?.(this.instanceId) ?? all;
     const { hash, content } = published.for(ORDERS, labels);

@@ -1,4 +1,7 @@
 import { expect, it } from 'vitest';
+import { silentLogger } from '../../../../src/base/log.ts';
+import { RolloutSteps } from '../../../../src/control/policies/changes/rollout-steps.ts';
+import type { Stage } from '../../../../src/control/policies/changes/stages.ts';
 import type { StoreOptions } from '../../../../src/control/store/store.ts';
 import { expectAppError } from '../../../support/errors.ts';
 import type { StoreBench } from '../../../support/stores.ts';
@@ -247,6 +250,32 @@ describeEachStore('A rollout', (stores) => {
         reason: expect.stringContaining('10 of 10 calls'),
       },
     ]);
+  });
+
+  it('does not take a sidecar that was not sent the candidate yet for one that has it', async () => {
+    const replica = await setUp(stores);
+    for (const sidecar of replica.sidecars.values()) sidecar.isUnsent = true;
+    const revision = await replica.start([document('web', '/new')], plan);
+    await beginStep(replica);
+    expect(replica.statuses().map(({ state }) => state)).toEqual(ten.map(() => 'synced'));
+    expect((await replica.change(revision)).rollout?.bakeStartedAt).toBeNull();
+  });
+
+  it('is carried on by whoever has seen it as it is: each step, each bake once, and nothing after its end', async () => {
+    const replica = await setUp(stores);
+    const steps = new RolloutSteps({ store: replica.store, clock: replica.clock, logger: silentLogger });
+    const stage = () => replica.stages.current.current as Stage;
+    const next = { step: 0, threshold: 5, chosen: 1, concerned: 10 };
+    const revision = await replica.start([document('web', '/new')], plan);
+    const first = stage();
+    await replica.tick();
+    await expectAppError(steps.begin(first, next), 'conflict');
+    const chosen = stage();
+    await replica.tick();
+    await expectAppError(steps.bake(chosen, 1), 'conflict');
+    const baking = stage();
+    await replica.changes.abort({ revision, by: 'ann' });
+    await expectAppError(steps.begin(baking, { ...next, step: 1 }), 'conflict');
   });
 
   it('is taken back by a person at any step', async () => {
