@@ -93,9 +93,7 @@ it('a suggestion admits exactly what was seen, and a plan that puts it in place 
         expect(out.length, text).toBe(plaintext + caller + unsayable);
         expect(suggestion.calls).toBe(seen.length - out.length);
         // What was seen, put together otherwise, is what rules that are too wide would let in first.
-        const mixed = seen.flatMap((a) =>
-          seen.map((b) => ({ ...a, method: b.method, path: b.path, protocol: b.protocol })),
-        );
+        const mixed = seen.flatMap((a) => seen.map((b) => ({ ...a, method: b.method, protocol: b.protocol })));
         const swapped = mixed.filter((each) => (each.port === 5432) === (each.protocol === 'tcp'));
         for (const each of [...others, ...swapped, ...swapped.map((one) => ({ ...one, source: sources[0] ?? '' }))]) {
           if (!known.has(key(each)) && isIn(each)) expect(key(each), text).toBe('denied');
