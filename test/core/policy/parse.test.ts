@@ -359,8 +359,9 @@ describe('any way to write YAML', () => {
     );
   });
 
-  /** Without what the model allows and the language does not: empty conditions, and a DENY of nothing. */
+  /** Without what the model allows and the language does not: empty conditions, a DENY of nothing, a CUSTOM by caller. */
   function writable(one: Policy): Policy {
+    if (one.action === 'CUSTOM') return writableCustom(one);
     const rules = one.rules.map(({ from, to, when }) => ({
       from: from.map((s) => withWhere(s, sourceFields)).filter((s) => fieldsOf(s.principals, s.namespaces, s.where)),
       to: to.map((o) => withWhere(o, operationFields)).filter((o) => fieldsOf(o.methods, o.paths, o.ports, o.where)),
@@ -370,6 +371,14 @@ describe('any way to write YAML', () => {
     const base = { ...rest, revision: 0, rules };
     if (rules.length === 0) return { ...base, action: 'ALLOW' };
     return { ...base, ...(shadow === true && one.action !== 'AUDIT' && { shadow }) };
+  }
+
+  function writableCustom(one: Policy): Policy {
+    const rules = one.rules.map(({ to }) => ({
+      from: [],
+      to: to.map((o) => withWhere(o, operationFields)).filter((o) => fieldsOf(o.methods, o.paths, o.ports, o.where)),
+    }));
+    return { ...one, revision: 0, rules: rules.length === 0 ? [{ from: [], to: [] }] : rules };
   }
 
   /** By key of a condition: the fields that it is written with. The order is that in which they are read. */
@@ -446,6 +455,7 @@ describe('any way to write YAML', () => {
       metadata: { name: one.name, namespace: one.namespace },
       spec: {
         action: one.action,
+        ...(one.provider !== undefined && { provider: { name: one.provider } }),
         rules,
         ...(one.shadow === true && { mode: 'Shadow' }),
         ...(one.validity !== undefined && {
