@@ -52,9 +52,10 @@ export class LiveCalls<Facts> {
   }
 
   /**
-   * A call that is let in. What has changed since it was decided (its record took a moment, or somebody was asked) counts: the
-   * call may come back cut off, and must then not be forwarded.
+   * A call that is let in. What has changed since it was decided (its record took a moment, or somebody was asked) counts, also
+   * that a validity has begun or ended: the call may come back cut off, and must then not be forwarded.
    *
+   * @param call Decided as of its `startedAt`.
    * @param decidedBy The policy that it was decided by.
    */
   begin(
@@ -64,7 +65,7 @@ export class LiveCalls<Facts> {
     const { policy, quarantine } = this.#o;
     const live = new LiveCall(call);
     this.#cutIfQuarantined(live, quarantine.current);
-    if (live.wasCut === undefined && !isSame(policy.current, decidedBy)) {
+    if (live.wasCut === undefined && (!isSame(policy.current, decidedBy) || this.#hasBoundarySince(live.startedAt))) {
       const why = this.#refusalOf(live);
       if (why !== undefined) live.cut(why);
     }
@@ -103,7 +104,8 @@ export class LiveCalls<Facts> {
       const why = this.#refusalOf(live);
       if (why === undefined) continue;
       const due = live.startedAt + graceMs(live.facts);
-      if (due <= now) {
+      // One that begins later than now began before the clock was set back, and may be of any age.
+      if (due <= now || live.startedAt > now) {
         live.cut(why);
         cut += 1;
       } else {
@@ -112,6 +114,13 @@ export class LiveCalls<Facts> {
     }
     if (cut > 0) logger.info({ calls: cut }, 'open calls were cut off: the policy does not allow them any more');
     this.#wakeAt(again);
+  }
+
+  /** Whether a validity has begun or ended after `moment`: the timer for it may have looked before the call was among the live ones. */
+  #hasBoundarySince(moment: number): boolean {
+    const { policy, clock } = this.#o;
+    const now = clock.now();
+    return policy.current?.boundaries?.some((each) => each > moment && each <= now) === true;
   }
 
   #refusalOf(live: LiveCall<Facts>): Cut | undefined {
