@@ -108,7 +108,7 @@ describeEachStore('The schema', (stores) => {
     });
     await store.close();
     const error = await expectAppError(stores.open(database), 'incompatible-data', /^The database is not Writ's/);
-    expect(error.message).toContain('"admin_tokens"');
+    expect(error.message).toContain('"admin_events"');
   });
 });
 
