@@ -6,10 +6,11 @@ import { beforeAll, expect, test } from 'vitest';
 import { certificatePem } from '../../../src/core/identity/bundle.ts';
 import { signJwtSvid } from '../../../src/core/identity/jwt-svid.ts';
 import { parseSpiffeId } from '../../../src/core/identity/spiffe-id.ts';
+import type { Policy } from '../../../src/core/policy/model.ts';
 import type { TestAuthority } from '../../support/pki.ts';
 import { createTestAuthority } from '../../support/pki.ts';
 import { dialTls, fetchHttp, keepAliveAgent, rawExchange } from './http.ts';
-import { allow, ORDERS, serve, service, TestSidecar, WEB } from './mesh.ts';
+import { allow, ORDERS, policy, serve, service, TestSidecar, WEB } from './mesh.ts';
 
 const get = 'GET / HTTP/1.1\r\nHost: orders.shop.mesh\r\nConnection: close\r\n\r\n';
 const PARTNER = 'spiffe://partner.example/ns/x/sa/y';
@@ -222,4 +223,24 @@ test('spiffe 41: a JWT-SVID is verified with the bundle of the trust domain that
   sidecar.federated = [];
   sidecar.push([{ ...allow(), name: 'own' }]);
   expect(await call(good)).toEqual({ status: 200, subject: '' });
+});
+
+test('a token of a federated trust domain says whose it is, and nothing of our users: not who issued it, and no other claim', async () => {
+  const { sidecar, inbound } = await ordersWithInbound();
+  const when = (key: string, value: string): Policy =>
+    policy('users', 'ALLOW', [{ from: [], to: [], when: [{ key, values: [value], notValues: [] }] }]);
+  const order = { id: parseSpiffeId(PARTNER), audience: [ORDERS], now: Date.now(), ttlSeconds: 300 };
+  const more = { issuer: 'https://accounts.example', claims: { groups: ['admin'] } };
+  const jwt = (await signJwtSvid({ ...order, ...more, ...partner.jwt })).token;
+  const call = async (one: Policy) => {
+    sidecar.push([one]);
+    const socket = await dialTls(inbound.port, ours.issue(WEB).pem);
+    const answer = await rawExchange(socket, get.replace('\r\n\r\n', `\r\nAuthorization: Bearer ${jwt}\r\n\r\n`));
+    return Number(answer.split(' ')[1]);
+  };
+  expect(await call(when('request.auth.principal', 'https://accounts.example/*'))).toBe(403);
+  expect(await call(when('request.auth.claims[iss]', 'https://accounts.example'))).toBe(403);
+  expect(await call(when('request.auth.claims[groups]', 'admin'))).toBe(403);
+  expect(await call(when('request.auth.principal', `partner.example/${PARTNER}`))).toBe(200);
+  expect(await call(when('request.auth.audiences', ORDERS))).toBe(200);
 });
