@@ -2,7 +2,7 @@ import { AppError } from '../../base/errors.ts';
 import { decisionReasons } from '../policy/model.ts';
 import { adminActions, adminOutcomes, MAX_DETAIL_TEXT } from './admin-event.ts';
 import type { AuditEvent } from './event.ts';
-import { identityActions, identityOutcomes, MAX_RECORDED_TEXT } from './event.ts';
+import { gapReasons, identityActions, identityOutcomes, MAX_RECORDED_TEXT } from './event.ts';
 import type { Field } from './field.ts';
 import {
   asciiField,
@@ -72,7 +72,7 @@ const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, {
   heartbeat: { time: measuredField(MAX_TIME) },
   gap: {
     time: measuredField(MAX_TIME),
-    reason: oneOfField(['spool-lost', 'spool-corrupt']),
+    reason: oneOfField(gapReasons),
     epoch: countField(),
     fromSeq: countField(),
   },

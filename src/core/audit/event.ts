@@ -76,11 +76,13 @@ export interface HeartbeatEvent {
   readonly time: number;
 }
 
+export const gapReasons = ['spool-lost', 'spool-corrupt'] as const;
+
 /** The sidecar's own, signed admission that records are missing. */
 export interface GapEvent {
   readonly kind: 'gap';
   readonly time: number;
-  readonly reason: 'spool-lost' | 'spool-corrupt';
+  readonly reason: (typeof gapReasons)[number];
   /** Epoch and first sequence of what is missing; 0 when unknown. */
   readonly epoch: number;
   readonly fromSeq: number;

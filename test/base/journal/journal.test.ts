@@ -161,7 +161,7 @@ describe('a journal', () => {
 });
 
 describe('recovery of a journal', () => {
-  it('cuts off a torn record at the end, wherever it is torn', async () => {
+  it('audit T4: cuts off a torn record at the end, wherever it is torn', async () => {
     const files = new MemoryFiles();
     const journal = await open(files);
     await append(journal, 'a', 'b');
@@ -249,7 +249,7 @@ describe('recovery of a journal', () => {
     await lost.close();
   });
 
-  it('passes over a segment that was just being created', async () => {
+  it('audit T6: passes over a segment that was just being created', async () => {
     const files = new MemoryFiles();
     const journal = await open(files);
     await append(journal, 'a');
@@ -389,7 +389,7 @@ describe('a journal whose disk fails', () => {
     await journal.close();
   });
 
-  it('tries a broken disk again although the clock was set back', async () => {
+  it('audit T24: tries a broken disk again although the clock was set back', async () => {
     let now = 1_000_000;
     const setBack: Clock = { now: () => now, after: () => () => undefined };
     const files = new MemoryFiles();

@@ -174,7 +174,7 @@ describe('a ledger', () => {
     }
   });
 
-  it('acknowledges a batch again that it already has, and stores it once', async () => {
+  it('audit T17: acknowledges a batch again that it already has, and stores it once', async () => {
     const files = new MemoryFiles();
     const ledger = await openLedger(files);
     const batches = new Batches(alice);
@@ -295,32 +295,35 @@ describe('a sidecar that lies', () => {
     return { header, signature: sign(null, header, keyOf(alice)), events: Buffer.from('x'), encoding: 'identity' };
   }
 
-  it.each(cases)('and %s gets %s, with what the ledger has, and changes nothing', async (_, code, message, lie) => {
-    const files = new MemoryFiles();
-    const ledger = await openLedger(files);
-    const { session } = connect(ledger, alice);
-    const batches = new Batches(alice);
-    await session.append(batches.next(2));
-    const last = batches.next(3);
-    await session.append(last);
-    const nack = await refusal(session, lie(batches));
-    expect(nack).toEqual({
-      code,
-      expectedEpoch: 1,
-      expectedSeq: 6,
-      expectedPrevHash: last.hash,
-      message: expect.stringMatching(message),
-    });
-    expect(ledger.size.current).toBe(2);
-    // The stream is over; the truth is taken on a new one.
-    expect((await refusal(session, last)).code).toBe(code);
-    const again = connect(ledger, alice).session;
-    const honest = new Batches(alice);
-    Object.assign(honest, { seq: 6, prevHash: last.hash });
-    expect(await again.append(honest.next())).toMatchObject({ ack: { durableThroughSeq: 7 } });
-    expect(await ledgerEvents(ledger)).toHaveLength(7);
-    expect(await ledgerEvents(await openLedger(files.crash('kill')))).toHaveLength(7);
-  });
+  it.each(cases)(
+    'audit T17, T28: and %s gets %s, with what the ledger has, and changes nothing',
+    async (_, code, message, lie) => {
+      const files = new MemoryFiles();
+      const ledger = await openLedger(files);
+      const { session } = connect(ledger, alice);
+      const batches = new Batches(alice);
+      await session.append(batches.next(2));
+      const last = batches.next(3);
+      await session.append(last);
+      const nack = await refusal(session, lie(batches));
+      expect(nack).toEqual({
+        code,
+        expectedEpoch: 1,
+        expectedSeq: 6,
+        expectedPrevHash: last.hash,
+        message: expect.stringMatching(message),
+      });
+      expect(ledger.size.current).toBe(2);
+      // The stream is over; the truth is taken on a new one.
+      expect((await refusal(session, last)).code).toBe(code);
+      const again = connect(ledger, alice).session;
+      const honest = new Batches(alice);
+      Object.assign(honest, { seq: 6, prevHash: last.hash });
+      expect(await again.append(honest.next())).toMatchObject({ ack: { durableThroughSeq: 7 } });
+      expect(await ledgerEvents(ledger)).toHaveLength(7);
+      expect(await ledgerEvents(await openLedger(files.crash('kill')))).toHaveLength(7);
+    },
+  );
 
   it('has its contradictions kept as evidence, signed by itself, and only so many of them', async () => {
     const files = new MemoryFiles();
@@ -347,7 +350,7 @@ describe('a sidecar that lies', () => {
     expect(again.size.current).toBe(2);
   });
 
-  it('is refused when its batch key is not bound to its certificate', async () => {
+  it('audit T28: is refused when its batch key is not bound to its certificate', async () => {
     const ledger = await openLedger();
     const good = helloOf(alice);
     const lies: Partial<ShipHello>[] = [
@@ -370,7 +373,7 @@ describe('a sidecar that lies', () => {
 });
 
 describe('two streams of one sidecar', () => {
-  it('of the same process: the newer one fences the older', async () => {
+  it('audit T21: of the same process: the newer one fences the older', async () => {
     const ledger = await openLedger();
     const batches = new Batches(alice);
     const older = connect(ledger, alice);
@@ -387,7 +390,7 @@ describe('two streams of one sidecar', () => {
     expect(await newer.session.append(batches.next())).toMatchObject({ ack: { durableThroughSeq: 4 } });
   });
 
-  it('of two processes: the second is a clone, until the first has ended or has been silent for long', async () => {
+  it('audit T21, T22: of two processes: the second is a clone, until the first has ended or has been silent for long', async () => {
     const clock = new FakeClock();
     const ledger = await openLedger(new MemoryFiles(), { clock });
     const first = connect(ledger, alice);
@@ -405,7 +408,7 @@ describe('two streams of one sidecar', () => {
     connect(ledger, bob, { bootId: 'boot-9' });
   });
 
-  it('say how far their clocks are off, for as long as they are connected', async () => {
+  it('audit T24: say how far their clocks are off, for as long as they are connected', async () => {
     const clock = new FakeClock();
     const ledger = await openLedger(new MemoryFiles(), { clock });
     const { instanceId } = alice.caller;

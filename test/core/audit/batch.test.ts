@@ -88,7 +88,7 @@ describe('a batch', () => {
     await expectAppError(() => cutBatch({ ...options, events: some }), 'invalid', /^A batch holds 1 to 4096 events/);
   });
 
-  it('holds as many events and bytes as the limits say', () => {
+  it('audit T27: holds as many events and bytes as the limits say', () => {
     const many = Array.from({ length: MAX_BATCH_EVENTS }, () =>
       Buffer.alloc(MAX_BATCH_BYTES / MAX_BATCH_EVENTS - 4, 120),
     );

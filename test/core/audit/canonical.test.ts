@@ -201,7 +201,7 @@ describe('the canonical bytes of an event', () => {
     );
   });
 
-  it('stay below the limit when every text is as long and as awkward as it can be', () => {
+  it('audit T27: stay below the limit when every text is as long and as awkward as it can be', () => {
     const worst = '\u0001'.repeat(MAX_RECORDED_TEXT);
     const event = decision({
       method: worst,

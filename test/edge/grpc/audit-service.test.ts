@@ -258,7 +258,7 @@ describe('Audit.Ship', () => {
     expect(ledger.closed).toBe(1);
   });
 
-  it('checks the lifetime of the certificate before each batch', async () => {
+  it('audit T23: checks the lifetime of the certificate before each batch', async () => {
     const { bench, ledger } = await start();
     const { stream, say, receive } = ship(bench);
     say({ hello });
@@ -271,7 +271,7 @@ describe('Audit.Ship', () => {
     await until(() => ledger.closed === 1);
   });
 
-  it('ends a stream that says nothing', async () => {
+  it('audit T16: ends a stream that says nothing', async () => {
     const { bench } = await start();
     const { stream } = ship(bench);
     await until(() => bench.clock.pendingTimers === 2);

@@ -164,7 +164,7 @@ describe('a shipper', () => {
     expect(await loggedCalls(ledger)).toEqual([...calls, ...more]);
   });
 
-  it('loses nothing and doubles nothing when streams are cut at random places', async () => {
+  it('audit T15: loses nothing and doubles nothing when streams are cut at random places', async () => {
     const { clock, spool, ledger, transport } = await setUp();
     let n = 0;
     transport.onBatch = async (batch, session) => {
@@ -183,7 +183,7 @@ describe('a shipper', () => {
     expect(await loggedGaps(ledger)).toEqual([]);
   });
 
-  it('has no more batches under way than the ledger has given credit for', async () => {
+  it('audit T16: has no more batches under way than the ledger has given credit for', async () => {
     const { clock, spool, transport } = await setUp();
     transport.onWelcome = (welcome) => ({ ...welcome, creditBatches: 2 });
     const held: (() => void)[] = [];

@@ -78,7 +78,7 @@ async function expectExactlyOnce(images: readonly Image[]): Promise<void> {
 }
 
 describe('every forwarded call is in the ledger exactly once', () => {
-  it('when sidecar and control plane are killed at any step', async () => {
+  it('audit T1, T2, T6, T7, T8, T18: when sidecar and control plane are killed at any step', async () => {
     for (const durability of ['fsync', 'write'] as const) {
       const images = await live(durability, 'kill');
       expect(images.length).toBeGreaterThan(60);
@@ -86,11 +86,11 @@ describe('every forwarded call is in the ledger exactly once', () => {
     }
   });
 
-  it('when the power is cut at any step', async () => {
+  it('audit T3, T6: when the power is cut at any step', async () => {
     await expectExactlyOnce(await live('fsync', 'power'));
   });
 
-  it('when the sidecar is killed at any step, and the control plane goes on for a while', async () => {
+  it('audit T7: when the sidecar is killed at any step, and the control plane goes on for a while', async () => {
     const images = await live('fsync', 'kill');
     const later = images.map((image, i) => ({ ...image, ledger: (images[i + 3] ?? image).ledger.crash('kill') }));
     await expectExactlyOnce(later);

@@ -35,7 +35,7 @@ function destroy(files: MemoryFiles, call: string): void {
 }
 
 describe('a spool that was damaged while the sidecar was down', () => {
-  it('ships what is left, before and behind a decayed record, and admits the loss in between', async () => {
+  it('audit T5: ships what is left, before and behind a decayed record, and admits the loss in between', async () => {
     const files = new MemoryFiles();
     const before = await openSpool(files);
     const calls = await record(before, 9);
@@ -156,7 +156,7 @@ describe('a spool that was damaged while the sidecar was down', () => {
     expect((await loggedGaps(ledger)).length).toBeGreaterThan(0);
   });
 
-  it('ships everything that is left when only the records remain, and says that it does not know since when', async () => {
+  it('audit T9: ships everything that is left when only the records remain, and says that it does not know since when', async () => {
     const files = new MemoryFiles();
     const before = await openSpool(files);
     const ledger = await openLedger();
@@ -194,7 +194,7 @@ describe('a spool that was damaged while the sidecar was down', () => {
 });
 
 describe('a spool that was lost, restored or copied', () => {
-  it('begins a new epoch behind what the ledger has when the whole directory is gone', async () => {
+  it('audit T10: begins a new epoch behind what the ledger has when the whole directory is gone', async () => {
     const ledger = await openLedger();
     const before = await openSpool();
     const old = await record(before, 5);
@@ -207,7 +207,7 @@ describe('a spool that was lost, restored or copied', () => {
     expect(spool.epoch).toBe(2);
   });
 
-  it('loses no new call when it was restored from an old copy', async () => {
+  it('audit T11: loses no new call when it was restored from an old copy', async () => {
     const ledger = await openLedger();
     const files = new MemoryFiles();
     const original = await openSpool(files);
@@ -225,7 +225,7 @@ describe('a spool that was lost, restored or copied', () => {
     expect(await loggedGaps(ledger)).toMatchObject([{ reason: 'spool-lost', epoch: 1, fromSeq: 9 }]);
   });
 
-  it('reports a ledger that went back in time, sends nothing and deletes nothing', async () => {
+  it('audit T19, T20: reports a ledger that went back in time, sends nothing and deletes nothing', async () => {
     const ledgerFiles = new MemoryFiles();
     const ledger = await openLedger(ledgerFiles);
     const files = new MemoryFiles();
@@ -264,7 +264,7 @@ describe('a spool that was lost, restored or copied', () => {
 });
 
 describe('a spool that is meddled with while it works', () => {
-  it('refuses the call that notices a removed file, loses nothing, and leaves a signed note of it', async () => {
+  it('audit T13: refuses the call that notices a removed file, loses nothing, and leaves a signed note of it', async () => {
     const clock = new FakeClock();
     const files = new MemoryFiles();
     const spool = await openSpool(files, { clock });

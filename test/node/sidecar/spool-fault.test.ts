@@ -49,7 +49,7 @@ async function live(directory: string, faultAt: (step: number) => Fault) {
 
 describe('every forwarded call is in the ledger exactly once', () => {
   it.each(['fail', 'fail-done', 'fail-half'] as const)(
-    'when any one step on either disk is made to %s',
+    'audit T12: when any one step on either disk is made to %s',
     async (fault) => {
       const directory = await tempDirectory();
       const { steps } = await live(directory, () => 'pass');
@@ -63,7 +63,7 @@ describe('every forwarded call is in the ledger exactly once', () => {
     },
   );
 
-  it('when both disks fail again and again', async () => {
+  it('audit T12: when both disks fail again and again', async () => {
     const directory = await tempDirectory();
     for (const every of [2, 3, 5, 7, 11, 13]) {
       const { forwarded, calls } = await live(directory, (step) => (step % every === every - 1 ? 'fail-half' : 'pass'));

@@ -27,7 +27,7 @@ async function recordUntilKilled(directory: string, durability: string, count: n
 
 describe('a real process that records calls', () => {
   it.each(['fsync', 'write'])(
-    'and is killed again and again loses none of them with durability %s',
+    'audit T1, T2: and is killed again and again loses none of them with durability %s',
     async (durability) => {
       const directory = join(await tempDirectory(), 'spool');
       const ledger = await openLedger();

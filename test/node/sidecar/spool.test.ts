@@ -65,7 +65,7 @@ describe('a spool', () => {
     expect(rawBatchKey(spool.batchKey)).toHaveLength(32);
   });
 
-  it('refuses a state file of another version', async () => {
+  it('audit T30: refuses a state file of another version', async () => {
     const files = new MemoryFiles();
     const spool = await openSpool(files);
     await spool.append(decision());
