@@ -78,6 +78,8 @@ export interface PlannerOptions {
 }
 
 const DAY_MS = 24 * 60 * 60_000;
+/** A window that ended when its plan was asked for ends now. */
+const SLACK_MS = 60_000;
 /** Calls that one plan replays, the newest of the window. */
 export const MAX_PLANNED_CALLS = 5_000_000;
 /** At a time: each keeps the database and a processor busy for seconds. */
@@ -94,7 +96,7 @@ export class Planner {
 
   /**
    * What a change of policies would have done to the recorded calls of a window. Afterwards there is a receipt for exactly these
-   * documents. Throws as `candidateOf`, `invalid` for an empty window, `exhausted` while too many others plan, and the reason
+   * documents, if the window holds the last 24 hours. Throws as `candidateOf`, `invalid` for an empty window, `exhausted` while too many others plan, and the reason
    * of `signal` when that aborts.
    */
   async plan(input: PlanInput, signal?: AbortSignal): Promise<PolicyPlan> {
@@ -151,7 +153,11 @@ export class Planner {
     });
     const replayedFrom = await replay(readRecordedCalls(store.db, { since, until }, signal), plan, store);
     const result = plan.result();
-    await receipts.write({ documents: candidate.documents, baseRevision: current.revision, author: input.author });
+    // Otherwise whoever must make a plan could look at nothing.
+    const counts = since <= at - DAY_MS && until >= at - SLACK_MS;
+    if (counts) {
+      await receipts.write({ documents: candidate.documents, baseRevision: current.revision, author: input.author });
+    }
     return Object.freeze({
       ...result,
       baseRevision: current.revision,
@@ -159,7 +165,7 @@ export class Planner {
       at,
       window: { since, until, replayedFrom: Math.max(since, replayedFrom) },
       notes: Object.freeze(
-        notesOf({ result, candidate, policies: both, unknownWorkloads, isWhole: replayedFrom <= since }),
+        notesOf({ result, candidate, policies: both, unknownWorkloads, isWhole: replayedFrom <= since, counts }),
       ),
     });
   }
@@ -209,10 +215,17 @@ interface Noted {
   readonly policies: readonly Policy[];
   readonly unknownWorkloads: ReadonlySet<string>;
   readonly isWhole: boolean;
+  /** Where a plan is required, it is one. */
+  readonly counts: boolean;
 }
 
-function notesOf({ result, candidate, policies, unknownWorkloads, isWhole }: Noted): string[] {
+function notesOf({ result, candidate, policies, unknownWorkloads, isWhole, counts }: Noted): string[] {
   const notes: string[] = [];
+  if (!counts) {
+    notes.push(
+      'The window is not the last 24 hours or longer: where a namespace requires a plan, this one does not count.',
+    );
+  }
   if (result.calls.recorded === 0) {
     notes.push('No call was recorded in the window, so nothing is known about what the change would do.');
   }

@@ -200,6 +200,29 @@ describeEachStore('plans', (bench) => {
     await close();
   });
 
+  it('leave no receipt, and say so, when they looked at less than the last day: an empty window shows nothing', async () => {
+    const { clock, planner, receipts, close } = await setUp();
+    const put = [allow('a', '/a')];
+    const documents = [{ kind: 'AuthorizationPolicy', namespace: 'shop', name: 'a', source: put[0] ?? '' }] as const;
+    const day = 24 * 60 * 60_000;
+    const now = clock.now();
+    const windows = [
+      { since: now - 1 },
+      { since: now - day + 1 },
+      { since: now - 30 * day, until: now - day },
+      { since: now + 1, until: now + 2 },
+    ];
+    for (const window of windows) {
+      const { notes } = await planner.plan({ put, author, ...window });
+      expect(notes).toContainEqual(expect.stringContaining('not the last 24 hours'));
+      expect(await receipts.covers(documents)).toBe(false);
+    }
+    const { notes } = await planner.plan({ put, author, since: now - 7 * day });
+    expect(notes).not.toContainEqual(expect.stringContaining('not the last 24 hours'));
+    expect(await receipts.covers(documents)).toBe(true);
+    await close();
+  });
+
   it('suggestions name why there is nothing to admit', async () => {
     const { store, clock, suggestions, close } = await setUp();
     await seen(store, clock, [
