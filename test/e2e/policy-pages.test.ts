@@ -1,39 +1,19 @@
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import { join, resolve } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { objects, startAuthorizer } from '../node/sidecar/authorizer.ts';
 import type { DevMesh } from '../support/dev-mesh.ts';
-import { run, startDevMesh } from '../support/dev-mesh.ts';
+import { startDevMesh } from '../support/dev-mesh.ts';
+import { blocks, followGuide, freePorts, withPorts } from '../support/guide.ts';
 import { tempDirectory } from '../support/temp.ts';
 import { itWithTools } from '../support/tools.ts';
 
-/** Pages whose commands are run from top to bottom, through real processes. */
+/** Pages on policy, in real processes. */
 
-const root = resolve(import.meta.dirname, '../..');
-const cli = resolve(root, 'src/main/cli.ts');
-
-/** Every block of that kind, in order. */
-function blocks(page: string, kind: string): string {
-  const text = readFileSync(resolve(root, page), 'utf8');
-  return [...text.matchAll(new RegExp(`^\`\`\`${kind}\n([\\s\\S]*?)^\`\`\``, 'gm'))].map((match) => match[1]).join('');
-}
-
-/** As a person at a shell would; a command that fails ends it, and so does a minute. */
-async function follow(directory: string, commands: string): Promise<string> {
-  const bin = join(directory, 'bin');
-  await mkdir(bin, { recursive: true });
-  await writeFile(join(bin, 'writ'), `#!/bin/sh\nexec '${process.execPath}' '${cli}' "$@"\n`, { mode: 0o755 });
-  const script = `set -eu
-export PATH='${bin}':"$PATH" HOME='${directory}' XDG_CONFIG_HOME='${directory}/config' NO_COLOR=1
-stop() { code=$?; trap - EXIT INT TERM; kill $(jobs -p) 2>/dev/null || true; wait; exit $code; }
-trap stop EXIT INT TERM
-${commands}`;
-  const { code, stdout, stderr } = await run('timeout', ['60', 'bash', '-c', script], { cwd: directory });
-  expect(code, `${stdout}${stderr}`).toBe(0);
-  return `${stdout}${stderr}`;
+async function follow(directory: string, commands: string, seconds = 60): Promise<string> {
+  const { code, output } = await followGuide(directory, commands, seconds);
+  expect(code, output).toBe(0);
+  return output;
 }
 
 describe('in a mesh of writ dev', { timeout: 150_000 }, () => {
@@ -73,7 +53,7 @@ describe('with a control plane and sidecars of its own', { timeout: 120_000 }, (
     const directory = await tempDirectory();
     const ports = await freePorts([8080, 8443, 8444, 9090, 15000, 15001, 15006, 15010, 15011]);
     ports.set(9191, Number(opa.authorizer.address.split(':')[1]));
-    const own = (text: string) => text.replaceAll(/\b(\d{4,5})\b/g, (port) => String(ports.get(Number(port)) ?? port));
+    const own = (text: string) => withPorts(text, ports);
     await writeFile(
       join(directory, 'server.yaml'),
       own(`${blocks('docs/operations.md', 'yaml')}${blocks('docs/external-authorizers.md', 'yaml')}`),
@@ -114,14 +94,3 @@ YAML
 writ apply -f allow.yaml
 until curl -sf -o answer -H 'Host: orders.shop.mesh' http://127.0.0.1:15011/; do sleep 0.1; done
 `;
-
-async function freePorts(wanted: readonly number[]): Promise<Map<number, number>> {
-  const servers = wanted.map(() => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const free = servers.map((server) => {
-    const address = server.address();
-    return address === null || typeof address === 'string' ? 0 : address.port;
-  });
-  await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
-  return new Map(wanted.map((port, i) => [port, free[i] ?? 0]));
-}

@@ -1,19 +1,11 @@
-import { readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serverConfig } from '../../src/main/config.ts';
 import type { DevMesh } from '../support/dev-mesh.ts';
-import { run, startDevMesh } from '../support/dev-mesh.ts';
+import { startDevMesh } from '../support/dev-mesh.ts';
+import { blocks, followGuide } from '../support/guide.ts';
 import { itWithTools } from '../support/tools.ts';
 
-const root = resolve(import.meta.dirname, '../..');
-const page = readFileSync(resolve(root, 'docs/rollout.md'), 'utf8');
-
-/** Every block of that kind, in order. */
-function blocks(kind: string): string {
-  return [...page.matchAll(new RegExp(`^\`\`\`${kind}\n([\\s\\S]*?)^\`\`\``, 'gm'))].map((match) => match[1]).join('');
-}
+const page = 'docs/rollout.md';
 
 interface Change {
   readonly state: string;
@@ -36,22 +28,11 @@ describe('changes of policies, in a mesh', { timeout: 150_000 }, () => {
     ['bash', 'curl', 'timeout'],
     'docs/rollout.md can be followed: a bad one goes back by itself',
     async () => {
-      const { directory } = mesh;
-      const bin = join(directory, 'bin');
-      await mkdir(bin, { recursive: true });
-      const program = `#!/bin/sh\nexec '${process.execPath}' '${resolve(root, 'src/main/cli.ts')}' "$@"\n`;
-      await writeFile(join(bin, 'writ'), program, { mode: 0o755 });
-      const own = blocks('console').replaceAll(
+      const own = blocks(page, 'console').replaceAll(
         /127\.0\.0\.1:(\d+)/g,
         (_, port) => `127.0.0.1:${mesh.port(Number(port))}`,
       );
-      const script = `set -eum
-export PATH='${bin}':"$PATH" HOME='${directory}' XDG_CONFIG_HOME='${directory}/config' NO_COLOR=1
-stop() { code=$?; trap - EXIT INT TERM; for job in $(jobs -p); do kill -- -$job 2>/dev/null || true; done; wait; exit $code; }
-trap stop EXIT INT TERM
-${own}`;
-      const { code, stdout, stderr } = await run('timeout', ['100', 'bash', '-c', script], { cwd: directory });
-      const output = `${stdout}${stderr}`;
+      const { code, output } = await followGuide(mesh.directory, own, 100);
       expect(code, output).toBe(0);
       expect(output).toMatch(/^policy change \d+ proposed: \+shop\/web-pays$/m);
       expect(output).toMatch(/^\+ {4}- from: \[\{source: \{serviceAccounts: \[shop\/web\]\}\}\]$/m);
@@ -75,7 +56,7 @@ ${own}`;
 
   it('are asked for by the configuration that docs/rollout.md shows', () => {
     const flags = { 'trust-domain': 'example.org', 'passphrase-file': '/x' };
-    const { policy } = serverConfig({ flags, env: {}, file: { name: 'writ.yaml', text: blocks('yaml') } });
+    const { policy } = serverConfig({ flags, env: {}, file: { name: 'writ.yaml', text: blocks(page, 'yaml') } });
     expect(policy.namespaces).toEqual({
       shop: { requireApproval: true, requirePlan: false },
       bank: { requireApproval: true, requirePlan: true },

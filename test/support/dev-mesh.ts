@@ -83,13 +83,13 @@ export interface Finished {
 export function run(
   command: string,
   args: readonly string[],
-  o: { cwd?: string; input?: string; env?: Readonly<Record<string, string>> } = {},
+  o: { cwd?: string; input?: string; env?: Readonly<Record<string, string>>; timeoutMs?: number } = {},
 ): Promise<Finished> {
   return new Promise((done, fail) => {
     const child = spawn(command, args, {
       cwd: o.cwd,
       env: { ...process.env, NO_COLOR: '1', ...o.env },
-      timeout: 60_000,
+      timeout: o.timeoutMs ?? 60_000,
     });
     let stdout = '';
     let stderr = '';
