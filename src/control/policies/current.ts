@@ -39,6 +39,9 @@ interface Change extends PolicyKey {
   readonly source: string | null;
 }
 
+/** By `keyText`: the revision at which an object was made. Only of peer authentications, of which the oldest counts. */
+type Made = Map<string, number>;
+
 export interface CurrentPoliciesOptions {
   readonly store: Store;
   readonly clock: Clock;
@@ -69,7 +72,15 @@ export class CurrentPolicies {
 
   /** Throws `incompatible-data` when a policy cannot be read. */
   static async open(options: CurrentPoliciesOptions): Promise<CurrentPolicies> {
-    const { rows, revision } = await options.store.transaction(async (trx) => ({
+    const { rows, made, revision } = await options.store.transaction(async (trx) => ({
+      made: madeBy(
+        await trx
+          .selectFrom('policy_revisions')
+          .select(['kind', 'namespace', 'name', 'revision', 'operation'])
+          .where('kind', '=', 'PeerAuthentication')
+          .orderBy('revision')
+          .execute(),
+      ),
       rows: await trx.selectFrom('policies').select(['kind', 'namespace', 'name', 'revision', 'source']).execute(),
       revision: (
         await trx
@@ -78,7 +89,7 @@ export class CurrentPolicies {
           .executeTakeFirst()
       )?.max,
     }));
-    return new CurrentPolicies(options, applyChanges(new Map(), rows, options.trustDomains), revision ?? 0);
+    return new CurrentPolicies(options, applyChanges(new Map(), rows, made, options.trustDomains), revision ?? 0);
   }
 
   private constructor(options: CurrentPoliciesOptions, loaded: ReadonlyMap<string, Loaded>, revision: number) {
@@ -116,13 +127,14 @@ export class CurrentPolicies {
   async #catchUp(): Promise<void> {
     const changes = await this.#store.db
       .selectFrom('policy_revisions')
-      .select(['kind', 'namespace', 'name', 'revision', 'source'])
+      .select(['kind', 'namespace', 'name', 'revision', 'operation', 'source'])
       .where('revision', '>', this.#watch.current.revision)
       .orderBy('revision')
       .execute();
     const last = changes.at(-1);
     if (last === undefined || this.#follower.closed) return;
-    this.#loaded = applyChanges(this.#loaded, lastOfEach(changes), this.#trustDomains);
+    const made = madeBy(changes, madeOf(this.#watch.current));
+    this.#loaded = applyChanges(this.#loaded, lastOfEach(changes), made, this.#trustDomains);
     this.#watch.set(toSet(this.#loaded, last.revision));
   }
 
@@ -143,23 +155,47 @@ function lastOfEach(changes: readonly Change[]): readonly Change[] {
   return [...new Map(changes.map((change) => [keyText(change), change])).values()];
 }
 
+/** @param before of those that are there. */
+function madeBy(changes: readonly (Omit<Change, 'source'> & { readonly operation: string })[], before?: Made): Made {
+  const made: Made = new Map(before);
+  for (const change of changes) {
+    if (change.kind !== 'PeerAuthentication') continue;
+    const key = keyText(change);
+    if (change.operation === 'delete') made.delete(key);
+    else if (!made.has(key)) made.set(key, change.revision);
+  }
+  return made;
+}
+
+function madeOf({ peerAuthentications }: PolicySet): Made {
+  return new Map(
+    peerAuthentications.map((one) => [keyText({ kind: 'PeerAuthentication', ...one }), one.made ?? one.revision]),
+  );
+}
+
 function applyChanges(
   loaded: ReadonlyMap<string, Loaded>,
   changes: readonly Change[],
+  made: Made,
   trustDomains: TrustDomains | undefined,
 ): ReadonlyMap<string, Loaded> {
   const next = new Map(loaded);
   for (const change of changes) {
     const { source } = change;
     if (source === null) next.delete(keyText(change));
-    else next.set(keyText(change), load({ ...change, source }, trustDomains));
+    else next.set(keyText(change), load({ ...change, source }, trustDomains, made.get(keyText(change))));
   }
   return next;
 }
 
-function load(stored: StoredSource, trustDomains: TrustDomains | undefined): Loaded {
+function load(stored: StoredSource, trustDomains: TrustDomains | undefined, made: number | undefined): Loaded {
   const parsed = parseStored(stored);
-  return { parsed, object: inForce(parsed, stored.revision, trustDomains) };
+  const object = inForce(parsed, stored.revision, trustDomains);
+  return { parsed, object: object.kind === 'PeerAuthentication' ? madeAt(object, made) : object };
+}
+
+function madeAt({ kind, object }: PolicyObject<'PeerAuthentication'>, made: number | undefined): PolicyObject {
+  return { kind, object: Object.freeze({ ...object, ...(made !== undefined && { made }) }) };
 }
 
 /** What was read, as it decides: at its revision, with every trust domain that counts as one. */

@@ -4,6 +4,8 @@ export interface PeerAuthentication {
   readonly name: string;
   /** As of a policy. */
   readonly revision: number;
+  /** The revision at which it was made, however often it was written since. Absent: this one. */
+  readonly made?: number;
   readonly selector: Readonly<Record<string, string>>;
   /** Absent: that of the next wider scope. */
   readonly mode?: PeerMode;

@@ -6,8 +6,8 @@ export const strictModes: PeerModes = Object.freeze({ mode: 'STRICT', ports: new
 
 /**
  * What holds for one workload (reference: rule 51): of the mesh (root namespace, no selector), its namespace (no selector) and
- * itself (a selector), the narrowest that says something. Of several in one scope the oldest counts, which is the one with
- * the lowest revision. One with a selector in the root namespace counts for nobody, as in Istio.
+ * itself (a selector), the narrowest that says something. Of several in one scope the oldest counts: the one that was made first,
+ * so that to write one again opens nothing. One with a selector in the root namespace counts for nobody, as in Istio.
  */
 export function peerModesFor(workload: Workload, all: readonly PeerAuthentication[], rootNamespace: string): PeerModes {
   let mesh: PeerAuthentication | undefined;
@@ -32,6 +32,6 @@ export function modeOfPort(modes: PeerModes, port: number): PeerMode {
 }
 
 function older(a: PeerAuthentication | undefined, b: PeerAuthentication): PeerAuthentication {
-  if (a === undefined || a.revision === b.revision) return a ?? b;
-  return a.revision < b.revision ? a : b;
+  if (a === undefined) return b;
+  return (b.made ?? b.revision) < (a.made ?? a.revision) ? b : a;
 }

@@ -8,6 +8,7 @@ import { migrations } from '../../../src/control/store/migrations.ts';
 import type { Store } from '../../../src/control/store/store.ts';
 import { migrate } from '../../../src/control/store/store.ts';
 import { policyKindNames } from '../../../src/core/policy/kinds.ts';
+import { peerModesFor } from '../../../src/core/policy/peer-modes.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
 import { documentOf, policyKey } from '../../support/policies.ts';
@@ -56,6 +57,31 @@ describeEachStore('The store of every kind', (stores) => {
     }
     // A start reads the rows, and not the changes.
     expect((await open(store)).current.current).toEqual(current);
+  });
+
+  it('rule 51: of two peer authentications of one scope the one that was made first counts, however often it is written again', async () => {
+    const { store, policies, reached } = await setUp(stores);
+    const put = (name: string, mode: string, reason: string, ifMatch?: '*') =>
+      policies.put({
+        source: `${documentOf('PeerAuthentication', name).replace('STRICT', mode)}# ${reason}\n`,
+        author,
+        ifMatch,
+      });
+    const modeIn = ({ policies: { current } }: { policies: PolicyStore }) =>
+      peerModesFor({ namespace: 'shop', labels: { app: 'a' } }, current.current.peerAuthentications, 'root').mode;
+    await put('first', 'STRICT', 'made');
+    await put('second', 'PERMISSIVE', 'made');
+    await put('first', 'STRICT', 'written again', '*');
+    await reached(3);
+    expect(modeIn({ policies })).toBe('STRICT');
+    // A start knows it too.
+    expect(modeIn({ policies: await open(store) })).toBe('STRICT');
+    // One that was deleted is made anew.
+    await policies.delete({ kind: 'PeerAuthentication', namespace: 'shop', name: 'first', author });
+    await put('first', 'STRICT', 'made anew');
+    await reached(5);
+    expect(modeIn({ policies })).toBe('PERMISSIVE');
+    expect(modeIn({ policies: await open(store) })).toBe('PERMISSIVE');
   });
 
   it('changes and deletes an object of one kind, and leaves its namesakes alone', async () => {

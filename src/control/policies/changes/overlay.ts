@@ -1,5 +1,6 @@
 import type { PolicyKey, PolicyKind, PolicyObject, PolicyObjects } from '../../../core/policy/kinds.ts';
 import { keyOf, keyText } from '../../../core/policy/kinds.ts';
+import type { PeerAuthentication } from '../../../core/policy/peer-authentication.ts';
 import type { TrustDomains } from '../../../core/policy/trust-domain-aliases.ts';
 import { compareText } from '../../store/compare.ts';
 import type { PolicySet } from '../current.ts';
@@ -35,9 +36,23 @@ export function overlaid(set: PolicySet, { puts, keys }: Overlay, revision: numb
     revision,
     policies: merged('AuthorizationPolicy', set.policies),
     requestAuthentications: merged('RequestAuthentication', set.requestAuthentications),
-    peerAuthentications: merged('PeerAuthentication', set.peerAuthentications),
+    peerAuthentications: asOldAs(set.peerAuthentications, merged('PeerAuthentication', set.peerAuthentications)),
     rateLimits: merged('RateLimit', set.rateLimits),
   });
+}
+
+/** What is written again was made when it was made. */
+function asOldAs(
+  before: readonly PeerAuthentication[],
+  after: readonly PeerAuthentication[],
+): readonly PeerAuthentication[] {
+  if (before === after) return after;
+  return Object.freeze(
+    after.map((one) => {
+      const was = before.find(({ namespace, name }) => namespace === one.namespace && name === one.name);
+      return was === undefined || was === one ? one : Object.freeze({ ...one, made: was.made ?? was.revision });
+    }),
+  );
 }
 
 /** What of a change is not any more as it was when it was proposed. `keyText`s. */
