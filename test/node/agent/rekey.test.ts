@@ -86,14 +86,34 @@ it('one that was replaced meanwhile, or a taint that was a mistake, is left alon
   }
 });
 
-it('a new one below the same tainted root is not replaced in a loop', async () => {
-  const { bundle, both, tainted, replaced, clock, current, old, svidOf } = setUp();
+it('one that was signed before the taint and came after it is replaced too', async () => {
+  const { bundle, both, tainted, replaced, clock, current, next, svidOf, old } = setUp();
   bundle.set({ ...both, sequence: 2, tainted });
-  await clock.advance(30_000);
+  await clock.advance(1_000);
+  // It was under way.
   current.set(svidOf(old));
-  for (let sequence = 3; sequence < 10; sequence++) {
-    bundle.set({ ...both, sequence, tainted });
-    await clock.advance(60_000);
-  }
+  await clock.advance(60_000);
   expect(replaced).toHaveLength(1);
+  current.set(svidOf(next));
+  await clock.advance(3_600_000);
+  expect(replaced).toHaveLength(1);
+});
+
+it('while there is no other root, each is replaced after twice as long as the one before', async () => {
+  const { bundle, both, tainted, replaced, clock, current, old } = setUp({ lots: 0 });
+  const week = () => old.issue(WEB, { notAfter: clock.now() + 7 * 24 * 3_600_000 });
+  current.set(week());
+  bundle.set({ ...both, sequence: 2, tainted });
+  const pauses: number[] = [];
+  for (let sequence = 3; sequence < 13; sequence++) {
+    const before = { count: replaced.length, at: clock.now() };
+    while (replaced.length === before.count) {
+      bundle.set({ ...both, sequence, tainted });
+      await clock.advance(10_000);
+    }
+    pauses.push((replaced.at(-1) ?? 0) - before.at);
+    current.set(week());
+  }
+  expect(pauses.slice(1, 5)).toEqual([30_000, 60_000, 120_000, 240_000]);
+  expect(pauses.at(-1)).toBe(3_600_000);
 });
