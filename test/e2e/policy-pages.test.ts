@@ -24,11 +24,48 @@ describe('in a mesh of writ dev', { timeout: 150_000 }, () => {
   }, 120_000);
   afterAll(() => mesh?.dispose());
 
-  const followPage = (page: string) =>
+  const followPage = (page: string, seconds?: number) =>
     follow(
       mesh.directory,
       blocks(page, 'console').replaceAll(/127\.0\.0\.1:(\d+)/g, (_, port) => `127.0.0.1:${mesh.port(Number(port))}`),
+      seconds,
     );
+
+  itWithTools(['bash', 'curl', 'timeout'], 'docs/policy.md: from default deny to a grant that ends', async () => {
+    const output = await followPage('docs/policy.md', 100);
+    const said = [
+      /^x-writ-rule: default-deny/m,
+      /^DENY {2}shop\/web → shop\/payments {2}GET \/invoices\/17$/m,
+      /^ {8}- "\/invoices\/\{\*\}" # 2$/m,
+      /^error +mistake\.yaml:\d+:\d+: .* \[wildcard-in-middle\]$/m,
+      /^4 cases: 4 met, 0 not\.$/m,
+      /^Newly allowed: 2 calls\n.*\n {2}2 +shop\/web +shop\/payments +GET \/invoices\/\{\*\} .* default-deny +shop\/web-invoices \(new\)#0 /m,
+      /^policy change \d+ proposed: \+shop\/web-invoices$/m,
+      /^error: ann proposed the policy change \d+, so somebody else must approve it/m,
+      /^step 2 of 2: 100% \(1 sidecar\), baking/m,
+      /^policy change \d+ applied, as revision \d+$/m,
+      /^200$/m,
+      /^shop\/payments +synced +\d+\/\d+ /m,
+      /^\+ {6}to: \[\{operation: \{methods: \[GET, DELETE\]/m,
+      /^policy\/shop\/web-invoices rolled back to revision \d+, as revision \d+$/m,
+      /^x-writ-reason: quarantined/m,
+      /^3 of 3 connected sidecars obey\.$/m,
+      /^warning +policy\/shop\/web-invoices:1:1: .* \[validity-over\]$/m,
+    ];
+    for (const one of said) expect(output).toMatch(one);
+    expect(output).not.toMatch(/Newly denied/);
+
+    const revisions = await (await mesh.rest('GET', '/v1/policies/shop/web-invoices/revisions')).json();
+    expect(revisions).toMatchObject({
+      items: [
+        { operation: 'delete', author: 'admin', reason: 'SHOP-16: the trial is over' },
+        { operation: 'put', author: 'admin', reason: 'SHOP-16: the trial is over' },
+        { operation: 'put', author: 'admin', reason: 'SHOP-15: reads only' },
+        { operation: 'put', author: 'admin', reason: 'SHOP-14: in a hurry' },
+        { operation: 'put', author: 'ann', reason: 'SHOP-12: web shows invoices, on trial' },
+      ],
+    });
+  });
 
   itWithTools(['bash', 'curl', 'timeout'], 'docs/rate-limits.md can be followed from top to bottom', async () => {
     const output = await followPage('docs/rate-limits.md');
