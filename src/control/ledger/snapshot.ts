@@ -24,9 +24,11 @@ export interface SidecarKey {
 }
 
 const VERSION = 1;
+/** With the number of its record. */
+export const SNAPSHOT = /^snapshot-(\d{16})\.json$/;
 
-/** Writes a snapshot in a file of its own and then removes those before it. */
-export async function writeSnapshot(files: Files, snapshot: Snapshot): Promise<void> {
+/** The text of a snapshot: equal ones have equal texts. */
+export function encodeSnapshot(snapshot: Snapshot): string {
   const body = JSON.stringify({
     version: VERSION,
     ...snapshot,
@@ -40,12 +42,17 @@ export async function writeSnapshot(files: Files, snapshot: Snapshot): Promise<v
       key: key === undefined ? null : { batchKey: hex(key.batchKey), record: key.record },
     })),
   });
+  return `${hash('sha256', body)}\n${body}`;
+}
+
+/** Writes a snapshot in a file of its own and then removes those before it. */
+export async function writeSnapshot(files: Files, snapshot: Snapshot): Promise<void> {
   const name = `snapshot-${String(snapshot.record).padStart(16, '0')}.json`;
   const before = (await snapshotNames(files)).filter((other) => other !== name);
   await files.remove(name);
   const file = await files.create(name);
   try {
-    await file.write(Buffer.from(`${hash('sha256', body)}\n${body}`, 'utf8'), 0);
+    await file.write(Buffer.from(encodeSnapshot(snapshot), 'utf8'), 0);
     await file.sync();
   } finally {
     await file.close();
@@ -67,7 +74,7 @@ export async function readSnapshot(files: Files, logger: Logger): Promise<Snapsh
 }
 
 async function snapshotNames(files: Files): Promise<readonly string[]> {
-  return (await files.list()).filter((name) => /^snapshot-\d{16}\.json$/.test(name)).toSorted();
+  return (await files.list()).filter((name) => SNAPSHOT.test(name)).toSorted();
 }
 
 async function parse(files: Files, name: string): Promise<Snapshot> {

@@ -81,7 +81,13 @@ export function recordedHash(record: LogRecord): Buffer {
 }
 
 /** Whether the key of `certificate` (DER) vouches for the batch key, and the record means this certificate. */
-export function isBoundTo(record: ReadLogRecord, certificate: Buffer, keySignature: Buffer): boolean {
+export function isBoundTo(
+  record: Pick<LogRecord, 'certificate' | 'spiffeId' | 'batchKey'> & {
+    readonly batch: Pick<BatchHeader, 'instanceId'>;
+  },
+  certificate: Buffer,
+  keySignature: Buffer,
+): boolean {
   try {
     const parsed = new X509Certificate(certificate);
     if (parsed.fingerprint256.replaceAll(':', '').toLowerCase() !== record.certificate.toString('hex')) return false;

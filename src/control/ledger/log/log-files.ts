@@ -10,8 +10,8 @@ import { decodeStaged, encodeStaged } from './staged.ts';
 /** Hashes, or entries, that share a file. */
 export const SEGMENT = 65_536;
 const END_BYTES = 4;
-const STAGING = 'staging';
-const CHECKPOINT = /^checkpoint-(\d{16})-(\d{4})$/;
+export const STAGING = 'staging';
+export const CHECKPOINT = /^checkpoint-(\d{16})-(\d{4})$/;
 
 /**
  * The files of a log. They only grow, and none of their bytes ever changes: a partial tile is the beginning of the full one,
