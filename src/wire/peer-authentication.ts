@@ -7,7 +7,8 @@ const modes = field.enumMap<PeerMode, 'PEER_AUTHENTICATION_MODE_STRICT' | 'PEER_
   PERMISSIVE: 'PEER_AUTHENTICATION_MODE_PERMISSIVE',
 });
 
-const MAX_PORTS = 4096;
+/** All that there are. */
+const MAX_PORTS = 65_535;
 
 /** Deterministic: ports in their order. */
 export function toPeerModes({ mode, ports }: PeerModes): PeerAuthentication {

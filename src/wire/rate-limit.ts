@@ -9,7 +9,8 @@ import { fromMatch, toMatch } from './string-match.ts';
 /** A day: what is meant for longer is a quota, and no sidecar counts that long. */
 const MAX_PERIOD_MS = 86_400_000;
 const MAX_OVERRIDES = 1024;
-const MAX_PRINCIPALS = 1024;
+/** Of those that a document may name, one for each trust domain that counts as the same. */
+const MAX_PRINCIPALS = 100_000;
 
 export function toRateLimit(limit: RateLimit): ProtoRateLimit {
   return {

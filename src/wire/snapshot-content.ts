@@ -51,7 +51,6 @@ export const endpointProtocols = field.enumMap<EndpointProtocol, 'ENDPOINT_PROTO
 
 /** As many as all entries of one identity may name together. */
 const MAX_FEDERATED = 256;
-const MAX_REQUEST_AUTHENTICATIONS = 1024;
 
 /** Deterministic: equal contents, with their lists in the same order, are equal bytes. */
 export function encodeSnapshotContent(content: SnapshotContent): Buffer {
@@ -85,7 +84,6 @@ export function decodeSnapshotContent(bytes: Buffer): SnapshotContent {
         message.requestAuthentications,
         'request_authentications',
         fromRequestAuthentication,
-        { max: MAX_REQUEST_AUTHENTICATIONS },
       ),
     }),
     ...(message.peerAuthentication !== null && {

@@ -3,8 +3,8 @@ import type { StringMatch } from '../core/policy/model.ts';
 import * as field from './fields.ts';
 import type { StringMatch as ProtoMatch, StringMatch__Output as ProtoMatchOutput } from './gen/writ/v1/StringMatch.ts';
 
-/** In UTF-16 units. */
-export const MAX_MATCH_LENGTH = 64 * 1024;
+/** In UTF-16 units. More than fits into a document: what the control plane accepts must not be refused here, with all that came with it. */
+export const MAX_MATCH_LENGTH = 2 * 1024 * 1024;
 
 export function toMatch(match: StringMatch): ProtoMatch {
   switch (match.kind) {

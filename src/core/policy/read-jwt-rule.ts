@@ -23,7 +23,7 @@ export function readJwtRule(value: Value, findings: Findings): JwtRule | undefin
   const fields = readFields(value, shapes.jwtRule, findings);
   if (fields === undefined) return undefined;
   const issuer = readIssuer(fields, value, findings);
-  const audiences = readTexts(fields.get('audiences'), findings);
+  const audiences = readList(fields.get('audiences'), readAudience, findings);
   if (!fields.has('audiences')) {
     const message =
       'Without "audiences" every token of the issuer is accepted, also one that was meant for another application, which can then use it here. Name who it must be for.';
@@ -187,15 +187,22 @@ function placeless(
   findings.add('invalid-token-place', at, `${what} cannot stand in ${quoted(text)}: ${why}.`);
 }
 
+function readAudience(value: Value, findings: Findings): string | undefined {
+  const text = readText(value, findings);
+  if (text === undefined || text.length <= MAX_TEXT) return text;
+  findings.add(
+    'invalid-claim',
+    value,
+    `The audience ${quoted(text)} can be that of no token: it has at most ${MAX_TEXT} characters.`,
+  );
+  return undefined;
+}
+
 function readClaim(value: Value, findings: Findings): string | undefined {
   const text = readText(value, findings);
   if (text === undefined || (isClean(text) && text.length <= 256)) return text;
   findings.add('invalid-claim', value, `The claim ${quoted(text)} can stand in no token that is read here.`);
   return undefined;
-}
-
-function readTexts(value: Field | undefined, findings: Findings): readonly string[] | undefined {
-  return readList(value, readText, findings);
 }
 
 function readList<T>(
