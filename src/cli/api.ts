@@ -18,6 +18,7 @@ export interface PolicyObject {
   readonly spec: {
     readonly selector?: { readonly matchLabels?: Readonly<Record<string, string>> };
     readonly action?: string;
+    readonly validity?: { readonly notBefore?: string; readonly notAfter?: string };
     readonly rules?: readonly unknown[];
     readonly jwtRules?: readonly { readonly issuer: string }[];
     readonly mtls?: { readonly mode?: string };

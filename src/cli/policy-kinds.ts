@@ -15,6 +15,7 @@ const specColumns: Readonly<Record<PolicyKind, readonly Column<PolicyObject>[]>>
   AuthorizationPolicy: [
     { head: 'ACTION', cell: (p) => p.spec.action ?? 'ALLOW' },
     { head: 'RULES', cell: (p) => String(p.spec.rules?.length ?? 0) },
+    { head: 'ENDS', wide: true, cell: (p, now) => relative(p.spec.validity?.notAfter ?? null, now) },
   ],
   RequestAuthentication: [
     { head: 'ISSUERS', cell: (p) => (p.spec.jwtRules ?? []).map(({ issuer }) => issuer).join(',') },

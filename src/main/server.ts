@@ -35,6 +35,7 @@ import { Stages } from '../control/policies/changes/stages.ts';
 import { WithCandidate } from '../control/policies/changes/with-candidate.ts';
 import { FederatesWith } from '../control/policies/federates-with.ts';
 import { PolicyHistory } from '../control/policies/history.ts';
+import { LapseReminders } from '../control/policies/lapse-reminders.ts';
 import { plainTextPortsOf } from '../control/policies/plain-text-ports.ts';
 import { Planner } from '../control/policies/plan.ts';
 import { PlanReceipts } from '../control/policies/plan-receipts.ts';
@@ -185,6 +186,8 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   const trustDomains = { own: trustDomain, aliases: config.trustDomainAliases };
   const policies = await PolicyStore.open({ store, clock, logger, trustDomains });
   life.defer('the policies', () => policies.close());
+  const reminders = new LapseReminders({ policies: policies.current, clock, logger });
+  life.defer('reminders', () => reminders.close());
   const stages = await Stages.open({ store, policies: policies.current, trustDomains, clock, logger });
   life.defer('rollouts', () => stages.close());
   const proxies = await Proxies.open({

@@ -76,6 +76,9 @@ describe('check', () => {
         'sidecars',
         '√ all are connected and hold the latest policy: 1 in sync',
         '',
+        'policies',
+        '√ none has ended or ends within a week',
+        '',
         'nodes',
         '- clocks of agents and sidecars agree with the control plane: none is connected',
         '',
@@ -140,6 +143,33 @@ describe('check', () => {
     expect(stdout).toContain(
       `× ${title}: shop/web (c) is 5m behind, spiffe://example.org/writ/agent/t/b (b) is 7s ahead\n    → Synchronise`,
     );
+  });
+
+  it('a grant that ends within a week or has ended is a warning, the nearest end first; one that ends later is none', async () => {
+    const { cli } = await mesh();
+    const { clock, policies } = cli.rest;
+    const title = 'none has ended or ends within a week';
+    const put = (name: string, days: number) =>
+      policies.put({
+        author: 'test',
+        source: `apiVersion: writ.dev/v1
+kind: AuthorizationPolicy
+metadata: {name: ${name}, namespace: shop}
+spec:
+  validity: {notAfter: "${new Date(clock.now() + days * 86_400_000).toISOString()}"}
+  rules: [{from: [{source: {namespaces: [shop]}}]}]
+`,
+      });
+    await put('later', 8);
+    expect((await cli.run('check')).stdout).toContain(`√ ${title}: 1 that end later`);
+    await put('soon', 7);
+    await put('over', -3);
+    const { status, stdout } = await cli.run('check');
+    expect(status).toBe(0);
+    expect(stdout).toContain(
+      `‼ ${title}: shop/over ended 3d ago, shop/soon ends in 7d\n    → What only they allow is denied`,
+    );
+    expect((await cli.run('get', 'policies', '-o', 'wide')).stdout).toMatch(/ ENDS .*\n.* in 8d /);
   });
 
   it('fails when gRPC is served by another authority', async () => {

@@ -50,6 +50,7 @@ describe('in a mesh of writ dev', { timeout: 150_000 }, () => {
       /^policy\/shop\/web-invoices rolled back to revision \d+, as revision \d+$/m,
       /^x-writ-reason: quarantined/m,
       /^3 of 3 connected sidecars obey\.$/m,
+      /^‼ none has ended or ends within a week: shop\/web-invoices end(s in|ed) \d+s/m,
       /^warning +policy\/shop\/web-invoices:1:1: .* \[validity-over\]$/m,
     ];
     for (const one of said) expect(output).toMatch(one);

@@ -9,6 +9,7 @@ import { addressOf, serverInfo } from '../info.ts';
 import { kinds, listAll } from '../kinds.ts';
 import { span } from '../table.ts';
 import { MAX_SKEW_MS, nodeClocks } from './clocks.ts';
+import { grants } from './grants.ts';
 import type { Check } from './result.ts';
 import { failed, ok, skipped, warning } from './result.ts';
 import { presentedChain } from './tls.ts';
@@ -153,6 +154,7 @@ export const checks: readonly Check[] = [
       return ok(`${proxies.length} in sync`);
     },
   },
+  grants,
   nodeClocks,
 ];
 
