@@ -3,6 +3,7 @@ import { AppError } from '../../base/errors.ts';
 import type { Watch } from '../../base/watch.ts';
 import type { Quarantine } from '../../core/policy/snapshot.ts';
 import type { WatchPolicyRequest__Output } from '../../wire/gen/writ/v1/WatchPolicyRequest.ts';
+import { MAX_SNAPSHOT_BYTES } from '../../wire/limits.ts';
 import type { PolicyMessage } from '../../wire/policy.ts';
 import { fromPolicyMessage } from '../../wire/policy.ts';
 import { NO_SNAPSHOT } from '../../wire/quarantine.ts';
@@ -137,8 +138,14 @@ export class PolicySession {
       return;
     }
     const missing = needs.filter((feature) => this.#options.features?.includes(feature) !== true);
-    if (missing.length > 0) {
-      connection.nack(revision, hash, tooOld(missing));
+    const why =
+      missing.length > 0
+        ? tooOld(missing)
+        : !known && content.length > MAX_CONTENT_BYTES
+          ? tooLarge(content)
+          : undefined;
+    if (why !== undefined) {
+      connection.nack(revision, hash, why);
       return;
     }
     const answered = this.#expectAnswer({ revision, hash });
@@ -216,6 +223,14 @@ export class PolicySession {
     }
     sent.answered();
   }
+}
+
+/** What stands beside the content is small. */
+const MAX_CONTENT_BYTES = MAX_SNAPSHOT_BYTES - 1024;
+
+/** The stream would end, and so would the next one. */
+function tooLarge(content: Buffer): string {
+  return `The policies of this workload have ${content.length} bytes, and a message ${MAX_CONTENT_BYTES}: they were not sent. Delete some, or select fewer workloads with them.`;
 }
 
 /** Half a snapshot would be another policy than the one that was decided: the sidecar goes on with its last good one. */

@@ -178,6 +178,17 @@ describe('Policy.Watch', () => {
     expect(await old.applied()).toBe('3: three for web');
   });
 
+  it('does not send more than a message can hold, says so, and keeps the stream for what comes after', async () => {
+    const { bench, mesh } = await start();
+    const sidecar = new Sidecar(bench);
+    sidecar.say(hello);
+    expect(await sidecar.applied()).toBe('1: one for web');
+    mesh.publish(2, 'x'.repeat(16 * 1024 * 1024));
+    await expect.poll(() => mesh.log.at(-1)).toMatch(/^nack 2 The policies of this workload have 16777224 bytes/);
+    mesh.publish(3, 'three');
+    expect(await sidecar.applied()).toBe('3: three for web');
+  });
+
   it('leaves the content out when the sidecar has it by its hello, and says nothing to one that it does not concern', async () => {
     const { bench, mesh } = await start();
     const sidecar = new Sidecar(bench);
