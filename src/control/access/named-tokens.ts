@@ -34,7 +34,7 @@ export interface CreatedToken extends NamedToken {
 }
 
 export interface CreateToken {
-  /** 1 to 63 lower-case letters, digits and `-._@`, so that no two names look alike but for their case. Not `admin`. */
+  /** 1 to 63 lower-case letters, digits and `-._@`, so that no two names look alike but for their case. Not `admin`, `writ` or `control-plane`. */
   readonly name: string;
   /** Default `admin`. */
   readonly role?: Role | undefined;
@@ -64,6 +64,8 @@ const KEEP_MS = 7 * 24 * 60 * 60 * 1000;
 /** Being used is written down at most this often: a read of the API must not become a write each time. */
 const USE_EVERY_MS = 60_000;
 const MAX_TOKENS = 1_000;
+/** In histories and records they stand for what the control plane does by itself, and for the token in its data directory. */
+const reservedNames: readonly string[] = [BOOTSTRAP, 'writ', 'control-plane'];
 const namePattern = /^[a-z0-9]([-a-z0-9._@]{0,61}[a-z0-9])?$/;
 
 /**
@@ -204,10 +206,10 @@ function roleOf(stored: string): Role {
 }
 
 function checkName(name: string): void {
-  if (name !== BOOTSTRAP && namePattern.test(name)) return;
+  if (!reservedNames.includes(name) && namePattern.test(name)) return;
   throw new AppError(
     'invalid',
-    `The name must be 1 to 63 lower-case letters, digits and -._@, beginning and ending with a letter or digit, and not ${BOOTSTRAP}.`,
+    `The name must be 1 to 63 lower-case letters, digits and -._@, beginning and ending with a letter or digit, and not ${reservedNames.join(', ')}.`,
   );
 }
 

@@ -107,7 +107,7 @@ describeEachStore('Tokens by name', (stores) => {
     expect((await tokens.list()).items).toEqual([]);
   });
 
-  it.each(['', 'admin', 'Ann', 'ann ', '-ann', 'ann/', 'änn', 'a'.repeat(64), 'a\nb'])(
+  it.each(['', 'admin', 'writ', 'control-plane', 'Ann', 'ann ', '-ann', 'ann/', 'änn', 'a'.repeat(64), 'a\nb'])(
     'are refused the name %j',
     async (name) => {
       const { make } = await setUp(stores);
