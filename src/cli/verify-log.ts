@@ -6,6 +6,7 @@ import { verifyCheckpoint } from '../core/audit/log-policy.ts';
 import { HASH_BYTES, leafHash } from '../core/audit/merkle.ts';
 import type { TileId } from '../core/audit/tile.ts';
 import { hashesAt, splitBundle, splitTile, TILE_WIDTH, tilePath, tilesBetween } from '../core/audit/tile.ts';
+import type { BodySource } from './body-source.ts';
 import type { LogSource } from './log-source.ts';
 
 export interface VerifyLogOptions {
@@ -13,6 +14,8 @@ export interface VerifyLogOptions {
   readonly policy: LogPolicy;
   /** What was verified before; only what is new is read then. */
   readonly before?: { readonly origin: string; readonly findings: LogFindings } | undefined;
+  /** The events of the batches, where somebody gives them: each batch is held against its entry. */
+  readonly bodies?: Pick<BodySource, 'take'> | undefined;
   /** Batches read, of how many. */
   readonly progress: (done: number, of: number) => void;
   readonly signal: AbortSignal;
@@ -45,6 +48,7 @@ export async function verifyLog(
           `entry ${index} (${tilePath(id)}) is not the one that ${tilePath({ ...id, level: 0 })} has a hash of`,
         );
       if (index < from.size) continue;
+      await o.bodies?.take(index, entry);
       for (const added of audit.add(entry))
         if (added.level > 0) derived.set(`${added.level}/${added.index}`, added.hash);
     }

@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import type { DiskFindings, VerifyDiskOptions } from '../core/audit/disk-findings.ts';
 
 /** All that the command line touches; tests bring their own. */
 export interface World {
@@ -23,6 +24,8 @@ export interface World {
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
   readonly fetch: typeof fetch;
+  /** Holds a data directory against what was signed; it comes from outside this room. Throws `conflict`, `usage`. */
+  readonly verifyDisk: (options: VerifyDiskOptions) => Promise<DiskFindings>;
   /** Version of this program. */
   readonly version: string;
 }

@@ -33,6 +33,10 @@ export function realWorld(signal: AbortSignal): World {
     clock: systemClock,
     signal,
     fetch: globalThis.fetch,
+    verifyDisk: async (options) => {
+      const { verifyDisk } = await import('../control/ledger/verify/verify-disk.ts');
+      return verifyDisk(options, systemClock);
+    },
     version: packageVersion(),
   };
 }

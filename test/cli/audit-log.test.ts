@@ -101,7 +101,9 @@ describe('audit prove and audit verify', () => {
 
   it('say what is missing', async () => {
     const { cli, policy } = await setUp(1);
-    expect((await cli.run('audit', 'verify')).stderr).toContain('Give either the file of a proof, or --log.');
+    expect((await cli.run('audit', 'verify')).stderr).toContain(
+      'Give either the file of a proof, or --log, or --data.',
+    );
     expect((await cli.run('audit', 'verify', 'x', '--log')).status).toBe(2);
     expect((await cli.run('audit', 'verify', 'x')).stderr).toContain('writ audit log --policy > policy.txt');
     expect((await cli.run('audit', 'verify', 'x', '--policy', policy)).stderr).toContain('Cannot read x: ENOENT.');

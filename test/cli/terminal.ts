@@ -1,8 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { systemClock } from '../../src/base/clock.ts';
 import type { ServiceCommand } from '../../src/cli/run.ts';
 import { runCli } from '../../src/cli/run.ts';
 import type { World } from '../../src/cli/world.ts';
+import { verifyDisk } from '../../src/control/ledger/verify/verify-disk.ts';
 import { FakeClock } from '../support/clock.ts';
 import { tempDirectory } from '../support/temp.ts';
 
@@ -62,6 +64,7 @@ export async function createTerminal(
     clock: o.clock ?? new FakeClock(),
     signal: stop.signal,
     fetch: o.fetch ?? globalThis.fetch,
+    verifyDisk: (options) => verifyDisk(options, systemClock),
     version: '0.1.0',
   };
   return {

@@ -8,6 +8,7 @@ import { verifyEventProof } from '../../core/audit/event-proof.ts';
 import type { LogPolicy } from '../../core/audit/log-policy.ts';
 import { MAX_POLICY_BYTES, parseLogPolicy } from '../../core/audit/log-policy.ts';
 import { MAX_PROOF_BYTES } from '../../core/audit/tlog-proof.ts';
+import { BodySource } from '../body-source.ts';
 import { Client } from '../client.ts';
 import { LogSource } from '../log-source.ts';
 import { readLogState, writeLogState } from '../log-state.ts';
@@ -18,11 +19,15 @@ import { safe, styleFor } from '../style.ts';
 import { verifyLog } from '../verify-log.ts';
 import type { World } from '../world.ts';
 import { readLogInfo } from './audit-log.ts';
+import { verifyData } from './audit-verify-disk.ts';
 
 interface Options {
   readonly log?: string | true;
   readonly policy?: string;
   readonly state?: string;
+  readonly events: boolean;
+  readonly data?: string;
+  readonly database?: string;
   readonly output: Format;
 }
 
@@ -32,17 +37,21 @@ export function addVerify(audit: Command, world: World): void {
     .command('verify [proof]')
     .summary('Check a proof, or the whole log, with no trust in the control plane.')
     .description(
-      'Check a .tlog-proof of writ audit prove, offline; or with --log the whole log: every entry is hashed again up to the signed root, and the batches of every sidecar follow each other. Ends with status 1 for whatever does not verify.',
+      'Check a .tlog-proof of writ audit prove, offline; or with --log the whole log: every entry is hashed again up to the signed root, and the batches of every sidecar follow each other; for this control plane the events of every batch are read, too. With --data the data directory of a control plane that is stopped, or a copy of it: every file of the audit, and the search index. Ends with status 1 for whatever does not verify.',
     )
     .option('--policy <file>', 'whom to trust (c2sp.org/tlog-policy); from: writ audit log --policy')
     .option('--log [url]', 'verify the whole log at this URL; without one, that of this control plane')
     .option('--state <file>', 'with --log: remembers how far it was verified; the next time only what is new is read')
+    .option('--no-events', 'with --log: do not read the events, only what the log says of them')
+    .option('--data <directory>', 'verify everything of the audit in this data directory, and name what differs')
+    .option('--database <file>', 'with --data: the SQLite store; default: writ.db in that directory')
     .addOption(output('table', 'json'))
     .action(async (proof: string | undefined, options: Options, command: Command) => {
       refuseCurl(command, 'audit verify');
-      if ((proof === undefined) === (options.log === undefined))
-        throw new AppError('usage', 'Give either the file of a proof, or --log.');
-      if (proof === undefined) await verifyWhole(options, command, world);
+      if ([proof, options.log, options.data].filter((given) => given !== undefined).length !== 1)
+        throw new AppError('usage', 'Give either the file of a proof, or --log, or --data.');
+      if (options.data !== undefined) await verifyDirectory(options, options.data, command, world);
+      else if (proof === undefined) await verifyWhole(options, command, world);
       else await verifyProof(proof, options, command, world);
     });
 }
@@ -60,8 +69,18 @@ async function verifyProof(file: string, options: Options, command: Command, wor
   else world.stdout(describe(proven, command, world));
 }
 
+async function verifyDirectory(options: Options, data: string, command: Command, world: World): Promise<void> {
+  const { policy: file, database, output } = options;
+  if (file === undefined)
+    throw new AppError(
+      'usage',
+      'Whoever changed this disk could have changed its keys: give --policy. While the control plane runs: writ audit log --policy > policy.txt',
+    );
+  await verifyData({ data, database, output }, await read(file, MAX_POLICY_BYTES, world), command, world);
+}
+
 async function verifyWhole(options: Options, command: Command, world: World): Promise<void> {
-  const { source, policy } = await openLog(options, command, world);
+  const { source, bodies, policy } = await openLog(options, command, world);
   const statePath = options.state === undefined ? undefined : resolve(world.cwd, options.state);
   const before = statePath === undefined ? undefined : await readLogState(statePath);
   const started = world.clock.now();
@@ -69,12 +88,21 @@ async function verifyWhole(options: Options, command: Command, world: World): Pr
     source,
     policy,
     before,
+    bodies,
     signal: world.signal,
     progress: (done, of) => {
       if (world.interactive)
         world.stderr(`\r${done} of ${of} batches (${Math.floor((done * 100) / of)} %)${done === of ? '\n' : ''}`);
     },
   });
+  if (bodies !== undefined && bodies.findings.length > 0)
+    throw new AppError(
+      'proof-refused',
+      'The log verifies, and the control plane holds other events than it has sealed.',
+      {
+        details: bodies.findings,
+      },
+    );
   if (statePath !== undefined) await writeLogState(statePath, { origin: checkpoint.origin, findings });
   const found = {
     origin: checkpoint.origin,
@@ -84,6 +112,7 @@ async function verifyWhole(options: Options, command: Command, world: World): Pr
     newEpochs: findings.newEpochs,
     root: checkpoint.root.toString('base64'),
     witnesses: checkpoint.witnesses,
+    eventsRead: bodies !== undefined,
     verifiedBefore: before?.findings.size ?? 0,
     seconds: (world.clock.now() - started) / 1000,
   };
@@ -93,7 +122,7 @@ async function verifyWhole(options: Options, command: Command, world: World): Pr
   }
   const { green } = styleFor(command.optsWithGlobals<GlobalOptions>().color, world);
   world.stdout(
-    `${green('✓')} ${safe(found.origin)}: ${found.batches} batches with ${found.events} events of ${found.sidecars} recorders, nothing changed and nothing left out\n` +
+    `${green('✓')} ${safe(found.origin)}: ${found.batches} batches with ${found.events} events of ${found.sidecars} recorders, nothing changed and nothing left out${found.eventsRead ? '; each event is as it was signed' : ''}\n` +
       `  root       ${found.root}\n` +
       `  witnesses  ${found.witnesses.length === 0 ? 'none' : safe(found.witnesses.join(', '))}\n` +
       (found.verifiedBefore > 0 ? `  read       ${found.batches - found.verifiedBefore} batches that are new\n` : '') +
@@ -107,7 +136,12 @@ async function openLog(
   options: Options,
   command: Command,
   world: World,
-): Promise<{ readonly source: LogSource; readonly policy: LogPolicy }> {
+): Promise<{
+  readonly source: LogSource;
+  /** Nobody else gives events. */
+  readonly bodies?: BodySource;
+  readonly policy: LogPolicy;
+}> {
   if (typeof options.log === 'string') {
     const url = urlOf(options.log);
     if (options.policy === undefined)
@@ -130,7 +164,7 @@ async function openLog(
     );
   const policy =
     options.policy === undefined ? parseLogPolicy(Buffer.from(info.policy)) : await readPolicy(options.policy, world);
-  return { source: new LogSource(client, '/log'), policy };
+  return { source: new LogSource(client, '/log'), ...(options.events && { bodies: new BodySource(client) }), policy };
 }
 
 function urlOf(text: string): URL {

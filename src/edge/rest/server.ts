@@ -23,6 +23,7 @@ import type { App } from './app.ts';
 import { createApp } from './app.ts';
 import { audit } from './audit.ts';
 import { adminAudit } from './audit-admin.ts';
+import { auditBatches } from './audit-batches.ts';
 import { identityAudit } from './audit-identity.ts';
 import { auditLog } from './audit-log.ts';
 import type { AuthoritiesPort } from './authorities.ts';
@@ -101,7 +102,7 @@ export interface RestDeps
   /** Where every request is recorded. */
   readonly trail: TrailPort;
   readonly revisionTexts: Pick<RevisionTexts, 'head' | 'at'>;
-  readonly log: Pick<AuditLog, 'published' | 'tile' | 'vkeys' | 'prove'>;
+  readonly log: Pick<AuditLog, 'published' | 'tile' | 'vkeys' | 'prove' | 'bodies'>;
   /** Whether the log is served to anybody. Default false. */
   readonly logIsPublic?: boolean;
   readonly bundle: Watch<TrustBundle>;
@@ -190,6 +191,7 @@ export async function createRoutes(
   identityAudit(app, { audit: deps.audit, clock: deps.clock, streams });
   adminAudit(app, { audit: deps.audit, clock: deps.clock, streams });
   auditLog(app, { log: deps.log, isPublic: deps.logIsPublic ?? false });
+  auditBatches(app, deps);
   log(app, { log: deps.log, isPublic: deps.logIsPublic ?? false });
   bundle(app, { bundle: deps.bundle });
   whoami(app);

@@ -44,6 +44,7 @@ describe('GET /v1/openapi.json', () => {
       '/v1/audit/admin',
       '/v1/audit/admin/tail',
       '/v1/audit/admin/{id}',
+      '/v1/audit/batches/{*}',
       '/v1/audit/events',
       '/v1/audit/events/{id}',
       '/v1/audit/identity',

@@ -1,6 +1,7 @@
 import { AppError } from '../../../base/errors.ts';
 import type { Watch } from '../../../base/watch.ts';
 import { openBatch } from '../../../core/audit/batch.ts';
+import type { BatchBody } from '../../../core/audit/batch-body.ts';
 import { lastSeqOf } from '../../../core/audit/batch-header.ts';
 import { encodeEvidence } from '../../../core/audit/event-proof.ts';
 import { LogTree } from '../../../core/audit/log-tree.ts';
@@ -11,7 +12,7 @@ import { splitTile, TILE_WIDTH, widthOf } from '../../../core/audit/tile.ts';
 import { encodeProof } from '../../../core/audit/tlog-proof.ts';
 import type { Ledger, LoggedBatch } from '../ledger.ts';
 import { parseRecordId } from '../rows.ts';
-import { entryOf } from './entry.ts';
+import { entryOf, KeyCache } from './entry.ts';
 import type { LogKeys } from './keys.ts';
 import type { LogFiles } from './log-files.ts';
 import type { Published } from './recover.ts';
@@ -28,11 +29,13 @@ export interface AuditLogOptions {
 /** A log as everybody may read it: nothing of it is newer than the published checkpoint. */
 export class AuditLog {
   readonly #o: AuditLogOptions;
+  readonly #keys: KeyCache;
   /** Keys that verify its checkpoints, as somebody is told to trust them. */
   readonly vkeys: readonly string[];
 
   constructor(o: AuditLogOptions) {
     this.#o = o;
+    this.#keys = new KeyCache(o.ledger);
     this.vkeys = Object.freeze(o.keys.publicKeys.map(formatVkey));
   }
 
@@ -93,6 +96,25 @@ export class AuditLog {
     });
     const path = await this.#tree(checkpoint.size).inclusion(leaf);
     return encodeProof({ extra, index: leaf, path, checkpoint: note });
+  }
+
+  /**
+   * What the ledger holds of the batches from `from` on, up to the published checkpoint: as it is, for whoever verifies it.
+   * Throws `incompatible-data`, naming file and offset, for what cannot be read.
+   */
+  async *bodies(from: number): AsyncGenerator<BatchBody & { readonly leaf: number }, void, undefined> {
+    const { size } = this.published.current.checkpoint;
+    if (from >= size) return;
+    for await (const { leaf, batch, keyRecord } of this.#o.ledger.read(from)) {
+      const key = await this.#keys.get(keyRecord);
+      yield {
+        leaf,
+        batch,
+        certificate: Buffer.from(key.certificate, 'base64'),
+        keySignature: Buffer.from(key.signature, 'base64'),
+      };
+      if (leaf + 1 >= size) return;
+    }
   }
 
   async #batch(leaf: number): Promise<LoggedBatch> {
