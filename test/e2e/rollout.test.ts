@@ -1,8 +1,11 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serverConfig } from '../../src/main/config.ts';
 import type { DevMesh } from '../support/dev-mesh.ts';
 import { startDevMesh } from '../support/dev-mesh.ts';
-import { blocks, followGuide } from '../support/guide.ts';
+import { blocks, followGuide, freePorts, withPorts } from '../support/guide.ts';
+import { tempDirectory } from '../support/temp.ts';
 import { itWithTools } from '../support/tools.ts';
 
 const page = 'docs/rollout.md';
@@ -14,6 +17,15 @@ interface Change {
   readonly why: string | null;
   readonly rollout: { readonly chosen: number } | null;
 }
+
+/** The control plane of docs/operations.md, with two people. */
+const setUp = `(umask 077; openssl rand -hex 32 > writ-passphrase)
+writ server --config server.yaml 2> server.log &
+until curl -sf http://127.0.0.1:9090/readyz; do sleep 0.2; done
+writ context save --addr http://127.0.0.1:8443 --token-file ./writ-data/admin-token
+writ token create ann --role editor --expires-in 1h --out ann.token
+writ token create bob --role editor --expires-in 1h --out bob.token
+`;
 
 /** A control plane, three sidecars and three services, each a process of its own. */
 describe('changes of policies, in a mesh', { timeout: 150_000 }, () => {
@@ -62,4 +74,23 @@ describe('changes of policies, in a mesh', { timeout: 150_000 }, () => {
       bank: { requireApproval: true, requirePlan: true },
     });
   });
+});
+
+describe('where a namespace needs a second person and a plan', { timeout: 90_000 }, () => {
+  itWithTools(
+    ['bash', 'curl', 'openssl', 'timeout'],
+    'docs/rollout.md: nothing comes into force without either',
+    async () => {
+      const directory = await tempDirectory();
+      const ports = await freePorts([8443, 8444, 9090]);
+      const config = `${blocks('docs/operations.md', 'yaml')}${blocks(page, 'yaml')}`;
+      await writeFile(join(directory, 'server.yaml'), withPorts(config, ports));
+      const { code, output } = await followGuide(directory, withPorts(`${setUp}${blocks(page, 'sh')}`, ports), 60);
+      expect(code, output).toBe(0);
+      expect(output.match(/^ {2}more: .*#approval-required$/gm)).toHaveLength(2);
+      expect(output.match(/^ {2}more: .*#plan-required$/gm)).toHaveLength(1);
+      expect(output).toMatch(/^policy change \d+ applied$/m);
+      expect(output).toMatch(/^\d+ +bank\/teller +created +\d+s +ann +BANK-3: tellers$/m);
+    },
+  );
 });

@@ -14,7 +14,7 @@ function peer(o: Partial<PeerAuthentication> & { ports?: ReadonlyMap<number, Pee
 
 const modeFor = (...all: PeerAuthentication[]) => peerModesFor(web, all, ROOT).mode;
 
-test('rule 51: STRICT where nobody says anything else', () => {
+test('rule 51, with our difference: STRICT where nobody says anything else', () => {
   expect(peerModesFor(web, [], ROOT)).toEqual({ mode: 'STRICT', ports: new Map() });
   expect(modeFor(peer({}), peer({ namespace: ROOT }))).toBe('STRICT');
 });
@@ -66,7 +66,7 @@ test('rule 51: ports are those of the workload, and only what differs is kept', 
   expect(peerModesFor(web, [peer({ ports })], ROOT).ports.size).toBe(0);
 });
 
-test('DISABLE is read as PERMISSIVE, and both are said to let plain text in', () => {
+test('rule 51, with our difference: DISABLE is read as PERMISSIVE, and both are said to let plain text in', () => {
   const text = (mode: string) =>
     `apiVersion: security.istio.io/v1beta1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\nspec: {mtls: {mode: ${mode}}}\n`;
   const read = (mode: string) => {

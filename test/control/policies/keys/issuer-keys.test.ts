@@ -60,7 +60,7 @@ async function start(o: { readonly storage?: KeyStorage; readonly list?: Request
   return { users, keys, clock, asked, world, policies, remote, rule, fail, jwksOf };
 }
 
-test('keys are fetched at once, and every 20 minutes', async () => {
+test('rule 50: keys are fetched at once, and every 20 minutes', async () => {
   const { clock, asked, jwksOf, users } = await start();
   expect(asked).toEqual([{ kind: 'jwks', url: URL }]);
   expect(JSON.parse(jwksOf() ?? '').keys[0].kid).toBe(users.kid);
@@ -94,7 +94,7 @@ test('the distances are shortened at random, by a tenth at most', () => {
   expect(nextAttemptMs(1000, 1)).toBe(60 * MINUTE);
 });
 
-test('the last good keys stay, are said to be stale, and say since when', async () => {
+test('rule 50, with our difference: the last good keys stay, are said to be stale, and say since when', async () => {
   const { keys, clock, world, fail, jwksOf, rule } = await start();
   const good = jwksOf();
   const fetchedAt = clock.now();
@@ -125,7 +125,7 @@ test.each([
   expect(keys.stateOf(rule)?.lastError).toMatch(/^It /);
 });
 
-test('where there have never been any, there are none', async () => {
+test('rule 50, with our difference: where there have never been any keys, there are none', async () => {
   const { keys, policies, world, fail, clock } = await start();
   world.answer = fail;
   const other = authentication({ ...new EndUsers({ issuer: 'https://other.example' }).rule() });
