@@ -133,6 +133,22 @@ describe('sidecar', () => {
     });
   });
 
+  it('records calls strictly and refuses what cannot be recorded, unless a port says otherwise', async () => {
+    const of = (options: string) => {
+      const flags = { ...sidecar, inbound: [`listen=127.0.0.1:1,application=127.0.0.1:2${options}`] };
+      return sidecarConfig({ flags, env: {} }).inbound[0];
+    };
+    expect(of('')).not.toHaveProperty('record');
+    expect(of(',record=spool,whenFull=degrade')).toMatchObject({ record: 'spool', whenFull: 'degrade' });
+    for (const [wrong, allowed] of [
+      [',record=never', 'strict'],
+      [',whenFull=drop', 'refuse'],
+    ] as const) {
+      const error = await expectAppError(() => of(wrong), 'usage');
+      expect(error.details[0]?.message).toContain(allowed);
+    }
+  });
+
   it('needs exactly one source of trust', async () => {
     const { 'trust-bundle-file': _, ...none } = sidecar;
     const without = await expectAppError(() => sidecarConfig({ flags: none, env: {} }), 'usage');

@@ -23,8 +23,8 @@ export interface JournalOptions {
   /** A segment is closed when it would grow beyond. Default 16 MiB. */
   readonly segmentBytes?: number;
   /**
-   * When an append resolves. `fsync` (default): when the record is durable. `write`: when the system has it; it survives the
-   * end of the process at once and a power cut 5 ms later.
+   * When an append resolves that does not say so itself. `fsync` (default): when the record is durable. `write`: when the
+   * system has it; it survives the end of the process at once and a power cut 5 ms later.
    */
   readonly durability?: Durability;
   /** Do not read segments that hold only records below this number when opening. Default 0. */
@@ -42,6 +42,13 @@ export interface JournalOptions {
 
 export type Durability = 'fsync' | 'write';
 
+export interface AppendOptions {
+  /** How long the record may wait for others to be written with, in milliseconds. Default 0. */
+  readonly withinMs?: number;
+  /** When the append resolves. Default: as the journal says. */
+  readonly durability?: Durability;
+}
+
 const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024;
 /** Records that share one write and one fdatasync, at most. */
 const MAX_GROUP_BYTES = 4 * 1024 * 1024;
@@ -52,6 +59,7 @@ const RETRY_MS = 100;
 interface Waiting {
   readonly payload: Uint8Array;
   readonly number: number;
+  readonly durability: Durability;
   readonly resolve: (number: number) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -76,6 +84,8 @@ export class Journal {
   #queue: Waiting[] = [];
   #inFlight: readonly Waiting[] = [];
   #next: number;
+  /** Number of the last record whose append has resolved. */
+  #promised = 0;
   #work: Promise<void> | undefined;
   #cancelSync: (() => void) | undefined;
   #syncDue = false;
@@ -150,10 +160,11 @@ export class Journal {
    * A record that nobody waits for may be written with the next one, at the latest after `withinMs` (default 0): it then costs
    * no commit of its own. Until that it is in memory only.
    */
-  append(payload: Uint8Array, o: { readonly withinMs?: number } = {}): Promise<number> {
+  append(payload: Uint8Array, o: AppendOptions = {}): Promise<number> {
     if (this.#closed) return Promise.reject(new AppError('unavailable', `${this.#options.files.directory} is closed.`));
     return new Promise((resolve, reject) => {
-      this.#queue.push({ payload, number: this.#next++, resolve, reject });
+      const durability = o.durability ?? this.#options.durability ?? 'fsync';
+      this.#queue.push({ payload, number: this.#next++, durability, resolve, reject });
       if (o.withinMs === undefined) this.#kick();
       else this.#options.clock.after(o.withinMs, () => this.#kick());
     });
@@ -233,7 +244,8 @@ export class Journal {
     const group = this.#takeGroup();
     await this.#writer.write(group.map((waiting) => waiting.payload));
     this.#failure = undefined;
-    if (this.#options.durability === 'write') {
+    // One that must be durable makes those it shares a write with so too.
+    if (group.every((waiting) => waiting.durability === 'write')) {
       this.#settle(group);
       this.#syncAfter(WRITE_SYNC_MS);
       if (this.#syncDue) await this.#sync();
@@ -274,6 +286,7 @@ export class Journal {
 
   #settle(group: readonly Waiting[]): void {
     this.#inFlight = [];
+    this.#promised = group.at(-1)?.number ?? this.#promised;
     for (const waiting of group) waiting.resolve(waiting.number);
   }
 
@@ -283,7 +296,7 @@ export class Journal {
       this.#failure = { error, at: this.#options.clock.now() };
       this.#options.logger.error({ err: error }, 'a journal cannot be written');
     }
-    this.#writer.abandon(this.#options.durability === 'write');
+    this.#writer.abandon(this.#promised);
     const rejected = [...this.#inFlight, ...this.#queue];
     this.#inFlight = [];
     this.#queue = [];

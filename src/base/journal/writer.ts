@@ -106,13 +106,12 @@ export class SegmentWriter {
 
   /**
    * Writing has failed: the next write goes to a new segment.
-   * @param keep whether what was written, but is not durable, has been promised already.
+   * @param promised number of the last record that must not be lost although it is not durable.
    */
-  abandon(keep: boolean): void {
+  abandon(promised: number): void {
     this.#broken = true;
-    if (keep) return;
-    this.#unsynced = [];
-    this.#written = this.#durable;
+    this.#unsynced = this.#unsynced.slice(0, Math.max(0, promised - this.#durable));
+    this.#written = this.#durable + this.#unsynced.length;
   }
 
   async dropBefore(number: number): Promise<void> {

@@ -75,6 +75,13 @@ const fields: { readonly [K in AuditEvent['kind']]: Fields<Extract<AuditEvent, {
     reason: oneOfField(gapReasons),
     epoch: countField(),
     fromSeq: countField(),
+    calls: optionalField(countField()),
+    since: optionalField(measuredField(MAX_TIME)),
+    source: optionalField(asciiField(0, 2048)),
+    destination: optionalField(asciiField(0, 2048)),
+    operation: optionalField(asciiField(1, 64)),
+    rule: optionalField(asciiField(0, 1024)),
+    policyRevision: optionalField(countField()),
   },
   identity: {
     time: measuredField(MAX_TIME),

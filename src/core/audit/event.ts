@@ -76,16 +76,30 @@ export interface HeartbeatEvent {
   readonly time: number;
 }
 
-export const gapReasons = ['spool-lost', 'spool-corrupt'] as const;
+export const gapReasons = ['spool-lost', 'spool-corrupt', 'power-lost', 'ledger-rolled-back', 'degraded'] as const;
 
 /** The sidecar's own, signed admission that records are missing. */
 export interface GapEvent {
   readonly kind: 'gap';
   readonly time: number;
   readonly reason: (typeof gapReasons)[number];
-  /** Epoch and first sequence of what is missing; 0 when unknown. */
+  /** Epoch and first sequence of what is missing; 0 when unknown, and for what never had a number. */
   readonly epoch: number;
   readonly fromSeq: number;
+  /**
+   * Only of `degraded`. The first such event says that calls are let in from now on that are only counted, and has none of
+   * these; those that follow say how many there were of each kind. Calls between the first and the next one without counts of
+   * which no count follows are unknown in number.
+   */
+  readonly calls?: number;
+  /** Milliseconds since the epoch: since when they are counted. */
+  readonly since?: number;
+  readonly source?: string;
+  readonly destination?: string;
+  /** Protocol, method where it is a common one, and port: `http:GET:8080`, `tcp:5432`. */
+  readonly operation?: string;
+  readonly rule?: string;
+  readonly policyRevision?: number;
 }
 
 /** What can be done with identities. Closed: a new action is a new row here, and readers that do not know it note the event as unreadable. */

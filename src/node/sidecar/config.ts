@@ -10,6 +10,10 @@ export interface SidecarInbound {
   readonly protocol: 'http' | 'tcp';
   /** The local application. Its port is the one that policies name. */
   readonly application: { readonly host: string; readonly port: number };
+  /** See `RecordingRule`. Default `strict`. */
+  readonly record?: 'strict' | 'spool';
+  /** See `RecordingRule`. Default `refuse`. */
+  readonly whenFull?: 'refuse' | 'degrade';
 }
 
 export interface SidecarConfig {

@@ -1,4 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
+import type { AppendOptions } from '../../base/journal/journal.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../base/random.ts';
@@ -39,7 +40,7 @@ import { UserTokenVerifier } from './user-tokens.ts';
  * for may be held back for up to `withinMs`, to be written together with others.
  */
 export interface Recorder {
-  append(event: AuditEvent, o?: { readonly withinMs?: number }): Promise<unknown>;
+  append(event: AuditEvent, o?: AppendOptions): Promise<unknown>;
 }
 
 /** One call as it arrived. Everything but `peer` and `port` is attacker-controlled. */

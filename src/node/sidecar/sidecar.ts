@@ -15,7 +15,9 @@ import { joinAddress } from '../agent/address.ts';
 import { controlPlaneIdentitySource } from '../agent/enroll.ts';
 import { SvidKeeper } from '../agent/svid-keeper.ts';
 import { startAdmin } from './admin.ts';
-import type { SidecarConfig } from './config.ts';
+import type { RecordingRule } from './call-recorder.ts';
+import { CallRecorder } from './call-recorder.ts';
+import type { SidecarConfig, SidecarInbound } from './config.ts';
 import { ControlPlane } from './control-plane.ts';
 import { Enforcer } from './enforce.ts';
 import { GrpcShipTransport } from './grpc-ship-transport.ts';
@@ -139,7 +141,9 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   const tokens = new TokenVerifier({ audiences: [...audiencesOf(self), ...(config.jwtAudiences ?? [])], clock });
   const { streamAgeMs } = limits;
   const deciding = { identity, policy, quarantine, streamAgeMs, tokens };
-  const enforcer = new Enforcer({ ...deciding, recorder: spool, clock, logger, random });
+  const recorder = new CallRecorder({ spool, rules: config.inbound.map(recordingOf), clock, logger });
+  lifetime.defer('counted calls', () => recorder.close());
+  const enforcer = new Enforcer({ ...deciding, recorder, clock, logger, random });
   lifetime.defer('checks', async () => enforcer.close());
   const stopListening: Listener[] = [];
   const opened = async (listener: Promise<Listener>): Promise<Listener> => {
@@ -159,7 +163,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
     });
   }
   const outbound = await opened(
-    startOutbound(config.outbound, { ...deciding, trust: peers.trust, recorder: spool, limits, clock, logger, random }),
+    startOutbound(config.outbound, { ...deciding, trust: peers.trust, recorder, limits, clock, logger, random }),
   );
   const jwt = new JwtClient({ clients: controlPlane.clients, bundle: trust, clock });
   // Also none that was fetched before.
@@ -173,7 +177,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
         version,
         identity: identity.current,
         policy: policy.current,
-        audit: shipper.status,
+        audit: { ...shipper.status, spool: spool.usage, degradedCalls: recorder.degradedCalls },
         plainTextCalls: enforcer.plainTextCalls,
         endpoints,
         outbound,
@@ -248,6 +252,10 @@ function followTrust(
   return () => {
     for (const stop of stops) stop();
   };
+}
+
+function recordingOf({ application, record = 'strict', whenFull = 'refuse' }: SidecarInbound): RecordingRule {
+  return { port: application.port, record, whenFull };
 }
 
 /** Names under which callers may ask for a token that is meant for this workload. */

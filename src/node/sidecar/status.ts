@@ -33,6 +33,10 @@ export interface SidecarStatus {
     readonly log: { readonly origin: string; readonly size: number; readonly loggedThrough: number } | null;
     /** Why nothing is shipped: null while it is. */
     readonly problem: string | null;
+    /** Of the spool on disk: used, and the most that is. */
+    readonly spool: { readonly bytes: number; readonly maxBytes: number };
+    /** Calls since the start that were let in while the spool was full, and only counted. */
+    readonly degradedCalls: number;
   };
   readonly inbound: readonly InboundEndpoint[];
   readonly outbound: string;
@@ -49,6 +53,8 @@ export function describeStatus(
       readonly lastAckAt: number | undefined;
       readonly log: NonNullable<SidecarStatus['audit']['log']> | undefined;
       readonly problem: string | undefined;
+      readonly spool: SidecarStatus['audit']['spool'];
+      readonly degradedCalls: number;
     };
     readonly plainTextCalls: number;
     readonly endpoints: readonly InboundEndpoint[];
@@ -88,6 +94,8 @@ export function describeStatus(
       lastAckAt: audit.lastAckAt === undefined ? null : rfc3339(audit.lastAckAt),
       log: audit.log ?? null,
       problem: audit.problem ?? null,
+      spool: audit.spool,
+      degradedCalls: audit.degradedCalls,
     },
     inbound: o.endpoints,
     outbound: joinAddress(o.outbound.host, o.outbound.port),

@@ -4,7 +4,7 @@ import { AppError } from '../../../src/base/errors.ts';
 import { adminActions, adminOutcomes } from '../../../src/core/audit/admin-event.ts';
 import { decodeEvent, encodeEvent, MAX_EVENT_BYTES } from '../../../src/core/audit/canonical.ts';
 import type { AuditEvent } from '../../../src/core/audit/event.ts';
-import { identityActions, identityOutcomes, MAX_RECORDED_TEXT } from '../../../src/core/audit/event.ts';
+import { gapReasons, identityActions, identityOutcomes, MAX_RECORDED_TEXT } from '../../../src/core/audit/event.ts';
 import { decisionReasons } from '../../../src/core/policy/model.ts';
 import { completion, decision } from '../../support/audit.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -133,10 +133,26 @@ const eventArbitrary: fc.Arbitrary<AuditEvent> = fc.oneof(
   fc.record({
     kind: fc.constant('gap' as const),
     time,
-    reason: fc.constantFrom('spool-lost' as const, 'spool-corrupt' as const),
+    reason: fc.constantFrom(...gapReasons),
     epoch: count,
     fromSeq: count,
   }),
+  fc.record(
+    {
+      kind: fc.constant('gap' as const),
+      time,
+      reason: fc.constant('degraded' as const),
+      epoch: count,
+      fromSeq: count,
+      calls: count,
+      since: time,
+      source: fc.constantFrom('', 'spiffe://example.org/ns/shop/sa/web'),
+      operation: fc.constantFrom('http:GET:8080', 'tcp:5432'),
+      rule: fc.constant('shop/web@1#0'),
+      policyRevision: count,
+    },
+    { requiredKeys: ['kind', 'time', 'reason', 'epoch', 'fromSeq'] },
+  ),
   fc.record({
     kind: fc.constant('identity' as const),
     time,

@@ -10,7 +10,15 @@ const status: SidecarStatus = {
   identity: { spiffeId: 'spiffe://example.org/a', instanceId: 'i', notAfter: '2026-01-01T00:00:00.000Z', valid: true },
   policy: { revision: 3, hash: 'ab', publishedAt: '2026-01-01T00:00:00.000Z', connected: false, ageSeconds: 12 },
   plainText: { ports: [], calls: 0 },
-  audit: { shippedThrough: 1, pending: 0, lastAckAt: null, log: null, problem: null },
+  audit: {
+    shippedThrough: 1,
+    pending: 0,
+    lastAckAt: null,
+    log: null,
+    problem: null,
+    spool: { bytes: 4096, maxBytes: 8192 },
+    degradedCalls: 0,
+  },
   inbound: [],
   outbound: '127.0.0.1:15001',
 };

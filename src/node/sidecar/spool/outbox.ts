@@ -50,8 +50,11 @@ export class Outbox {
     this.#cuts = options.state === undefined ? [] : recoverCuts(state, options.cuts);
   }
 
-  /** Covers what recovery has found missing. To be called once, before the first append. */
-  async open(): Promise<void> {
+  /**
+   * Covers what recovery has found missing. To be called once, before the first append.
+   * @param machineStart tells starts of the machine apart; undefined when it is not known.
+   */
+  async open(machineStart?: string): Promise<void> {
     const { acked, segment, written } = this.#kept.current;
     // Lost without a trace of how much: whatever number comes next, it is in a new epoch.
     const isTailLost = this.#journal.openEnded || (segment > 0 && this.#journal.segmentIndex < segment);
@@ -59,6 +62,7 @@ export class Outbox {
     this.#coverHoles(isTailLost ? last + 1 : last);
     this.#journal.skipTo(isTailLost ? last + 2 : last + 1);
     this.#kept.update({ segment: this.#journal.segmentIndex, written: last });
+    this.#coverLostWindow(machineStart);
     await this.flush();
     await this.#journal.dropBefore(acked.number + 1);
   }
@@ -114,6 +118,12 @@ export class Outbox {
     this.flush().catch((error: unknown) =>
       this.#logger.warn({ err: error }, 'the state of the spool cannot be written'),
     );
+  }
+
+  /** From now on records are promised before they are durable. May be done once this resolves. */
+  async openWindow(machineStart: string | undefined): Promise<void> {
+    if (this.#kept.current.window === undefined) this.#kept.update({ window: machineStart ?? '' });
+    await this.flush();
   }
 
   /** Cuts are made for this sidecar. When it has become another, what is not acknowledged goes into a new epoch of that one. */
@@ -214,9 +224,9 @@ export class Outbox {
   }
 
   /** From the record `from` on a new epoch, although nothing is known to be missing: somebody has meddled with the spool. */
-  startEpochAt(from: number): void {
+  startEpochAt(from: number, reason: GapEvent['reason'] = 'spool-lost'): void {
     const owner = epochOf(this.#kept.current.starts, from);
-    const gap = this.#gap(owner.epoch, seqOf(owner, from));
+    const gap = this.#gap(owner.epoch, seqOf(owner, from), reason);
     this.#kept.update({ starts: begin(this.#kept.current.starts, from, gap) });
     this.#coverHoles(from - 1);
     this.flush().catch((error: unknown) =>
@@ -230,7 +240,9 @@ export class Outbox {
   }
 
   async close(): Promise<void> {
-    this.#kept.update({ written: Math.max(this.#kept.current.written, this.#journal.durable.current) });
+    const { durable, next } = this.#journal;
+    this.#kept.update({ written: Math.max(this.#kept.current.written, durable.current) });
+    if (durable.current === next - 1) this.#kept.update({ window: undefined });
     await this.flush();
     await this.#kept.close();
   }
@@ -345,8 +357,22 @@ export class Outbox {
     return (this.#cuts.at(-1) ?? this.#kept.current.acked).cut;
   }
 
-  #gap(epoch: number, fromSeq: number): GapEvent {
-    return Object.freeze({ kind: 'gap', time: this.#clock.now(), reason: 'spool-lost', epoch, fromSeq });
+  #gap(epoch: number, fromSeq: number, reason: GapEvent['reason'] = 'spool-lost'): GapEvent {
+    return Object.freeze({ kind: 'gap', time: this.#clock.now(), reason, epoch, fromSeq });
+  }
+
+  /**
+   * The machine went down in the middle of records that were promised and perhaps not durable. How many there were nobody
+   * knows; the end of the process alone would have lost none.
+   */
+  #coverLostWindow(machineStart: string | undefined): void {
+    const { window, starts } = this.#kept.current;
+    if (window === undefined || (window !== '' && window === machineStart)) return;
+    this.#kept.update({ window: undefined });
+    // What begins an epoch here anyway covers it.
+    if (starts.some(({ from, gap }) => from >= this.#journal.next && gap !== null)) return;
+    this.#logger.error('the machine went down while calls were being recorded; the loss is recorded as a gap');
+    this.startEpochAt(this.#journal.next, 'power-lost');
   }
 
   #highestEpoch(): number {

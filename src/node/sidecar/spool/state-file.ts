@@ -17,6 +17,11 @@ export interface SpoolState {
   readonly segment: number;
   /** Number of a record up to which all have been durable. */
   readonly written: number;
+  /**
+   * Calls are forwarded before their record is durable, by a process that runs since this start of the machine; absent when
+   * it has ended well, or never did that. Absent too from what older versions have written.
+   */
+  readonly window?: string | undefined;
 }
 
 export interface Acked extends Place {
