@@ -20,6 +20,8 @@ export function serverSpec(directory: DevDirectory, ports: Ports): ChildSpec {
     name: 'server',
     title: 'the control plane',
     command: () => [
+      // docs/operations.md says why.
+      '--max-semi-space-size=8',
       script('../cli'),
       'server',
       `--trust-domain=${TRUST_DOMAIN}`,
