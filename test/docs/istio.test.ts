@@ -33,6 +33,13 @@ describe("the page on Istio's policies", () => {
     expect(named.length).toBeGreaterThan(4);
   });
 
+  it('has a test that names each way around a proxy that it lists', () => {
+    const listed = [...new Set(page.match(/CVE-\d+-\d+/g))];
+    expect(listed.length).toBeGreaterThanOrEqual(20);
+    const all = titles(/[^'"`\n]*CVE-/).join('\n');
+    expect(listed.filter((id) => !all.includes(id))).toEqual([]);
+  });
+
   it('shows a policy that is accepted', () => {
     const [, text = ''] = /```yaml\n([\s\S]*?)```/.exec(page) ?? [];
     expect(parsePolicies(text)[0]?.policy).toMatchObject({ direction: 'egress', rules: [{ from: [] }] });
@@ -51,12 +58,13 @@ function numbersOf(title: string): number[] {
   );
 }
 
-function titles(): string[] {
+function titles(beginning = /rule \d/): string[] {
+  const title = new RegExp(`\\(\\s*['"\`](${beginning.source}[^'"\`\\n]*)`, 'g');
   const directory = join(root, 'test');
   return readdirSync(directory, { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.test.ts'))
     .flatMap((path) => {
       const text = readFileSync(join(directory, path), 'utf8');
-      return [...text.matchAll(/\(\s*['"`](rule \d[^'"`\n]*)/g)].map((match) => match[1] ?? '');
+      return [...text.matchAll(title)].map((match) => match[1] ?? '');
     });
 }

@@ -308,7 +308,7 @@ describe('authorities and leaves', () => {
       /lacks keyCertSign/,
     ));
 
-  it('spiffe 15: extended key usage may be missing, and otherwise has both', async () => {
+  it('spiffe 15: extended key usage may be missing, and otherwise has both (CVE-2022-21657)', async () => {
     expect(verify(below(issuer, { extendedKeyUsage: null })).instanceId).toBe('i-2');
     await refused(below(issuer, { extendedKeyUsage: extension.extendedKeyUsage('serverAuth') }), /both serverAuth/);
     await refused(below(issuer, { extendedKeyUsage: extension.extendedKeyUsage('clientAuth') }), /both serverAuth/);

@@ -229,7 +229,7 @@ test.each<[string, readonly [string, string][]]>([
   expect(pair.orders.recorder.decisions.filter((decision) => decision.decision === 'allow')).toEqual([]);
 });
 
-test('over HTTP/2, a field with a line break in it is dropped, and injects nothing', async () => {
+test('CVE-2023-27493: over HTTP/2, a field with a line break in it is dropped, and injects nothing', async () => {
   const { send, fields } = await startHttp2();
   expect(await send([...ordinary, ['x', 'a\r\nevil: 1'], ['y', 'b']])).toBe(200);
   expect(fields).toContain('y');

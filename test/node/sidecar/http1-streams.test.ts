@@ -265,7 +265,7 @@ test('an upgrade that the application declines is an ordinary answer', async () 
   expect(await orders.recorder.completed(1)).toMatchObject([{ status: 426 }]);
 });
 
-test('h2c is no upgrade: the request is served as it is, and nothing can follow that was not decided', async () => {
+test('CVE-2026-73548: h2c is no upgrade: the request is served as it is, and nothing can follow that was not decided', async () => {
   const application = createServer((req, res) => res.end(JSON.stringify(req.headers)));
   application.on('upgrade', (_req, socket) => socket.end('HTTP/1.1 101 Switching Protocols\r\n\r\nOWNED'));
   const { outbound } = await startPair(application);

@@ -42,7 +42,7 @@ test('a bundle that holds a root of another trust domain does not let its worklo
   expect(await ask(inbound.port, authority.issue(WEB).pem)).toMatch(/^HTTP\/1\.1 200 /);
 });
 
-test('nothing below TLS 1.3, and no resumption', async () => {
+test('CVE-2022-21654: nothing below TLS 1.3, and no resumption', async () => {
   const { inbound, authority } = await startPair(createServer((_req, res) => res.end('in')));
   const { pem } = authority.issue(WEB);
   await expect(dialTls(inbound.port, { ...pem, maxVersion: 'TLSv1.2' })).rejects.toThrow(/protocol version/);
