@@ -61,6 +61,8 @@ export class PolicySession {
   readonly #options: PolicySessionOptions;
   #have: Sent | undefined;
   #refused: { readonly hash: Buffer; readonly error: string } | undefined;
+  /** It counts as one that does not have what it should, until it does or that is taken back. */
+  #isRejected = false;
   /** At most one snapshot and one quarantine. */
   readonly #unanswered: Unanswered[] = [];
   /** The message before on the stream. */
@@ -124,17 +126,15 @@ export class PolicySession {
     const { hash, content, needs = [] } = published.for(workload.spiffeId, labels);
     const { revision } = published;
     const known = this.#have?.hash.equals(hash) === true;
-    if (known && this.#have?.revision === revision) return;
+    if (known && this.#have?.revision === revision && !this.#isRejected) return;
     connection.sent(revision, hash, published.bundleSequence);
     // It has acknowledged, on this stream, what the new revision has for it: what changed does not concern it, and costs nothing.
     if (known && (this.#have?.revision ?? -1) >= 0) {
-      this.#have = { revision, hash };
-      this.#refused = undefined;
-      connection.ack(revision, hash);
+      this.#accepted({ revision, hash });
       return;
     }
     if (this.#refused?.hash.equals(hash) === true) {
-      connection.nack(revision, hash, this.#refused.error);
+      this.#rejected({ revision, hash }, this.#refused.error);
       return;
     }
     const missing = needs.filter((feature) => this.#options.features?.includes(feature) !== true);
@@ -145,7 +145,7 @@ export class PolicySession {
           ? tooLarge(content)
           : undefined;
     if (why !== undefined) {
-      connection.nack(revision, hash, why);
+      this.#rejected({ revision, hash }, why);
       return;
     }
     const answered = this.#expectAnswer({ revision, hash });
@@ -201,6 +201,18 @@ export class PolicySession {
     }
   }
 
+  #accepted({ revision, hash }: Sent): void {
+    this.#have = { revision, hash };
+    this.#refused = undefined;
+    this.#isRejected = false;
+    this.#options.connection.ack(revision, hash);
+  }
+
+  #rejected({ revision, hash }: Sent, why: string): void {
+    this.#isRejected = true;
+    this.#options.connection.nack(revision, hash, why);
+  }
+
   #answer(said: Extract<PolicyMessage, { readonly kind: 'ack' | 'nack' }>): void {
     const [sent] = this.#unanswered;
     if (sent === undefined || sent.revision !== said.revision || !sent.hash.equals(said.hash)) {
@@ -214,12 +226,10 @@ export class PolicySession {
       const inForce = said.kind === 'ack' ? (said.quarantineRevision ?? 0) : 0;
       if (inForce < sent.quarantineRevision) throw new AppError('invalid', 'The quarantine was not put in force.');
     } else if (said.kind === 'ack') {
-      this.#have = { revision: sent.revision, hash: sent.hash };
-      this.#refused = undefined;
-      connection.ack(sent.revision, sent.hash);
+      this.#accepted(sent);
     } else {
       this.#refused = { hash: sent.hash, error: said.error };
-      connection.nack(sent.revision, sent.hash, said.error);
+      this.#rejected(sent, said.error);
     }
     sent.answered();
   }

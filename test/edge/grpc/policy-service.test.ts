@@ -178,6 +178,27 @@ describe('Policy.Watch', () => {
     expect(await old.applied()).toBe('3: three for web');
   });
 
+  it('says that a sidecar is where it should be again when what it refused, or does not understand, is taken back', async () => {
+    const { bench, mesh } = await start();
+    const sidecar = new Sidecar(bench);
+    sidecar.say(hello);
+    expect(await sidecar.applied()).toBe('1: one for web');
+    await until(() => mesh.log.includes('ack 1'));
+    mesh.publish(2, 'two');
+    const { revision, hash } = fromSnapshot(await sidecar.stream.receive());
+    sidecar.say({ kind: 'nack', revision, hash, error: 'no' });
+    await until(() => mesh.log.includes('nack 2 no'));
+    mesh.publish(1, 'one');
+    await until(() => mesh.log.at(-1) === 'ack 1');
+    mesh.needs = ['federation'];
+    mesh.publish(3, 'three');
+    await until(() => mesh.log.at(-1)?.startsWith('nack 3') === true);
+    mesh.needs = [];
+    mesh.publish(1, 'one');
+    await until(() => mesh.log.at(-1) === 'ack 1');
+    expect(sidecar.stream.pending).toBe(0);
+  });
+
   it('does not send more than a message can hold, says so, and keeps the stream for what comes after', async () => {
     const { bench, mesh } = await start();
     const sidecar = new Sidecar(bench);
