@@ -53,6 +53,16 @@ export const sidecarSchema = {
   'log.level': logLevel,
 } as const satisfies Schema;
 
+/** What `writ accept-rollback` can be told. */
+export const acceptRollbackSchema = {
+  stateDir: required(path, 'State directory of the sidecar that is to go on'),
+} as const satisfies Schema;
+
+export function acceptRollbackConfig(sources: Sources): { readonly stateDirectory: string } {
+  const values = readConfig(acceptRollbackSchema, sources, { reservedVariables: cliVariables });
+  return Object.freeze({ stateDirectory: resolve(values.stateDir) });
+}
+
 /** What the sidecar itself takes, and how it logs. */
 export type SidecarSettings = SidecarConfig & { readonly logLevel: LogLevel };
 

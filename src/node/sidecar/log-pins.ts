@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { isMissing, makePrivateDirectory, reason, writeFileDurably } from '../../base/durable.ts';
+import { readFile, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { isMissing, makePrivateDirectory, reason, syncDirectory, writeFileDurably } from '../../base/durable.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Checkpoint } from '../../core/audit/checkpoint.ts';
@@ -88,6 +88,23 @@ export class LogPins {
       await this.#save();
     }
     this.#last = Object.freeze({ origin: checkpoint.origin, size: checkpoint.size });
+  }
+
+  /**
+   * Begins anew: the next log that is shown is believed, as the very first was. What was seen is kept beside, under a name with
+   * the time, since it is evidence. Durable when this resolves.
+   */
+  async forget(now: number): Promise<void> {
+    const kept = `${this.#path}.${new Date(now).toISOString().replaceAll(':', '')}`;
+    try {
+      await rename(this.#path, kept);
+      await syncDirectory(dirname(this.#path));
+    } catch (cause) {
+      if (!isMissing(cause)) throw new AppError('unavailable', `Cannot write ${kept}: ${reason(cause)}.`, { cause });
+    }
+    this.#pins.clear();
+    this.#last = undefined;
+    this.#logger.error({ kept }, 'what was seen of the audit log is forgotten, as the operator has said');
   }
 
   async #save(): Promise<void> {

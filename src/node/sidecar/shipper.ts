@@ -8,9 +8,11 @@ import type { Logger } from '../../base/log.ts';
 import type { RandomBytes } from '../../base/random.ts';
 import { secureRandom, uuidv7 } from '../../base/random.ts';
 import { batchKeyStatement, rawBatchKey, sealBatch } from '../../core/audit/batch.ts';
-import type { ShipHello, ShipLogged, ShipNack } from '../../core/audit/ship.ts';
+import type { ShipHello, ShipLogged, ShipNack, ShipWelcome } from '../../core/audit/ship.ts';
 import { MAX_BATCH_EVENTS } from '../../core/audit/ship.ts';
+import { goOnAfterRollback } from './after-rollback.ts';
 import type { LogPins, LogPinsStatus } from './log-pins.ts';
+import type { RollbackConsent } from './rollback-consent.ts';
 import type { ShipReply, ShipStream, ShipTransport } from './ship-transport.ts';
 import { Wakeup } from './ship-wakeup.ts';
 import { MAX_UNACKED_CUTS } from './spool/outbox.ts';
@@ -29,6 +31,8 @@ export interface ShipperOptions {
   readonly random?: RandomBytes;
   /** What was seen of the audit log; without it, the log is not followed. */
   readonly pins?: LogPins;
+  /** Where an operator says that a control plane that was rolled back is to be gone on with; without it, never. */
+  readonly consent?: RollbackConsent;
   /** How long events wait for others to share their batch, in milliseconds. Default 250. */
   readonly batchMs?: number;
   /** Silence after which a heartbeat is recorded, in milliseconds. Default 10,000. */
@@ -71,6 +75,7 @@ export class Shipper {
   #loggedThrough = 0;
   #problem: string | undefined;
   #refusals = 0;
+  #rolledBackTo: ShipWelcome | undefined;
   #giveUpBehind: { readonly epoch: number; readonly nextSeq: number } | undefined;
 
   constructor(options: ShipperOptions) {
@@ -113,7 +118,7 @@ export class Shipper {
       try {
         await this.#shipOverOneStream(signal);
       } catch (error) {
-        if (!signal.aborted) this.#report(toAppError(error));
+        if (!signal.aborted) await this.#report(toAppError(error));
       }
       this.#connected = false;
       await sleep(this.#options.clock, this.#backoff.nextMs(), signal);
@@ -136,6 +141,7 @@ export class Shipper {
     let sending: Promise<void> | undefined;
     try {
       const agreed = await reconcile(spool.outbox, stream.welcome);
+      this.#rolledBackTo = agreed.state === 'rolled-back' ? stream.welcome : undefined;
       if (agreed.state === 'rolled-back') throw new AppError('audit-fork', agreed.message);
       if (agreed.state === 'new-epoch') {
         this.#options.logger.error(
@@ -293,12 +299,21 @@ export class Shipper {
     }
   }
 
-  #report(error: AppError): void {
+  async #report(error: AppError): Promise<void> {
+    if (error.code === 'audit-fork') await this.#goOnIfTold();
     const isNews = error.message !== this.#problem;
     this.#problem = error.message;
     if (!isNews) return;
     const level = error.code === 'unavailable' || error.code === 'deadline-exceeded' ? 'warn' : 'error';
     this.#options.logger[level]({ err: error, pending: this.status.pending }, 'the audit record is not being shipped');
+  }
+
+  async #goOnIfTold(): Promise<void> {
+    try {
+      if (await goOnAfterRollback(this.#options, this.#rolledBackTo)) this.#backoff.reset();
+    } catch (error) {
+      this.#options.logger.error({ err: error }, 'a control plane that was rolled back could not be gone on with');
+    }
   }
 
   #settle(): void {

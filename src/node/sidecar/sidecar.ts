@@ -33,6 +33,7 @@ import { PolicyCache } from './policy-cache.ts';
 import { PolicyClient, sameBundle } from './policy-client.ts';
 import type { PolicyState } from './policy-state.ts';
 import { QuarantineKeeper } from './quarantine/keeper.ts';
+import { RollbackConsent } from './rollback-consent.ts';
 import { Shipper } from './shipper.ts';
 import { Spool } from './spool.ts';
 import type { SidecarStatus } from './status.ts';
@@ -132,6 +133,7 @@ async function open(config: SidecarConfig, deps: SidecarDeps, lifetime: Lifetime
   const shipper = new Shipper({
     spool,
     pins: await LogPins.open(stateDirectory, logger),
+    consent: new RollbackConsent(stateDirectory, clock),
     transport,
     identity: () => ({ instanceId: identity.current.instanceId, privateKey: identity.current.privateKey }),
     clock,

@@ -239,7 +239,8 @@ describe('a spool that was lost, restored or copied', () => {
     const rolledBack = await openLedger(backup);
     expect(await shipAll(spool, rolledBack, who, 'boot-2')).toBe(
       'server rollback: the ledger acknowledged epoch 1 up to 4 and now expects epoch 1 from 3. Everything that is not ' +
-        'acknowledged is kept and nothing is sent until the ledger is restored.',
+        'acknowledged is kept and nothing is sent until the ledger is restored, or somebody says that this sidecar is to go on: ' +
+        'writ accept-rollback --state-dir DIR.',
     );
     expect(await loggedCalls(rolledBack)).toHaveLength(2);
     expect(await shipAll(spool, await openLedger(), who, 'boot-2')).toMatch(/^server rollback/);

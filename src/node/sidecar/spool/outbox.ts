@@ -6,6 +6,7 @@ import { cutHeader, EVENT_PREFIX_BYTES } from '../../../core/audit/batch.ts';
 import { batchHash, encodeBatchHeader, isInstanceId, lastSeqOf } from '../../../core/audit/batch-header.ts';
 import { encodeEvent } from '../../../core/audit/canonical.ts';
 import type { GapEvent } from '../../../core/audit/event.ts';
+import type { ShipWelcome } from '../../../core/audit/ship.ts';
 import { MAX_BATCH_BYTES, MAX_BATCH_EVENTS } from '../../../core/audit/ship.ts';
 import type { EpochStart, Place } from './epochs.ts';
 import { begin, coverHoles, epochOf, pruneStarts, rebase, seqOf } from './epochs.ts';
@@ -133,7 +134,7 @@ export class Outbox {
     if (this.#kept.current.instanceId !== null) {
       this.#logger.warn('the sidecar has a new identity: what is in the spool is recorded by that one, in a new epoch');
       const { acked } = this.#kept.current;
-      this.#rebase(this.#highestEpoch() + 1, acked.epoch, acked.seq + 1);
+      this.#rebase(this.#highestEpoch() + 1, this.#gap(acked.epoch, acked.seq + 1));
       // What the ledger has acknowledged to the old identity it knows nothing of for the new one.
       this.#kept.update({ acked: { ...acked, epoch: 0, seq: 0, hash: '' } });
     }
@@ -219,7 +220,27 @@ export class Outbox {
 
   /** The ledger is ahead of us or has something else: what is not acknowledged goes into a new epoch behind its own. */
   async startEpochAfter(ledger: { readonly epoch: number; readonly nextSeq: number }): Promise<void> {
-    this.#rebase(Math.max(ledger.epoch, this.#highestEpoch()) + 1, ledger.epoch, ledger.nextSeq);
+    this.#rebase(Math.max(ledger.epoch, this.#highestEpoch()) + 1, this.#gap(ledger.epoch, ledger.nextSeq));
+    await this.flush();
+  }
+
+  /**
+   * The ledger does not have what it has acknowledged, and we go on with it: behind what it has, in a new epoch, which begins
+   * with the admission of what it has lost. What we still hold is shipped; what was freed is gone.
+   */
+  async followRolledBack(
+    ledger: Pick<ShipWelcome, 'expectedEpoch' | 'expectedSeq' | 'expectedPrevHash'>,
+  ): Promise<void> {
+    const { acked } = this.#kept.current;
+    const { expectedEpoch: epoch, expectedPrevHash: hash } = ledger;
+    const seq = ledger.expectedSeq - 1;
+    const isNothing = seq === 0 && hash.length === 0;
+    // With another history up to the same place, nobody knows from where on.
+    const isOther = epoch === acked.epoch && seq === acked.seq;
+    const gap = this.#gap(isNothing ? 1 : epoch, isOther ? 0 : ledger.expectedSeq, 'ledger-rolled-back');
+    this.#rebase(Math.max(epoch, this.#highestEpoch()) + 1, gap);
+    const place = isNothing ? { epoch: 0, seq: 0, hash: '' } : { epoch, seq, hash: hash.toString('hex') };
+    this.#kept.update({ acked: { ...acked, ...place } });
     await this.flush();
   }
 
@@ -340,11 +361,11 @@ export class Outbox {
     }
   }
 
-  #rebase(epoch: number, gapEpoch: number, gapSeq: number): void {
+  #rebase(epoch: number, gap: GapEvent): void {
     this.#dropCuts(0);
     this.#plan += 1;
     const { starts, acked } = this.#kept.current;
-    this.#kept.update({ starts: rebase(starts, acked, epoch, this.#gap(gapEpoch, gapSeq)) });
+    this.#kept.update({ starts: rebase(starts, acked, epoch, gap) });
   }
 
   /** Gives up all cut batches but the first `keep`. What is then planned instead keeps them from being recovered. */

@@ -39,6 +39,6 @@ function rolledBack(outbox: Outbox, welcome: ShipWelcome): Reconciled {
     message:
       `server rollback: the ledger acknowledged epoch ${acked.epoch} up to ${acked.seq} and now expects epoch ` +
       `${welcome.expectedEpoch} from ${welcome.expectedSeq}. Everything that is not acknowledged is kept and nothing is sent ` +
-      'until the ledger is restored.',
+      'until the ledger is restored, or somebody says that this sidecar is to go on: writ accept-rollback --state-dir DIR.',
   };
 }
