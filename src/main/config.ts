@@ -18,6 +18,8 @@ import type { PolicyConfig } from './policy-config.ts';
 import { policyConfig, policySchema } from './policy-config.ts';
 import type { PublicConfig } from './public-config.ts';
 import { publicConfig, publicRules, publicSchema } from './public-config.ts';
+import type { SinkConfig } from './sinks-config.ts';
+import { sinksConfig, sinksRules, sinksSchema } from './sinks-config.ts';
 import type { TokenKeysConfig } from './token-keys-config.ts';
 import { tokenKeysConfig, tokenKeysSchema } from './token-keys-config.ts';
 
@@ -99,6 +101,7 @@ export const serverSchema = {
   ...attestationSchema,
   ...publicSchema,
   ...auditSchema,
+  ...sinksSchema,
   ...policySchema,
   ...tokenKeysSchema,
   ...authorizersSchema,
@@ -136,6 +139,8 @@ export interface ServerConfig {
   /** What is served to anybody. */
   readonly public: PublicConfig;
   readonly audit: AuditConfig;
+  /** Where copies of the audit record go. */
+  readonly sinks: readonly SinkConfig[];
   /** Where keys of issuers may be fetched from. */
   readonly tokenKeys: TokenKeysConfig;
   /** Whom sidecars ask and believe. */
@@ -207,6 +212,7 @@ export function serverConfig(sources: Sources): ServerConfig {
       upstreamRule,
       ...attestationRules,
       ...authorizersRules,
+      ...sinksRules,
       (read, report) => {
         if (read.passphraseFile === undefined && credentials === undefined) {
           report(
@@ -239,6 +245,7 @@ export function serverConfig(sources: Sources): ServerConfig {
     attestation: attestationOf(values),
     public: publicConfig(values),
     audit: auditConfig(values, values.trustDomain),
+    sinks: sinksConfig(values),
     tokenKeys: tokenKeysConfig(values),
     authorizers: authorizersConfig(values),
     policy: policyConfig(values),

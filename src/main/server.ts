@@ -65,6 +65,7 @@ import { openChanges } from './policy-changes.ts';
 import { servePublic } from './public.ts';
 import { recordStart } from './record-start.ts';
 import { readPassphrase, resolveStore } from './secrets.ts';
+import { openSinks } from './sinks.ts';
 import { openIssuerKeys } from './token-keys.ts';
 
 export interface ServerDeps {
@@ -104,6 +105,10 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
         { name: 'rollouts', run: (signal) => state.rollouts.run(signal) },
         { name: 'audit index', run: (signal) => index.run(signal) },
         { name: 'audit log', run: (signal) => sequencer.run(signal) },
+        ...state.sinks.map((sink) => ({
+          name: `sink ${sink.status.name}`,
+          run: (signal: AbortSignal) => sink.run(signal),
+        })),
         { name: 'until told to stop', run: untilAborted },
       ],
       deps.signal,
@@ -240,6 +245,14 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   });
   const sealedBelow = () => log.published.current.checkpoint.size;
   const index: AuditIndex = await AuditIndex.open({ store, ledger, sealedBelow, clock, logger });
+  const sinks = await openSinks(
+    config.sinks,
+    {
+      ...{ directory: join(dataDir, 'sinks'), ledger, trail, sealedBelow, trustDomain, clock, logger },
+      ...{ logOrigin: config.audit.origin, version: deps.version },
+    },
+    life,
+  );
   const rotation = new Rotation({
     authority,
     store: authorities,
@@ -280,6 +293,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     index,
     sequencer,
     log,
+    sinks,
   };
 }
 
@@ -368,6 +382,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
       revisionTexts: new RevisionTexts(state.store),
       log: state.log,
       logIsPublic: config.audit.isPublic,
+      sinks: () => state.sinks.map(({ status }) => status),
       bundle: authority.bundle,
       tokens: {
         authenticate: async (token) => state.tokens.authenticate(token) ?? (await namedTokens.authenticate(token)),

@@ -14,6 +14,7 @@ import { addAdminAudit } from './audit-admin.ts';
 import { addIdentityAudit } from './audit-identity.ts';
 import { addAuditLog } from './audit-log.ts';
 import { addProve } from './audit-prove.ts';
+import { addAuditSinks } from './audit-sinks.ts';
 import { addVerify } from './audit-verify.ts';
 
 export function addAudit(program: Command, world: World): void {
@@ -63,6 +64,7 @@ export function addAudit(program: Command, world: World): void {
   addIdentityAudit(audit, world);
   addAdminAudit(audit, world);
   addProve(audit, world);
+  addAuditSinks(audit, world);
   addVerify(audit, world);
   addAuditLog(audit, world);
 }

@@ -108,18 +108,18 @@ export function addRows(rows: IndexRows, logged: LoggedBatch, heard: Heard = new
   note(first.at, 'clock', receivedAt, JSON.stringify({ call, claimed: time, latest, decisions: ahead.length }));
 }
 
-function describeForeign({ call, source, destination, direction }: DecisionEvent, spiffeId: string): string {
+export function describeForeign({ call, source, destination, direction }: DecisionEvent, spiffeId: string): string {
   if (direction === 'outbound') {
     return `Call ${call} claims to be made by ${source || 'nobody'}, but the sidecar that recorded it is that of ${spiffeId}.`;
   }
   return `Call ${call} claims to be for ${destination || 'nobody'}, but the sidecar that recorded it is that of ${spiffeId}.`;
 }
 
-function describeForeignEvent(kind: 'identity' | 'administrative', action: string, spiffeId: string): string {
+export function describeForeignEvent(kind: 'identity' | 'administrative', action: string, spiffeId: string): string {
   return `An ${kind} event (${action}) was recorded by ${spiffeId || 'nobody'}, which is no control plane.`;
 }
 
-function isControlPlane(spiffeId: string): boolean {
+export function isControlPlane(spiffeId: string): boolean {
   const trustDomain = /^spiffe:\/\/([^/]+)\//.exec(spiffeId)?.[1];
   return trustDomain !== undefined && controlPlaneId(trustDomain).uri === spiffeId;
 }

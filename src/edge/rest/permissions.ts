@@ -73,6 +73,7 @@ export const permissionOf: ReadonlyMap<string, Permission> = new Map<string, Per
   ['GET /v1/audit/admin/tail', 'audit:read'],
   ['GET /v1/audit/log', 'calls:read'],
   ['GET /v1/audit/proofs/:id', 'audit:read'],
+  ['GET /v1/audit/sinks', 'audit:read'],
   ['GET /v1/audit/batches/*', 'audit:read'],
   ['GET /log/checkpoint', 'calls:read'],
   ['GET /log/tile/*', 'calls:read'],

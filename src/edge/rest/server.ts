@@ -10,6 +10,7 @@ import type { JoinTokens } from '../../control/authority/attest/join-token.ts';
 import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { AuditIndex } from '../../control/ledger/index.ts';
 import type { AuditLog } from '../../control/ledger/log/audit-log.ts';
+import type { SinkStatus } from '../../control/ledger/sinks/sink.ts';
 import type { PolicyHistory } from '../../control/policies/history.ts';
 import type { Quarantines } from '../../control/policies/quarantines.ts';
 import type { RevisionTexts } from '../../control/policies/revision-texts.ts';
@@ -26,6 +27,7 @@ import { adminAudit } from './audit-admin.ts';
 import { auditBatches } from './audit-batches.ts';
 import { identityAudit } from './audit-identity.ts';
 import { auditLog } from './audit-log.ts';
+import { auditSinks } from './audit-sinks.ts';
 import type { AuthoritiesPort } from './authorities.ts';
 import { authorities } from './authorities.ts';
 import { bundle } from './bundle.ts';
@@ -105,6 +107,8 @@ export interface RestDeps
   readonly log: Pick<AuditLog, 'published' | 'tile' | 'vkeys' | 'prove' | 'bodies'>;
   /** Whether the log is served to anybody. Default false. */
   readonly logIsPublic?: boolean;
+  /** Where copies of the record go, and how far each has come. Default: none. */
+  readonly sinks?: () => readonly SinkStatus[];
   readonly bundle: Watch<TrustBundle>;
   readonly tokens: TokensPort;
   readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'get' | 'revoke'>;
@@ -192,6 +196,7 @@ export async function createRoutes(
   adminAudit(app, { audit: deps.audit, clock: deps.clock, streams });
   auditLog(app, { log: deps.log, isPublic: deps.logIsPublic ?? false });
   auditBatches(app, deps);
+  auditSinks(app, { sinks: deps.sinks ?? (() => []) });
   log(app, { log: deps.log, isPublic: deps.logIsPublic ?? false });
   bundle(app, { bundle: deps.bundle });
   whoami(app);

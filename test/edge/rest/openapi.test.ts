@@ -52,6 +52,7 @@ describe('GET /v1/openapi.json', () => {
       '/v1/audit/identity/{id}',
       '/v1/audit/log',
       '/v1/audit/proofs/{id}',
+      '/v1/audit/sinks',
       '/v1/audit/tail',
       '/v1/authorities',
       '/v1/authorities/{id}:activate',
