@@ -12,15 +12,21 @@ export async function searchRecords<R>(
   path: string,
   query: Readonly<Record<string, string | undefined>>,
   limit: number,
+  tell: (note: string) => void = () => undefined,
 ): Promise<readonly R[]> {
   const records: R[] = [];
   let cursor: string | undefined;
   do {
-    const { body } = await client.call<PageOf<R>>({
+    const { body, headers } = await client.call<PageOf<R>>({
       method: 'GET',
       path,
       query: { ...query, limit: Math.min(PAGE, limit - records.length), cursor },
     });
+    const index = headers.get('writ-audit-index');
+    if (index !== null && cursor === undefined)
+      tell(
+        `Not everything is found: the search index is being built again (${index.replace('rebuilding; ', '')} batches).\n`,
+      );
     records.push(...body.items);
     cursor = body.nextCursor ?? undefined;
   } while (cursor !== undefined && records.length < limit);

@@ -58,7 +58,13 @@ export function addAdminAudit(audit: Command, world: World): void {
       const session = await openSession(command, world);
       if (id !== undefined) return show(session, id, options.output);
       if (following) return follow(session, toQuery(options), options.output);
-      const records = await searchRecords<AdminRecord>(session.client, '/v1/audit/admin', toQuery(options), limit);
+      const records = await searchRecords<AdminRecord>(
+        session.client,
+        '/v1/audit/admin',
+        toQuery(options),
+        limit,
+        (note) => world.stderr(note),
+      );
       printList(world, options.output, view, records);
     });
 }

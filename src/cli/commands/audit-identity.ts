@@ -58,7 +58,9 @@ export function addIdentityAudit(audit: Command, world: World): void {
       const session = await openSession(command, world);
       const query = await toQuery(session.client, options);
       if (following) return follow(session, query, options.output);
-      const records = await searchRecords<IdentityRecord>(session.client, '/v1/audit/identity', query, limit);
+      const records = await searchRecords<IdentityRecord>(session.client, '/v1/audit/identity', query, limit, (note) =>
+        world.stderr(note),
+      );
       printList(world, options.output, { columns: identityColumns, name: (record) => record.id }, records);
     });
 }

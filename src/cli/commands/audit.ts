@@ -15,6 +15,7 @@ import { addIdentityAudit } from './audit-identity.ts';
 import { addAuditLog } from './audit-log.ts';
 import { addProve } from './audit-prove.ts';
 import { addAuditSinks } from './audit-sinks.ts';
+import { addReindex } from './audit-reindex.ts';
 import { addVerify } from './audit-verify.ts';
 
 export function addAudit(program: Command, world: World): void {
@@ -58,6 +59,7 @@ export function addAudit(program: Command, world: World): void {
         '/v1/audit/events',
         await toQuery(client, options),
         limit,
+        (note) => world.stderr(note),
       );
       printList(world, options.output, { columns: callColumns, name: (record) => record.id }, records);
     });
@@ -67,6 +69,7 @@ export function addAudit(program: Command, world: World): void {
   addAuditSinks(audit, world);
   addVerify(audit, world);
   addAuditLog(audit, world);
+  addReindex(audit, world);
 }
 
 interface FilterOptions {

@@ -1,19 +1,20 @@
-import type { Transaction } from 'kysely';
 import { Backoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { sleep } from '../../base/clock.ts';
 import { AppError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { isAbort } from '../../base/tasks.ts';
+import { WatchSource } from '../../base/watch.ts';
 import type { AdminRecord } from '../../core/audit/admin-event.ts';
 import type { AuditRecord, IdentityRecord } from '../../core/audit/event.ts';
 import type { AdminQuery, AuditQuery, IdentityQuery } from '../../core/audit/query.ts';
 import { matches, matchesAdmin, matchesIdentity } from '../../core/audit/query.ts';
-import type { AuditNotesTable, AuditTables } from '../store/audit-tables.ts';
+import type { AuditNotesTable } from '../store/audit-tables.ts';
 import type { RevisedPage } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import { toAdminRecord } from './admin-rows.ts';
 import { findAdmin, searchAdmins } from './admin-search.ts';
+import { CLEARING, clearIndex } from './clear-index.ts';
 import type { Heard } from './heard.ts';
 import { toIdentityRecord } from './identity-rows.ts';
 import { findIdentity, searchIdentities } from './identity-search.ts';
@@ -32,6 +33,13 @@ export interface AuditIndexOptions {
   readonly logger: Logger;
   /** Batches that the published checkpoint of the log covers: their events are shown as sealed. Default: none. */
   readonly sealedBelow?: () => number;
+}
+
+export interface IndexState {
+  /** Batches that are in it, of those in the ledger. */
+  readonly indexed: number;
+  readonly batches: number;
+  readonly rebuilding: boolean;
 }
 
 /** Rows that share a transaction, at most by about one batch more. */
@@ -65,27 +73,58 @@ export class AuditIndex {
   readonly #identityTail = new Tail(matchesIdentity);
   readonly #adminTail = new Tail(matchesAdmin);
   readonly #heard: Heard = new Map();
+  /** How often somebody asked for it to be built again. */
+  readonly #asked = new WatchSource(0);
   #next: number;
+  /** Built again up to here, nothing is news: it was shown before. */
+  #until: number;
+  /** What it has is thrown away, or will be. */
+  #isDoomed: boolean;
   /** Whether `#next` is what the database has: not after a failure, which may have come behind the commit. */
   #isCertain = true;
 
-  private constructor(options: AuditIndexOptions, next: number) {
+  private constructor(options: AuditIndexOptions, next: number, until: number) {
     this.#options = options;
     this.#next = next;
+    this.#until = until;
+    this.#isDoomed = next === CLEARING;
   }
 
   static async open(options: AuditIndexOptions): Promise<AuditIndex> {
     const { store, ledger, logger } = options;
     const next = await readCursor(store);
-    if (next <= ledger.size.current) return new AuditIndex(options, next);
-    logger.error({ indexed: next, ledger: ledger.size.current }, 'the index is ahead of the ledger; it is built again');
-    await store.transaction(clear);
-    return new AuditIndex(options, 0);
+    if (next !== CLEARING && next <= ledger.size.current) return new AuditIndex(options, next, 0);
+    if (next !== CLEARING)
+      logger.error(
+        { indexed: next, ledger: ledger.size.current },
+        'the index is ahead of the ledger; it is built again',
+      );
+    await setCursor(store, CLEARING);
+    return new AuditIndex(options, CLEARING, ledger.size.current);
+  }
+
+  /**
+   * Throws the index away, and lets it be built again from the ledger while everything goes on. Until then searches find what
+   * is there again, which `state` says. Resolves when it is decided, durably; a restart goes on with it.
+   */
+  async rebuild(): Promise<void> {
+    await setCursor(this.#options.store, CLEARING);
+    this.#until = this.#options.ledger.size.current;
+    this.#isCertain = false;
+    this.#isDoomed = true;
+    this.#asked.set(this.#asked.current + 1);
+  }
+
+  /** How far it has come. `rebuilding`: up to `until` it was there before, and is not all there again. */
+  get state(): IndexState {
+    const batches = this.#options.ledger.size.current;
+    const indexed = this.#isDoomed ? 0 : this.position;
+    return { indexed: Math.min(indexed, batches), batches, rebuilding: indexed < this.#until };
   }
 
   /** Number of the batch that is indexed next: equal to the ledger's size when everything is indexed. */
   get position(): number {
-    return this.#next;
+    return Math.max(this.#next, 0);
   }
 
   /**
@@ -101,14 +140,17 @@ export class AuditIndex {
     const { clock, ledger, logger } = this.#options;
     const backoff = new Backoff();
     while (!signal.aborted) {
+      const asked = this.#asked.version;
       try {
         const { version } = ledger.size;
         await this.#catchUp(signal);
         backoff.reset();
-        await ledger.size.next(version, signal);
+        await this.#news(version, asked, signal);
       } catch (error) {
         if (isAbort(error, signal)) return;
         this.#isCertain = false;
+        // What was being stored is thrown away anyway.
+        if (asked !== this.#asked.version) continue;
         logger.error({ err: error, leaf: this.#next }, 'the audit index cannot follow the ledger');
         await sleep(clock, backoff.nextMs(), signal);
       }
@@ -173,10 +215,33 @@ export class AuditIndex {
     return this.#options.sealedBelow?.() ?? 0;
   }
 
+  /** The ledger has grown, or somebody wants the index to be built again. */
+  async #news(size: number, asked: number, signal: AbortSignal): Promise<void> {
+    const enough = new AbortController();
+    const until = AbortSignal.any([signal, enough.signal]);
+    const all = [this.#options.ledger.size.next(size, until), this.#asked.next(asked, until)];
+    try {
+      await Promise.race(all);
+    } finally {
+      enough.abort();
+      await Promise.allSettled(all);
+    }
+  }
+
+  async #clear(signal: AbortSignal): Promise<void> {
+    const { store, logger } = this.#options;
+    logger.warn({ until: this.#until }, 'the audit index is thrown away, and built again from the ledger');
+    await clearIndex(store, signal);
+    await setCursor(store, 0);
+    this.#next = 0;
+    this.#isDoomed = false;
+  }
+
   async #catchUp(signal: AbortSignal): Promise<void> {
     if (!this.#isCertain) this.#next = await readCursor(this.#options.store);
     this.#isCertain = true;
-    while (!signal.aborted && this.#next < this.#options.ledger.size.current) {
+    if (this.#next === CLEARING) await this.#clear(signal);
+    while (!signal.aborted && this.#isCertain && this.#next < this.#options.ledger.size.current) {
       const rows = noRows();
       const heard: Heard = new Map();
       let to = this.#next;
@@ -186,11 +251,13 @@ export class AuditIndex {
         if (countRows(rows) >= ROWS_PER_TRANSACTION) break;
       }
       if (to === this.#next) return;
+      const isNews = to > this.#until;
       const added = await this.#store(rows, to);
       for (const [sidecar, until] of heard) this.#heard.set(sidecar, until);
       for (const { sidecar, epoch, seq, leaf, kind, detail } of added.notes) {
         this.#options.logger.warn({ sidecar, epoch, seq, leaf, kind, detail }, warnings[kind]);
       }
+      if (!isNews) continue;
       if (this.#tail.isWatched) this.#tail.publish(await this.#touched(added));
       if (this.#identityTail.isWatched)
         this.#identityTail.publish(added.identities.map((row) => toIdentityRecord(row, this.#sealedBelow)));
@@ -241,11 +308,6 @@ async function readCursor(store: Store): Promise<number> {
   return row.leaf;
 }
 
-async function clear(trx: Transaction<AuditTables>): Promise<void> {
-  await trx.deleteFrom('audit_records').execute();
-  await trx.deleteFrom('audit_completions').execute();
-  await trx.deleteFrom('audit_notes').execute();
-  await trx.deleteFrom('identity_events').execute();
-  await trx.deleteFrom('admin_events').execute();
-  await trx.updateTable('audit_cursor').set({ leaf: 0 }).where('id', '=', 1).execute();
+async function setCursor(store: Store, leaf: number): Promise<void> {
+  await store.transaction((trx) => trx.updateTable('audit_cursor').set({ leaf }).where('id', '=', 1).execute());
 }

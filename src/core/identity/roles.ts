@@ -26,6 +26,8 @@ export const permissions = [
   'calls:read',
   /** Who got which identity, who did what to the control plane; proofs and the log. */
   'audit:read',
+  /** The search index, legal holds; nothing of the record itself, which nobody writes. */
+  'audit:write',
   /** Tokens of administrators, without the tokens. */
   'tokens:read',
   'tokens:write',

@@ -75,6 +75,8 @@ export const permissionOf: ReadonlyMap<string, Permission> = new Map<string, Per
   ['GET /v1/audit/proofs/:id', 'audit:read'],
   ['GET /v1/audit/sinks', 'audit:read'],
   ['GET /v1/audit/batches/*', 'audit:read'],
+  ['GET /v1/audit/index', 'calls:read'],
+  ['POST /v1/audit/index::rebuild', 'audit:write'],
   ['GET /log/checkpoint', 'calls:read'],
   ['GET /log/tile/*', 'calls:read'],
 

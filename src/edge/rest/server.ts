@@ -25,6 +25,7 @@ import { createApp } from './app.ts';
 import { audit } from './audit.ts';
 import { adminAudit } from './audit-admin.ts';
 import { auditBatches } from './audit-batches.ts';
+import { auditIndex } from './audit-index.ts';
 import { identityAudit } from './audit-identity.ts';
 import { auditLog } from './audit-log.ts';
 import { auditSinks } from './audit-sinks.ts';
@@ -100,6 +101,8 @@ export interface RestDeps
     | 'searchAdmins'
     | 'getAdmin'
     | 'tailAdmins'
+    | 'state'
+    | 'rebuild'
   >;
   /** Where every request is recorded. */
   readonly trail: TrailPort;
@@ -196,6 +199,7 @@ export async function createRoutes(
   adminAudit(app, { audit: deps.audit, clock: deps.clock, streams });
   auditLog(app, { log: deps.log, isPublic: deps.logIsPublic ?? false });
   auditBatches(app, deps);
+  auditIndex(app, deps);
   auditSinks(app, { sinks: deps.sinks ?? (() => []) });
   log(app, { log: deps.log, isPublic: deps.logIsPublic ?? false });
   bundle(app, { bundle: deps.bundle });

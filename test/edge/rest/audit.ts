@@ -12,6 +12,13 @@ export class ScriptedAudit {
   readonly identities = new Scripted<IdentityRecord, IdentityQuery>(matchesIdentity);
   readonly admins = new Scripted<AdminRecord, AdminQuery>(matchesAdmin);
 
+  /** Of the index. */
+  state = { indexed: 3, batches: 3, rebuilding: false };
+
+  async rebuild(): Promise<void> {
+    this.state = { ...this.state, indexed: 0, rebuilding: true };
+  }
+
   get records(): AuditRecord[] {
     return this.calls.records;
   }

@@ -187,6 +187,10 @@ describe('dryRun', () => {
       unchanged: [],
     });
 
+    expect(await ask('POST', '/v1/audit/index:rebuild')).toMatchObject({
+      ...{ status: 200, rebuilding: false, warnings: [{ code: 'incomplete' }] },
+    });
+
     expect(await ask('POST', '/v1/nodes/web-1:ban')).toMatchObject({ status: 200, banned: true, warnings: [] });
     expect(await ask('POST', '/v1/nodes/web-1:unban')).toMatchObject({ status: 200, banned: false, warnings: [] });
     expect(await ask('DELETE', '/v1/nodes/web-1')).toMatchObject({

@@ -47,6 +47,8 @@ describe('GET /v1/openapi.json', () => {
       '/v1/audit/batches/{*}',
       '/v1/audit/events',
       '/v1/audit/events/{id}',
+      '/v1/audit/index',
+      '/v1/audit/index:rebuild',
       '/v1/audit/identity',
       '/v1/audit/identity/tail',
       '/v1/audit/identity/{id}',

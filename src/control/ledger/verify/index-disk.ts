@@ -11,6 +11,7 @@ import { isSameCheckpoint } from '../../../core/audit/checkpoint.ts';
 import type { LogPolicy } from '../../../core/audit/log-policy.ts';
 import { verifyCheckpoint } from '../../../core/audit/log-policy.ts';
 import { openStore } from '../../store/store.ts';
+import { CLEARING } from '../clear-index.ts';
 import { addRows, countRows, noRows } from '../index-batch.ts';
 import { indexTables } from '../index-tables.ts';
 import { insertRows } from '../insert-rows.ts';
@@ -42,6 +43,10 @@ export async function checkIndex(o: IndexOnDiskOptions): Promise<number | null> 
     const again = join(directory, 'index.db');
     const indexed = await cursorOf(o);
     if (indexed === undefined) return null;
+    if (indexed === CLEARING) {
+      o.report.remark(`${o.file}: the search index is being built again, and was not checked.`);
+      return null;
+    }
     await indexAgain(o, again, Math.min(indexed, o.size));
     return compare(o, again);
   } finally {
