@@ -8,7 +8,7 @@ import { agentConfig, agentSchema } from './agent-config.ts';
 import { configFile, migrateConfig, migrateSchema, serverConfig, serverSchema } from './config.ts';
 import { devSchema } from './dev/options.ts';
 import { endAtOnce, endWith, failureOf, realWorld, stopSignal, tellParent } from './process.ts';
-import { sidecarConfig, sidecarSchema } from './sidecar-config.ts';
+import { acceptRollbackConfig, acceptRollbackSchema, sidecarConfig, sidecarSchema } from './sidecar-config.ts';
 
 /**
  * The binary `writ`. Compositions are imported when they are run: a `writ get` should not load a gRPC server.
@@ -42,6 +42,19 @@ function services(world: World): readonly ServiceCommand[] {
       const logger = createLogger({ name: 'writ-sidecar', level: config.logLevel });
       await runSidecar(config, { ...running(world), logger });
     }),
+    service(
+      'accept-rollback',
+      'Let a sidecar go on with a control plane that was restored from a backup and has lost records.',
+      acceptRollbackSchema,
+      async (flags) => {
+        const { stateDirectory } = acceptRollbackConfig(await sources(flags, world));
+        const { RollbackConsent } = await import('../node/sidecar/rollback-consent.ts');
+        await new RollbackConsent(stateDirectory, world.clock).give();
+        world.stdout(
+          'If the control plane has gone back in time, the sidecar goes on with it within an hour, once, and records it.\n',
+        );
+      },
+    ),
     service('agent', 'Run the agent of one machine: identities for its processes.', agentSchema, async (flags) => {
       const config = agentConfig(await sources(flags, world));
       const { runAgent } = await import('./agent.ts');
