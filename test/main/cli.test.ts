@@ -1,7 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
 import { demoPolicies } from '../../src/main/dev/demo.ts';
+import { RollbackConsent } from '../../src/node/sidecar/rollback-consent.ts';
 import { run } from '../support/dev-mesh.ts';
 import { tempDirectory } from '../support/temp.ts';
 
@@ -46,6 +48,13 @@ describe('the binary', () => {
       `"${process.execPath}" "${cli}" server --help | head -1; echo done`,
     ]);
     expect([stdout, stderr]).toEqual(['Usage: writ server [options]\ndone\n', '']);
+  });
+
+  it('lets a sidecar go on with a control plane that was restored', async () => {
+    const directory = join(await tempDirectory(), 'sidecar');
+    const { code, stdout } = await run(process.execPath, [cli, 'accept-rollback', `--state-dir=${directory}`], {});
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/goes on with it within an hour, once/)]);
+    expect(await new RollbackConsent(directory, systemClock).isGiven()).toBe(true);
   });
 
   it('migrates a store and says from where to where', async () => {
