@@ -38,5 +38,9 @@ export const callColumns: readonly Column<AuditRecord>[] = [
   { head: 'PORT', wide: true, cell: (r) => String(r.operation.port) },
   { head: 'TRACE', wide: true, cell: (r) => r.traceId },
   { head: 'TOKEN-SUBJECT', wide: true, cell: (r) => r.tokenSubject },
+  { head: 'END-USER', wide: true, cell: (r) => r.endUser ?? '' },
+  { head: 'TRANSPORT', wide: true, cell: (r) => r.transport ?? '' },
+  { head: 'SHADOW', wide: true, cell: (r) => (r.shadow === undefined ? '' : `${r.shadow.decision} ${r.shadow.rule}`) },
+  { head: 'AUDIT-RULE', wide: true, cell: (r) => r.auditRule ?? '' },
   { head: 'ID', cell: (r) => r.id },
 ];

@@ -45,6 +45,11 @@ export function toRecordRow(event: DecisionEvent, bytes: Buffer, at: EventPlace,
     token_subject: storable(event.tokenSubject),
     certificate_serial: event.certificateSerial,
     direction: event.direction ?? null,
+    shadow_decision: event.shadowDecision ?? null,
+    shadow_rule: event.shadowRule ?? null,
+    audit_rule: event.auditRule ?? null,
+    transport: event.transport ?? null,
+    end_user: event.endUser === undefined ? null : storable(event.endUser),
   };
 }
 
@@ -102,11 +107,24 @@ export function toAuditRecord(row: JoinedRow, sealedBelow: number): AuditRecord 
     tokenSubject: row.token_subject,
     certificateSerial: row.certificate_serial,
     ...(row.direction === 'outbound' && { direction: 'outbound' as const }),
+    ...marksOf(row),
     sidecar: row.sidecar,
     epoch: row.epoch,
     sequence: row.seq,
     proof: proofOf(row.leaf, sealedBelow),
   });
+}
+
+type Marks = Pick<AuditRecord, 'shadow' | 'auditRule' | 'transport' | 'endUser'>;
+
+function marksOf(row: Selectable<AuditRecordsTable>): Marks {
+  const decision = row.shadow_decision as AuditRecord['decision'] | null;
+  return {
+    ...(decision != null && { shadow: Object.freeze({ decision, rule: row.shadow_rule ?? '' }) }),
+    ...(row.audit_rule != null && { auditRule: row.audit_rule }),
+    ...(row.transport === 'plaintext' && { transport: 'plaintext' as const }),
+    ...(row.end_user != null && { endUser: row.end_user }),
+  };
 }
 
 function cutOf(row: JoinedRow): Pick<AuditRecord, 'cut'> {

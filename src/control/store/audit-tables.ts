@@ -52,6 +52,15 @@ export interface AuditRecordsTable {
   certificate_serial: string;
   /** `outbound` for a call that goes out, recorded by the sidecar of the caller; null for one that comes in. */
   direction: string | null;
+  /** What the decision would have been with policies in shadow mode enforced; null where it and its rule are the same. */
+  shadow_decision: string | null;
+  shadow_rule: string | null;
+  /** Rule of an AUDIT policy that matched. */
+  audit_rule: string | null;
+  /** `plaintext`, or null: mutual TLS. */
+  transport: string | null;
+  /** `<issuer>/<subject>` of the token of an end user. */
+  end_user: string | null;
 }
 
 /**

@@ -17,6 +17,7 @@ import { adminEvents } from './migrations/0015-admin-events.ts';
 import { planReceipts } from './migrations/0016-plan-receipts.ts';
 import { issuerKeys } from './migrations/0017-issuer-keys.ts';
 import { auditDirection } from './migrations/0018-audit-direction.ts';
+import { auditMarks } from './migrations/0019-audit-marks.ts';
 
 /** The schema, in order. The position in this list (from 1) is the schema version. */
 export const migrations: readonly Migration[] = [
@@ -38,4 +39,5 @@ export const migrations: readonly Migration[] = [
   planReceipts,
   issuerKeys,
   auditDirection,
+  auditMarks,
 ];

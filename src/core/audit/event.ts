@@ -206,6 +206,14 @@ export interface AuditRecord {
   readonly certificateSerial: string;
   /** Of a call that goes out, decided by the sidecar of its source; absent for one that comes in. */
   readonly direction?: 'outbound';
+  /** What policies in shadow mode would have decided, where that or the rule is another. */
+  readonly shadow?: { readonly decision: 'allow' | 'deny'; readonly rule: string };
+  /** Rule of an AUDIT policy that matched. */
+  readonly auditRule?: string;
+  /** Set for a call in plain text, whose source is nobody. */
+  readonly transport?: 'plaintext';
+  /** `<issuer>/<subject>` of the token of an end user that verified. */
+  readonly endUser?: string;
   /** Instance id of the sidecar that recorded it. */
   readonly sidecar: string;
   readonly epoch: number;

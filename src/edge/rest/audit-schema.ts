@@ -41,6 +41,20 @@ export const AuditEventSchema = Type.Object(
     tokenSubject: Type.String(),
     certificateSerial: Type.String(),
     direction: Type.Optional(oneOf(['outbound'])),
+    shadow: Type.Optional(
+      Type.Object(
+        { decision: oneOf(['allow', 'deny']), rule: Type.String() },
+        {
+          ...closed,
+          description: 'What policies in `mode: Shadow` would have decided, where that or the rule is another.',
+        },
+      ),
+    ),
+    auditRule: Type.Optional(Type.String({ description: 'Rule of an AUDIT policy that matched.' })),
+    transport: Type.Optional(oneOf(['plaintext'])),
+    endUser: Type.Optional(
+      Type.String({ description: "`<issuer>/<subject>` of an end user's token. Chosen by its issuer." }),
+    ),
     sidecar: Type.String(),
     epoch: Type.Integer(),
     sequence: Type.Integer(),
@@ -75,6 +89,10 @@ export function toAuditEvent(record: AuditRecord): Static<typeof AuditEventSchem
     tokenSubject: record.tokenSubject,
     certificateSerial: record.certificateSerial,
     ...(record.direction !== undefined && { direction: record.direction }),
+    ...(record.shadow !== undefined && { shadow: { ...record.shadow } }),
+    ...(record.auditRule !== undefined && { auditRule: record.auditRule }),
+    ...(record.transport !== undefined && { transport: record.transport }),
+    ...(record.endUser !== undefined && { endUser: record.endUser }),
     sidecar: record.sidecar,
     epoch: record.epoch,
     sequence: record.sequence,

@@ -103,6 +103,24 @@ describe('over the real index', () => {
     expect(paths).toEqual([6, 5, 4, 3, 2, 1, 0].map((n) => `/orders/${n}`));
   });
 
+  it('a call comes with what shadow policies would have decided, AUDIT, plain text and end user, where there is any', async () => {
+    const { world, record } = await createIndexedWorld();
+    const marks = { shadowDecision: 'deny', shadowRule: 'shop/try@2#0', auditRule: 'shop/watch@3#1' } as const;
+    const plain = { transport: 'plaintext', source: '', endUser: 'https://a.example/joe' } as const;
+    await record(
+      [call(world, 0, '/'), { ...call(world, 1, '/'), ...marks }, { ...call(world, 2, '/'), ...plain }].map(
+        (event) => event as AuditEvent,
+      ),
+    );
+    const { items } = (await world.request({ url: '/v1/audit/events?since=1h' })).json();
+    expect(items).toMatchObject([
+      { source: '', transport: 'plaintext', endUser: 'https://a.example/joe' },
+      { shadow: { decision: 'deny', rule: 'shop/try@2#0' }, auditRule: 'shop/watch@3#1' },
+      {},
+    ]);
+    for (const mark of ['shadow', 'auditRule', 'transport', 'endUser']) expect(items[2]).not.toHaveProperty(mark);
+  });
+
   it('a cursor is good for its own search only', async () => {
     const { world, record } = await createIndexedWorld();
     await record(Array.from({ length: 3 }, (_, n) => call(world, n, '/')));
