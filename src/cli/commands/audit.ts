@@ -14,8 +14,8 @@ import { addAdminAudit } from './audit-admin.ts';
 import { addIdentityAudit } from './audit-identity.ts';
 import { addAuditLog } from './audit-log.ts';
 import { addProve } from './audit-prove.ts';
-import { addAuditSinks } from './audit-sinks.ts';
 import { addReindex } from './audit-reindex.ts';
+import { addAuditSinks } from './audit-sinks.ts';
 import { addVerify } from './audit-verify.ts';
 
 export function addAudit(program: Command, world: World): void {
