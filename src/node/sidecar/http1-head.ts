@@ -164,19 +164,24 @@ export function interimFields(raw: readonly string[], fromApplication: boolean):
   return fields.filter((_, i) => (fields[i - (i % 2)] ?? '').toLowerCase() !== 'content-length');
 }
 
-/** Trailer fields may not change how a message is framed, routed or authenticated (RFC 9110 §6.5.1). */
-export function trailerFields(raw: readonly string[]): [string, string][] {
+/**
+ * Trailer fields may not change how a message is framed, routed or authenticated (RFC 9110 §6.5.1).
+ *
+ * @param withheld as of `RequestChanges`
+ */
+export function trailerFields(raw: readonly string[], withheld?: ReadonlySet<string>): [string, string][] {
   const out: [string, string][] = [];
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i] ?? '';
     const key = name.toLowerCase();
-    if (!isForbiddenTrailer(key)) out.push([name, raw[i + 1] ?? '']);
+    if (!isForbiddenTrailer(key, withheld)) out.push([name, raw[i + 1] ?? '']);
   }
   return out;
 }
 
-export function isForbiddenTrailer(name: string): boolean {
+export function isForbiddenTrailer(name: string, withheld?: ReadonlySet<string>): boolean {
   const key = sameAs(name);
+  if (withheld?.has(key) === true) return true;
   return hopByHop.has(key) || setBySidecars.has(key) || neverPerHop.has(key) || key.startsWith('x-writ-');
 }
 

@@ -92,6 +92,7 @@ export function inboundHttp1(inbound: Inbound): Protocol {
       target: verdict.target,
       added: ['traceparent', trace.header, ...caller.clientCert],
       targets: [application.http1],
+      withheld: verdict.changes?.withheld,
       answerChanges: verdict.answer,
       toApplication: true,
       closing: () => draining || !caller.isValid(),

@@ -7,7 +7,7 @@ import { readHttp2Head } from './http2-head.ts';
 import type { Inbound, Protocol } from './inbound.ts';
 import type { Problem } from './problem.ts';
 import { respondProblem } from './problem.ts';
-import { forwardedFields, relayHttp2, trailersOf } from './relay-http2.ts';
+import { forwardedFields, relayHttp2, safeTrailers, trailersOf } from './relay-http2.ts';
 import { newTraceparent, traceIdOf } from './trace.ts';
 
 /** HTTP/2 and gRPC from other sidecars: each stream is one call. */
@@ -83,7 +83,7 @@ export function inboundHttp2(inbound: Inbound): Protocol {
       stream,
       headers: forwarded,
       endStream: (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0,
-      trailers,
+      trailers: () => safeTrailers(trailers(), verdict.changes?.withheld),
       grpc: head.grpc,
       connect: () => application.http2(),
       answerChanges: verdict.answer,

@@ -24,6 +24,8 @@ export interface Http1Relay {
   readonly added: readonly string[];
   /** Where to send it. The next one is tried only when the connection failed before anything was sent on it. */
   readonly targets: readonly Http1Target[];
+  /** Fields that the caller may not send behind the body: see `RequestChanges`. */
+  readonly withheld?: ReadonlySet<string> | undefined;
   /** Of the fields of the answer. */
   readonly answerChanges?: RequestChanges | undefined;
   /** The other side is the application, not a sidecar. */
@@ -130,7 +132,7 @@ class Exchange {
     upstream.on('drain', () => req.resume());
     req.once('end', () => {
       if (upstream.writableEnded) return;
-      if (req.rawTrailers.length > 0) upstream.addTrailers(trailerFields(req.rawTrailers));
+      if (req.rawTrailers.length > 0) upstream.addTrailers(trailerFields(req.rawTrailers, this.#o.withheld));
       upstream.end();
     });
     // A body that breaks off is seen by `close` of the response.

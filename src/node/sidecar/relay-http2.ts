@@ -241,10 +241,14 @@ function sendTrailers(stream: ServerHttp2Stream | ClientHttp2Stream, trailers: O
   }
 }
 
-function safeTrailers(fields: IncomingHttpHeaders): OutgoingHttpHeaders {
+/** @param withheld as of `RequestChanges` */
+export function safeTrailers(
+  fields: IncomingHttpHeaders | OutgoingHttpHeaders,
+  withheld?: ReadonlySet<string>,
+): OutgoingHttpHeaders {
   const out: OutgoingHttpHeaders = {};
   for (const [name, value] of Object.entries(fields)) {
-    if (!name.startsWith(':') && !isForbiddenTrailer(name) && value !== undefined) out[name] = value;
+    if (!name.startsWith(':') && !isForbiddenTrailer(name, withheld) && value !== undefined) out[name] = value;
   }
   return out;
 }

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { OutgoingHttpHeaders, Server } from 'node:http';
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, Server } from 'node:http';
 import { createServer } from 'node:http';
 import { connect, createServer as createHttp2 } from 'node:http2';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -223,6 +223,52 @@ describe('what the application is told', () => {
     expect(seen?.headers).toMatchObject({ 'x-user': 'alice', 'x-level': '3', 'x-team': 'red', 'x-url': 'true' });
     expect(seen?.headers['x-payload']).toBe(token.split('.')[1]);
     expect(seen?.headers).not.toHaveProperty('x-list');
+  });
+
+  test.each(['HTTP/1.1', 'HTTP/2'])('callers cannot say it behind the body either: %s', async (version) => {
+    const seen: { x: string; trailers: string[] }[] = [];
+    const note = (headers: IncomingHttpHeaders, trailers: object) =>
+      seen.push({ x: String(headers['x-user']), trailers: Object.keys(trailers) });
+    const http1 = createServer((req, res) =>
+      req.resume().on('end', () => {
+        note(req.headers, req.trailers);
+        res.end();
+      }),
+    );
+    const http2 = createHttp2();
+    http2.on('stream', (stream, headers) => {
+      let trailers: object = {};
+      stream.on('trailers', (fields) => {
+        trailers = fields;
+      });
+      stream.resume().on('end', () => {
+        note(headers, trailers);
+        stream.respond({ ':status': 200 }, { endStream: true });
+      });
+    });
+    const pair = await startPair(version === 'HTTP/2' ? http2 : http1);
+    pair.orders.push([allow()], [], userTokens(rule));
+    for (const authorization of ['', `Bearer ${users.token()}`]) {
+      if (version === 'HTTP/1.1') {
+        const head = `POST / HTTP/1.1\r\nHost: orders.shop.mesh\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n`;
+        const token = authorization === '' ? '' : `Authorization: ${authorization}\r\n`;
+        const lies = 'X_User: root\r\nx-payload: e30\r\nx-sum: 1\r\n';
+        await rawExchange(await dial(pair.outbound.port), `${head}${token}\r\n0\r\n${lies}\r\n`);
+      } else {
+        const session = connect(`http://127.0.0.1:${pair.outbound.port}`);
+        const token = authorization === '' ? {} : { authorization };
+        const headers = { ':method': 'POST', ':authority': 'orders.shop.mesh', ...token };
+        const stream = session.request(headers, { waitForTrailers: true });
+        stream.on('wantTrailers', () => stream.sendTrailers({ x_user: 'root', 'x-payload': 'e30', 'x-sum': '1' }));
+        stream.end('body');
+        await once(stream.resume(), 'close');
+        session.close();
+      }
+    }
+    expect(seen).toEqual([
+      { x: 'undefined', trailers: ['x-sum'] },
+      { x: 'alice', trailers: ['x-sum'] },
+    ]);
   });
 
   test('callers cannot say it themselves, with a token or without, however they spell it', async () => {

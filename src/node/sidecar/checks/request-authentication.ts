@@ -50,7 +50,7 @@ export function checkUserToken(
   const found = isPreflight(call) ? [] : findTokens(rules.places, call.fields, target).filter(isOfUser(state));
   const [first] = found;
   if (first === undefined) {
-    const changes = remove.length === 0 ? undefined : { remove, set: [], append: [] };
+    const changes = rules.outputs.size === 0 ? undefined : { remove, set: [], append: [], withheld: rules.outputs };
     return { ok: true, token: undefined, subject: '', target, changes };
   }
   if (found.some(({ text }) => text !== first.text))
@@ -117,6 +117,7 @@ function admitted(
       remove: [...callersOutputs, ...stripped.remove],
       set: outputsOf(token, rule),
       append: stripped.append.filter((field) => !isOutput(field)),
+      withheld: rules.outputs,
     },
   };
 }

@@ -12,6 +12,8 @@ export interface RequestChanges {
   readonly set: readonly (readonly [name: string, value: string])[];
   /** Fields that come after those of the same name. */
   readonly append: readonly (readonly [name: string, value: string])[];
+  /** Fields, in their canonical spelling, that nobody else may say: they are not passed on behind the body either. Absent: none. */
+  readonly withheld?: ReadonlySet<string>;
 }
 
 /** First the one, then the other. */
@@ -26,6 +28,7 @@ export function bothChanges(
     remove: [...first.remove, ...second.remove],
     set: [...first.set.filter(stays), ...second.set],
     append: [...first.append.filter(stays), ...second.append],
+    ...(first.withheld !== undefined && { withheld: first.withheld }),
   };
 }
 
