@@ -40,6 +40,7 @@ describe('in a mesh of writ dev', { timeout: 150_000 }, () => {
       /^error +mistake\.yaml:\d+:\d+: .* \[wildcard-in-middle\]$/m,
       /^4 cases: 4 met, 0 not\.$/m,
       /^Newly allowed: 2 calls\n.*\n {2}2 +shop\/web +shop\/payments +GET \/invoices\/\{\*\} .* default-deny +shop\/web-invoices \(new\)#0 /m,
+      / deny .* allow shop\/web-invoices@\d+#0 /m,
       /^policy change \d+ proposed: \+shop\/web-invoices$/m,
       /^error: ann proposed the policy change \d+, so somebody else must approve it/m,
       /^step 2 of 2: 100% \(1 sidecar\), baking/m,
@@ -64,6 +65,8 @@ describe('in a mesh of writ dev', { timeout: 150_000 }, () => {
         { operation: 'put', author: 'admin', reason: 'SHOP-15: reads only' },
         { operation: 'put', author: 'admin', reason: 'SHOP-14: in a hurry' },
         { operation: 'put', author: 'ann', reason: 'SHOP-12: web shows invoices, on trial' },
+        { operation: 'delete', author: 'admin', reason: 'SHOP-12: it does what it should' },
+        { operation: 'put', author: 'admin', reason: 'SHOP-12: on trial' },
       ],
     });
   });
