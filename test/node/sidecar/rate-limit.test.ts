@@ -103,6 +103,15 @@ describe('a rate limit', () => {
     expect(letIn(limiter, changed, WEB, 99)).toBe(20);
   });
 
+  test('counts those who are nobody by themselves: they take nothing from callers that are not counted one by one', () => {
+    const limiter = new RateLimiter(new FakeClock(0));
+    const limits = [limit({ perSource: perSecond(2) })];
+    for (let i = 0; i < 9_999; i++) limiter.take(limits, caller(`a${i}`));
+    expect(letIn(limiter, limits, '', 5)).toBe(2);
+    expect(letIn(limiter, limits, caller('one-too-many'), 5)).toBe(2);
+    expect(letIn(limiter, limits, '', 5)).toBe(0);
+  });
+
   test('holds for more sources than are counted one by one: the others share one count', () => {
     const clock = new FakeClock(0);
     const limiter = new RateLimiter(clock);

@@ -18,8 +18,8 @@ export interface TooMany {
 const MAX_SOURCES = 10_000;
 /** How many of the callers that were quiet for longest are looked at when there is no room: one that may have all its calls again needs no bucket. */
 const LOOK_AT = 8;
-/** The bucket that callers without one of their own share. No principal is it. */
-const OTHERS = '';
+/** The bucket that callers without one of their own share. No principal is it, nor '' for nobody. */
+const OTHERS = '*';
 
 /** Holds what is left of a rate, in calls. A full one is the same as none. */
 interface Bucket {
