@@ -103,6 +103,14 @@ describe('a rate limit', () => {
     expect(letIn(limiter, changed, WEB, 99)).toBe(20);
   });
 
+  test('an override for a service account is for no identity that only ends like one', () => {
+    const limiter = new RateLimiter(new FakeClock(0));
+    const account = { kind: 'suffix', value: '/ns/shop/sa/web' } as const;
+    const limits = [limit({ perSource: perSecond(1), overrides: [{ principals: [account], rate: perSecond(5) }] })];
+    expect(letIn(limiter, limits, 'spiffe://partner.example/ns/shop/sa/web', 9)).toBe(5);
+    expect(letIn(limiter, limits, 'spiffe://example.org/team/x/ns/shop/sa/web', 9)).toBe(1);
+  });
+
   test('counts those who are nobody by themselves: they take nothing from callers that are not counted one by one', () => {
     const limiter = new RateLimiter(new FakeClock(0));
     const limits = [limit({ perSource: perSecond(2) })];

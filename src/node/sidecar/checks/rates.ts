@@ -1,5 +1,6 @@
 import { matches } from '../../../core/policy/match.ts';
 import type { StringMatch } from '../../../core/policy/model.ts';
+import { accountOf } from '../../../core/policy/principal.ts';
 import type { Rate, RateLimit } from '../../../core/policy/rate-limit.ts';
 
 interface Ordered {
@@ -21,9 +22,7 @@ export class Rates {
   of(limit: RateLimit, principal: string): Rate | undefined {
     const { exact, patterns } = this.#overridesOf(limit);
     const named = exact.get(principal);
-    const pattern = patterns.find(
-      ({ order, match }) => order < (named?.order ?? Infinity) && matches(match, principal),
-    );
+    const pattern = patterns.find(({ order, match }) => order < (named?.order ?? Infinity) && isFor(match, principal));
     return (pattern ?? named)?.rate ?? limit.perSource;
   }
 
@@ -35,6 +34,14 @@ export class Rates {
     }
     return ready;
   }
+}
+
+/** As policies name a service account: whoever shapes a path of their own below their prefix is not one. */
+const account = /^\/ns\/[^/]+\/sa\/[^/]+$/;
+
+function isFor(match: StringMatch, principal: string): boolean {
+  if (!matches(match, principal)) return false;
+  return match.kind !== 'suffix' || !account.test(match.value) || accountOf(principal) !== '';
 }
 
 function makeReady(limit: RateLimit): Overrides {
