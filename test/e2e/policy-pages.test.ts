@@ -1,14 +1,16 @@
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { objects, startAuthorizer } from '../node/sidecar/authorizer.ts';
 import type { DevMesh } from '../support/dev-mesh.ts';
-import { startDevMesh } from '../support/dev-mesh.ts';
+import { eventually, run, startDevMesh } from '../support/dev-mesh.ts';
 import { blocks, followGuide, freePorts, withPorts } from '../support/guide.ts';
 import { tempDirectory } from '../support/temp.ts';
 import { itWithTools } from '../support/tools.ts';
 
 /** Pages on policy, in real processes. */
+
+const cli = resolve(import.meta.dirname, '../../src/main/cli.ts');
 
 async function follow(directory: string, commands: string, seconds = 60): Promise<string> {
   const { code, output } = await followGuide(directory, commands, seconds);
@@ -85,6 +87,39 @@ describe('in a mesh of writ dev', { timeout: 150_000 }, () => {
     expect(output).toMatch(/^200$/m);
     expect(output).toMatch(/"direction": ?"outbound"/);
   });
+
+  itWithTools(
+    ['curl'],
+    'what kubectl prints is applied as it is: a List, of cluster.local, with AUDIT; and comes out as it went in',
+    async () => {
+      const applied = await run(process.execPath, [cli, 'apply', '-f', '-'], { cwd: mesh.directory, input: printed });
+      expect(applied.code, applied.stderr).toBe(0);
+      const url = `http://127.0.0.1:${mesh.port(9111)}/printed`;
+      await eventually('web is let in', 10_000, async () => {
+        const { stdout } = await run('curl', [
+          '-s',
+          '-o',
+          '/dev/null',
+          '-w',
+          '%{http_code}',
+          '-H',
+          'Host: payments.shop.mesh',
+          url,
+        ]);
+        return stdout === '200' ? true : undefined;
+      });
+      const call = await eventually('the call on the record', 10_000, async () => {
+        const answer = await mesh.rest('GET', '/v1/audit/events?path=/printed&decision=allow&limit=1');
+        return ((await answer.json()) as { items: readonly { rule: string; auditRule: string }[] }).items[0];
+      });
+      expect(call).toMatchObject({
+        rule: expect.stringMatching(/^shop\/web-printed@\d+#0$/),
+        auditRule: expect.stringMatching(/^shop\/watch@\d+#0$/),
+      });
+      const again = await run(process.execPath, [cli, 'diff', '-f', '-'], { cwd: mesh.directory, input: printed });
+      expect(again).toMatchObject({ code: 0, stdout: '' });
+    },
+  );
 });
 
 describe('with a control plane and sidecars of its own', { timeout: 120_000 }, () => {
@@ -109,6 +144,59 @@ describe('with a control plane and sidecars of its own', { timeout: 120_000 }, (
     });
   });
 });
+
+/** As `kubectl get authorizationpolicies,peerauthentications -n shop -o yaml` does. */
+const printed = `apiVersion: v1
+items:
+- apiVersion: security.istio.io/v1
+  kind: AuthorizationPolicy
+  metadata:
+    annotations:
+      kubectl.kubernetes.io/last-applied-configuration: |
+        {"apiVersion":"security.istio.io/v1","kind":"AuthorizationPolicy","metadata":{"annotations":{}}}
+    creationTimestamp: "2026-01-31T08:00:00Z"
+    generation: 1
+    name: web-printed
+    namespace: shop
+    resourceVersion: "4711"
+    uid: 8a1c6a56-6f3f-4a5e-9d0e-0d6d3f0b9a11
+  spec:
+    rules:
+    - from:
+      - source:
+          principals:
+          - cluster.local/ns/shop/sa/web
+    selector:
+      matchLabels:
+        app: payments
+- apiVersion: security.istio.io/v1
+  kind: AuthorizationPolicy
+  metadata:
+    creationTimestamp: "2026-01-31T08:00:00Z"
+    generation: 1
+    name: watch
+    namespace: shop
+  spec:
+    action: AUDIT
+    rules:
+    - to:
+      - operation:
+          paths:
+          - /print*
+- apiVersion: security.istio.io/v1
+  kind: PeerAuthentication
+  metadata:
+    creationTimestamp: "2026-01-31T08:00:00Z"
+    generation: 1
+    name: default
+    namespace: shop
+  spec:
+    mtls:
+      mode: STRICT
+kind: List
+metadata:
+  resourceVersion: ""
+`;
 
 /** The mesh of docs/operations.md, in short. */
 const setUp = `(umask 077; openssl rand -hex 32 > writ-passphrase)
