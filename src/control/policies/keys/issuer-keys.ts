@@ -36,6 +36,8 @@ interface Kept {
 const MAX_ERROR = 512;
 /** Issuers asked at the same time. */
 const MAX_PARALLEL = 8;
+/** Of those, such as gave no keys when they were asked last: whoever may write a document could name many that never answer. */
+const MAX_UNPROVEN = 6;
 
 /**
  * Keeps the keys of all issuers that request authentications name (reference: rule 50): fetched at once when an issuer is new,
@@ -52,8 +54,8 @@ export class IssuerKeys implements TokenKeys {
   readonly #made = new WeakMap<RequestAuthentication, RequestAuthentication>();
   readonly #unsubscribe: () => void;
   readonly #abort = new AbortController();
-  #running = 0;
-  readonly #queue: (() => void)[] = [];
+  readonly #running = { proven: 0, unproven: 0 };
+  readonly #queue: { readonly isProven: boolean; readonly wake: () => void }[] = [];
 
   /** With what was good when this process last ran. Nothing is fetched yet: see `run`. */
   static async open(o: IssuerKeysOptions): Promise<IssuerKeys> {
@@ -118,7 +120,7 @@ export class IssuerKeys implements TokenKeys {
   async close(): Promise<void> {
     this.#unsubscribe();
     this.#abort.abort();
-    for (const wake of this.#queue.splice(0)) wake();
+    for (const { wake } of this.#queue.splice(0)) wake();
     const fetching = [...this.#kept.values()].map((kept) => {
       kept.cancel();
       return kept.fetching;
@@ -193,8 +195,9 @@ export class IssuerKeys implements TokenKeys {
     const { fetch, clock, logger } = this.#o;
     const { source } = kept.state;
     const { signal } = this.#abort;
+    const isProven = kept.state.jwks !== undefined && kept.failures === 0;
     try {
-      await this.#turn();
+      await this.#turn(isProven);
       if (signal.aborted) return undefined;
       const jwks = canonicalJwks(await fetch(source, { timeoutMs: kept.timeoutMs, signal }));
       const changed = jwks !== kept.state.jwks;
@@ -215,15 +218,29 @@ export class IssuerKeys implements TokenKeys {
       logger.warn({ err: error, url: source.url, stale }, 'the keys of an issuer of tokens could not be fetched');
       return failure;
     } finally {
-      this.#running -= 1;
-      this.#queue.shift()?.();
+      this.#count(isProven, -1);
+      const next = this.#queue.find((each) => this.#isRoomFor(each.isProven));
+      if (next !== undefined) {
+        this.#queue.splice(this.#queue.indexOf(next), 1);
+        this.#count(next.isProven, 1);
+        next.wake();
+      }
     }
   }
 
   /** Not more than a few at a time. */
-  async #turn(): Promise<void> {
-    this.#running += 1;
-    if (this.#running > MAX_PARALLEL) await new Promise<void>((resolve) => this.#queue.push(resolve));
+  async #turn(isProven: boolean): Promise<void> {
+    if (this.#isRoomFor(isProven)) this.#count(isProven, 1);
+    else await new Promise<void>((wake) => this.#queue.push({ isProven, wake }));
+  }
+
+  #count(isProven: boolean, by: 1 | -1): void {
+    this.#running[isProven ? 'proven' : 'unproven'] += by;
+  }
+
+  #isRoomFor(isProven: boolean): boolean {
+    const { proven, unproven } = this.#running;
+    return proven + unproven < MAX_PARALLEL && (isProven || unproven < MAX_UNPROVEN);
   }
 
   /** In force already; without it only a restart while the issuer is away would miss it. */

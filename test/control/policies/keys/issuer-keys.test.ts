@@ -34,12 +34,12 @@ async function start(o: { readonly storage?: KeyStorage; readonly list?: Request
   });
   const clock = new FakeClock();
   const asked: KeySource[] = [];
-  const world = { answer: async (): Promise<string> => users.jwks };
+  const world = { answer: async (_source: KeySource, _signal: AbortSignal): Promise<string> => users.jwks };
   const keys = await IssuerKeys.open({
     policies,
-    fetch: async (source) => {
+    fetch: async (source, { signal }) => {
       asked.push(source);
-      return await world.answer();
+      return await world.answer(source, signal);
     },
     storage: o.storage ?? new MemoryStorage(),
     clock,
@@ -154,6 +154,20 @@ test('a key that the issuer withdraws is gone with the next good answer, and who
   expect(keys.changes.version).toBe(version + 1);
   expect(keys.withKeys(remote)).not.toBe(before);
   expect(JSON.parse(jwksOf() ?? '').keys.map((key: { kid: string }) => key.kid)).toEqual(['k2']);
+});
+
+test('issuers that never answer do not keep those waiting whose keys are known', async () => {
+  const { clock, asked, world, policies, remote, rule, users } = await start();
+  const silent = Array.from({ length: 100 }, (_, i) => ({ ...rule, jwksUri: `https://silent.example/${i}` }));
+  world.answer = (source, signal) =>
+    source.url === URL
+      ? Promise.resolve(users.jwks)
+      : new Promise((_, reject) => signal.addEventListener('abort', () => reject(new AppError('unavailable', 'gone'))));
+  policies.set({ requestAuthentications: [remote, authentication(...silent)] });
+  await clock.advance(0);
+  const before = asked.length;
+  await clock.advance(20 * MINUTE);
+  expect(asked.slice(before)).toContainEqual({ kind: 'jwks', url: URL });
 });
 
 test('an operator can ask at once, and is told why it failed', async () => {
