@@ -72,6 +72,13 @@ export interface ProxyObject {
   /** Of its application. */
   readonly ports: readonly { readonly port: number; readonly protocol: 'http' | 'tcp' }[];
   readonly lastError: string | null;
+  /** How far its record of calls is known. Absent from servers that do not say. */
+  readonly record?: {
+    readonly heardAt: string | null;
+    readonly staleSince: string | null;
+    readonly epoch: number | null;
+    readonly gaps: number;
+  } | null;
   readonly quarantined: boolean;
   readonly quarantineRevision: number | null;
   /** Where it lets callers without a certificate in. Absent from servers that do not say. */

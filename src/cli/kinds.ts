@@ -76,6 +76,14 @@ function stateOfProxy({ state, quarantined, plainTextPorts = [] }: ProxyObject):
   return [state, ...(quarantined ? ['quarantined'] : []), ...plain].join(', ');
 }
 
+/** Whether what is shown of its calls is all there is, and what it has admitted not to have. */
+function recordOfProxy({ record }: ProxyObject, now: number): string {
+  if (record === undefined || record === null) return '';
+  const { staleSince, gaps } = record;
+  const freshness = staleSince === null ? 'fresh' : `SILENT for ${relative(staleSince, now)}`;
+  return gaps === 0 ? freshness : `${freshness}, ${gaps} ${gaps === 1 ? 'gap' : 'gaps'}`;
+}
+
 const proxy: Kind<ProxyObject> = {
   singular: 'proxy',
   plural: 'proxies',
@@ -91,6 +99,7 @@ const proxy: Kind<ProxyObject> = {
       { head: 'STALE', cell: (p, now) => relative(p.staleSince, now) },
       { head: 'CHANGE', cell: (p) => (p.desiredChange === null ? '' : String(p.desiredChange)) },
       { head: 'LAST-SEEN', cell: (p, now) => relative(p.lastSeen, now) },
+      { head: 'RECORD', cell: recordOfProxy },
       { head: 'ENDPOINTS', cell: (p) => p.endpoints.join(',') },
       { head: 'VERSION', cell: (p) => p.version },
       { head: 'INSTANCE', cell: (p) => p.instanceId },

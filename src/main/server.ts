@@ -24,6 +24,7 @@ import { Rotation } from '../control/authority/rotation.ts';
 import { LedgerAdminRecorder } from '../control/ledger/admin-recorder.ts';
 import { AdminTrail } from '../control/ledger/admin-trail.ts';
 import { AuditIndex } from '../control/ledger/index.ts';
+import { SidecarRecords } from '../control/ledger/sidecar-records.ts';
 import { Ledger } from '../control/ledger/ledger.ts';
 import { LogFeed } from '../control/ledger/log/log-feed.ts';
 import { leafIn, openAuditLog } from '../control/ledger/log/open.ts';
@@ -370,6 +371,7 @@ async function serve(config: ServerConfig, deps: ServerDeps, life: Lifetime, sta
         const workload = { spiffeId, labels, ports: ports.map(({ applicationPort }) => applicationPort) };
         return plainTextPortsOf(workload, state.policies.current.current.peerAuthentications, config.rootNamespace);
       },
+      records: new SidecarRecords({ store: state.store, index, ledger, clock }),
       tokenKeys: state.issuerKeys,
       authorities: state.rotation,
       federation: state.federation,

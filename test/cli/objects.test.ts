@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { SidecarRecord } from '../../src/control/ledger/sidecar-records.ts';
 import type { ProxyStatus } from '../../src/control/registry/proxies.ts';
 import { policyText } from '../edge/rest/world.ts';
 import { connect } from './server.ts';
@@ -122,6 +123,23 @@ describe('get', () => {
     const { stdout } = await cli.run('get', 'proxies');
     expect(stdout).toContain('oh\\u{1b}[2J\\u{202e}no\\u{a}');
     expect(stdout.split('\n')).toHaveLength(3);
+  });
+
+  it('says of a sidecar that is silent since when, and how often records are missing', async () => {
+    const record = new Map<string, SidecarRecord>();
+    const cli = await connect({ deps: { records: { of: async () => record } } });
+    const now = cli.rest.clock.now();
+    cli.rest.proxies.push(proxy());
+    const { instanceId } = proxy();
+    const fresh = { heardAt: now, staleSince: null, epoch: 1, gaps: 0 };
+    for (const [known, text] of [
+      [fresh, / fresh /],
+      [{ ...fresh, staleSince: now - 300_000, gaps: 1 }, / SILENT for \d+m, 1 gap /],
+      [{ ...fresh, gaps: 2 }, / fresh, 2 gaps /],
+    ] as const) {
+      record.set(instanceId, known);
+      expect((await cli.run('proxies')).stdout).toMatch(text);
+    }
   });
 
   it('shows more columns with -o wide', async () => {

@@ -196,6 +196,11 @@ export class Ledger {
     return this.#live.get(instanceId)?.clockSkewMs ?? null;
   }
 
+  /** Newest epoch of a sidecar of which a batch is durable; null before the first. */
+  epochOf(instanceId: string): number | null {
+    return this.#sidecars.epochOf(instanceId);
+  }
+
   /**
    * The durable batches from leaf `from` on, in order, up to the last one that is durable when the reader gets there; then
    * it ends, and `size` tells when there is more. Throws `incompatible-data`, naming file and offset, for damage.

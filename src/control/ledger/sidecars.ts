@@ -75,6 +75,11 @@ export class Sidecars {
     return this.#streamId;
   }
 
+  epochOf(instanceId: string): number | null {
+    const epoch = this.#byId.get(instanceId)?.durable.chain.epoch ?? 0;
+    return epoch === 0 ? null : epoch;
+  }
+
   of(instanceId: string): Sidecar {
     let sidecar = this.#byId.get(instanceId);
     if (sidecar === undefined) {

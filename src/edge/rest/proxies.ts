@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import type { SidecarRecord, SidecarRecords } from '../../control/ledger/sidecar-records.ts';
 import type { Proxies, ProxyStatus } from '../../control/registry/proxies.ts';
 import type { Cursors } from '../../control/store/page.ts';
 import type { App } from './app.ts';
@@ -28,6 +29,23 @@ const ProxyOutput = Type.Object(
     ports: Type.Array(Type.Object({ port: Type.Integer(), protocol: oneOf(['http', 'tcp']) }, closed), {
       description: 'Of its application, which policies name, and what it speaks there.',
     }),
+    record: nullable(
+      Type.Object(
+        {
+          heardAt: nullable({ ...time, description: 'Until when everything that it has recorded is known here.' }),
+          staleSince: nullable({
+            ...time,
+            description:
+              'Since when nothing is heard of it: what is shown of its calls ends there. null while it is fresh.',
+          }),
+          epoch: nullable(
+            Type.Integer({ description: 'Of its record. Each one more is an admission that records are missing.' }),
+          ),
+          gaps: Type.Integer({ description: 'How often it has admitted that.' }),
+        },
+        { ...closed, description: 'How far its record of calls is known here; null where nobody asks.' },
+      ),
+    ),
     lastError: nullable(Type.String({ description: 'Why it rejected a snapshot. Text of the sidecar.' })),
     plainTextPorts: Type.Array(Type.Integer(), {
       description:
@@ -53,6 +71,8 @@ export interface ProxiesDeps {
   readonly inQuarantine?: ((spiffeId: string) => boolean) | undefined;
   /** Ports at which a sidecar lets plain text in. Default: none. */
   readonly plainTextPorts?: ((status: ProxyStatus) => readonly number[]) | undefined;
+  /** How fresh the records of sidecars are. Default: nobody knows. */
+  readonly records?: Pick<SidecarRecords, 'of'> | undefined;
   readonly revision: () => number;
 }
 
@@ -77,8 +97,15 @@ export function proxies(app: App, deps: ProxiesDeps): void {
       const rest = deps.proxies.list().filter((status) => isBehind(status, String(id), String(instance)));
       const page = deps.cursors.page(SCOPE, rest.slice(0, most + 1), most, (last) => [last.spiffeId, last.instanceId]);
       const { inQuarantine = () => false, plainTextPorts = () => [] } = deps;
+      const records = await deps.records?.of(
+        page.items.map(({ instanceId, connectedSince, lastSeen }) => ({
+          instanceId,
+          since: connectedSince ?? lastSeen,
+        })),
+      );
       const items = page.items.map((status) => ({
         ...toProxy(status, inQuarantine(status.spiffeId)),
+        record: toRecord(records?.get(status.instanceId)),
         plainTextPorts: [...plainTextPorts(status)],
       }));
       return { items, nextCursor: page.nextCursor, revision: deps.revision() };
@@ -89,6 +116,12 @@ export function proxies(app: App, deps: ProxiesDeps): void {
 /** In the order of the list. */
 function isBehind(status: ProxyStatus, id: string, instance: string): boolean {
   return status.spiffeId > id || (status.spiffeId === id && status.instanceId > instance);
+}
+
+function toRecord(record: SidecarRecord | undefined) {
+  if (record === undefined) return null;
+  const { heardAt, staleSince, epoch, gaps } = record;
+  return { heardAt: toTimeOrNull(heardAt), staleSince: toTimeOrNull(staleSince), epoch, gaps };
 }
 
 function toProxy(status: ProxyStatus, quarantined: boolean) {

@@ -10,6 +10,7 @@ import type { JoinTokens } from '../../control/authority/attest/join-token.ts';
 import type { Entries } from '../../control/authority/entries/entries.ts';
 import type { AuditIndex } from '../../control/ledger/index.ts';
 import type { AuditLog } from '../../control/ledger/log/audit-log.ts';
+import type { SidecarRecords } from '../../control/ledger/sidecar-records.ts';
 import type { SinkStatus } from '../../control/ledger/sinks/sink.ts';
 import type { PolicyHistory } from '../../control/policies/history.ts';
 import type { Quarantines } from '../../control/policies/quarantines.ts';
@@ -82,6 +83,8 @@ export interface RestDeps
   readonly inQuarantine?: (spiffeId: string) => boolean;
   /** Ports at which a sidecar lets plain text in. Default: none. */
   readonly plainTextPorts?: (status: ProxyStatus) => readonly number[];
+  /** How fresh the records of sidecars are. Default: nobody knows. */
+  readonly records?: Pick<SidecarRecords, 'of'>;
   /** Keys of those who issue tokens to end users. Default: nothing is known of those that are fetched. */
   readonly tokenKeys?: TokenKeysPort;
   readonly authorities: AuthoritiesPort;
@@ -192,8 +195,8 @@ export async function createRoutes(
   federation(app, deps);
   authorities(app, { authorities: deps.authorities, revision });
   quarantines(app, deps);
-  const { inQuarantine, plainTextPorts } = deps;
-  proxies(app, { proxies: deps.proxies, cursors: deps.cursors, inQuarantine, plainTextPorts, revision });
+  const { inQuarantine, plainTextPorts, records } = deps;
+  proxies(app, { proxies: deps.proxies, cursors: deps.cursors, inQuarantine, plainTextPorts, records, revision });
   audit(app, { audit: deps.audit, clock: deps.clock, streams });
   identityAudit(app, { audit: deps.audit, clock: deps.clock, streams });
   adminAudit(app, { audit: deps.audit, clock: deps.clock, streams });

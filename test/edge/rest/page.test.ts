@@ -90,6 +90,22 @@ describe('the page', () => {
     expect(proxyRow(document, proxy).text).toEqual(expect.arrayContaining([`rejected: ${hostile}`, 'none of 2']));
   });
 
+  it('does not draw a sidecar of which nothing is heard as if it were live', async () => {
+    const { proxyRow } = await load('view.js');
+    const stateOf = (record: unknown): FakeElement | undefined => {
+      const shown = { spiffeId: 'x', instanceId: 'i', state: 'synced', lastError: null, endpoints: [], lastSeen: '' };
+      const row: FakeElement = proxyRow(document, { ...shown, acknowledgedRevision: 2, desiredRevision: 2, record });
+      return row.children.find((cell) => cell.dataset.label === 'State')?.children[0];
+    };
+    const since = new Date(Date.now() - 5 * 60_000).toISOString();
+    const silent = stateOf({ heardAt: since, staleSince: since, epoch: 2, gaps: 3 });
+    expect(silent?.textContent).toMatch(/^synced, record stale since .* \(5 min\), 3 gaps in its record$/);
+    expect(silent?.className).toBe('bad');
+    for (const record of [null, { heardAt: since, staleSince: null, epoch: 1, gaps: 0 }]) {
+      expect(stateOf(record)).toMatchObject({ textContent: 'synced', className: 'allow' });
+    }
+  });
+
   it('shows who called whom, what, the verdict and the rule', async () => {
     const { callRow, describeCall } = await load('view.js');
     const row: FakeElement = callRow(document, auditRecord({ decision: 'deny', status: 403, rule: 'default-deny' }));

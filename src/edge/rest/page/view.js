@@ -38,7 +38,7 @@ export function proxyRow(document, proxy) {
     {
       label: 'State',
       text: stateOf(proxy),
-      kind: proxy.state === 'synced' && !proxy.quarantined && !proxy.plainTextPorts?.length ? 'allow' : 'bad',
+      kind: isWell(proxy) ? 'allow' : 'bad',
     },
     { label: 'Revision', text: `${acknowledged} of ${proxy.desiredRevision}` },
     { label: 'Endpoints', text: proxy.endpoints.join(', ') },
@@ -46,10 +46,25 @@ export function proxyRow(document, proxy) {
   ]);
 }
 
-function stateOf({ state, lastError, quarantined, plainTextPorts = [] }) {
+/** ` (4 min)`. */
+function ageOf(time) {
+  const minutes = Math.floor((Date.now() - Date.parse(time)) / 60_000);
+  return minutes > 0 ? ` (${minutes} min)` : '';
+}
+
+function isWell({ state, quarantined, plainTextPorts = [], record }) {
+  return state === 'synced' && !quarantined && plainTextPorts.length === 0 && !record?.staleSince;
+}
+
+function stateOf({ state, lastError, quarantined, plainTextPorts = [], record }) {
   const text = lastError === null ? state : `${state}: ${lastError}`;
   const plain = plainTextPorts.length === 0 ? '' : `, plain text on ${plainTextPorts.join(', ')}`;
-  return `${text}${quarantined ? ', in quarantine' : ''}${plain}`;
+  // What is not heard of is not drawn as if it were quiet.
+  const silent = record?.staleSince
+    ? `, record stale since ${clockTime(record.staleSince)}${ageOf(record.staleSince)}`
+    : '';
+  const gaps = record?.gaps ? `, ${record.gaps} gaps in its record` : '';
+  return `${text}${quarantined ? ', in quarantine' : ''}${plain}${silent}${gaps}`;
 }
 
 export function quarantineRow(document, quarantine) {
