@@ -18,6 +18,7 @@ describe('server', () => {
   it('has safe defaults: REST on loopback, sqlite in the data directory, keys sealed', () => {
     expect(serverConfig({ flags: server, env: {} })).toEqual({
       trustDomain: 'example.org',
+      sinks: [],
       audit: { origin: 'example.org/writ/audit', isPublic: false, databaseRestored: false },
       policy: { namespaces: {} },
       authorizers: { authorizers: [], trustedProxies: 0 },
