@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -7,6 +8,7 @@ import { encodeFrames, readFrame } from '../../../src/base/journal/frame.ts';
 import { lockDirectory } from '../../../src/base/journal/lock.ts';
 import { readHead } from '../../../src/base/journal/segment.ts';
 import { verifyDisk } from '../../../src/control/ledger/verify/verify-disk.ts';
+import { formatVkey, keyTypes, rawPublicKey } from '../../../src/core/audit/note-key.ts';
 import type { DataDirectory } from '../../support/data-directory.ts';
 import { dataDirectory } from '../../support/data-directory.ts';
 import { expectAppError } from '../../support/errors.ts';
@@ -31,8 +33,8 @@ async function filesOf(directory: string): Promise<readonly string[]> {
 
 /** Where a byte is changed: all over a file, and each of the first ones, which are its head. */
 function placesIn(length: number): readonly number[] {
-  const all = Array.from({ length: 24 }, (_, i) => Math.floor((i * (length - 1)) / 23));
-  const head = Array.from({ length: 12 }, (_, i) => i * 7).filter((at) => at < length);
+  const all = Array.from({ length: 14 }, (_, i) => Math.floor((i * (length - 1)) / 13));
+  const head = Array.from({ length: 8 }, (_, i) => i * 7).filter((at) => at < length);
   return [...new Set([...head, ...all])];
 }
 
@@ -188,12 +190,38 @@ describe('the disk of a control plane', () => {
     await expectAppError(verify({ ...data, directory: '/nowhere' }), 'usage', /nowhere.ledger is not there/);
   });
 
+  it('asks for witnesses where the policy does, of the checkpoint that they have cosigned', async () => {
+    const data = await dataDirectory();
+    const asking = Buffer.concat([
+      Buffer.from(data.policy.toString('utf8').replace('quorum none\n', '')),
+      Buffer.from(`witness w ${cosignerKey()}\nquorum w\n`),
+    ]);
+    const none = await verify({ ...data, policy: asking });
+    expect(none.problems).toEqual([
+      {
+        file: join(data.directory, 'log', 'witnessed'),
+        what: 'no checkpoint is there that the witnesses of the policy have cosigned',
+      },
+    ]);
+    const log = join(data.directory, 'log');
+    const name = (await readdir(log)).find((file) => file.startsWith('checkpoint-')) ?? '';
+    await cp(join(log, name), join(log, 'witnessed'));
+    expect((await verify(data)).problems).toEqual([]);
+    expect((await verify({ ...data, policy: asking })).problems[0]?.what).toContain('are not the quorum w');
+  });
+
   it('belongs to the log that the policy names', async () => {
     const [data, other] = [await dataDirectory(), await dataDirectory()];
     const { problems } = await verify({ ...data, policy: other.policy });
     expect(problems.map(({ what }) => what).join()).toContain('refused');
   });
 });
+
+/** Of a witness that nobody has asked. */
+function cosignerKey(): string {
+  const publicKey = rawPublicKey(generateKeyPairSync('ed25519').privateKey);
+  return formatVkey({ name: 'w', type: keyTypes.cosignature, publicKey });
+}
 
 /** Changes the payload of a record so that its checksum is right. */
 function rewrite(content: Buffer, number: number, change: (payload: Buffer) => void): Buffer {

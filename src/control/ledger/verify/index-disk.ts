@@ -16,6 +16,8 @@ import { addRows, countRows, noRows } from '../index-batch.ts';
 import { indexTables } from '../index-tables.ts';
 import { insertRows } from '../insert-rows.ts';
 import type { LoggedBatch } from '../ledger.ts';
+import { unwitnessed } from './log-disk.ts';
+import { checkPolicies } from './policies-disk.ts';
 import type { DiskReport } from './report.ts';
 
 export interface IndexOnDiskOptions {
@@ -60,7 +62,7 @@ async function cursorOf({ file, size, checkpoint, policy, report }: IndexOnDiskO
     for (const row of db.prepare('pragma integrity_check(100)').all())
       if (row.integrity_check !== 'ok') report.problem({ file, what: `SQLite says: ${String(row.integrity_check)}` });
     const lock = db.prepare('select checkpoint from audit_log_locks where origin = ?').get(checkpoint.origin);
-    const locked = verifyCheckpoint(Buffer.from(String(lock?.checkpoint ?? ''), 'utf8'), policy);
+    const locked = verifyCheckpoint(Buffer.from(String(lock?.checkpoint ?? ''), 'utf8'), unwitnessed(policy));
     if (!isSameCheckpoint(locked, checkpoint))
       report.problem({
         file,
@@ -115,6 +117,7 @@ async function compare({ file, report }: IndexOnDiskOptions, again: string): Pro
       for (const row of only('disk', 'main'))
         report.problem({ file, ...placeOf(row), what: `${table} has a row that the ledger does not` });
     }
+    checkPolicies(db, file, report);
     return count;
   });
   return rows ?? null;

@@ -18,6 +18,9 @@ import type { DiskReport } from './report.ts';
 const LENGTH_BYTES = 2;
 const END_BYTES = 4;
 
+/** The checkpoint that witnesses have cosigned. */
+const WITNESSED = 'witnessed';
+
 interface DiskCheckpoint {
   readonly file: string;
   readonly checkpoint: Checkpoint;
@@ -37,6 +40,8 @@ export class LogOnDisk {
   readonly #directory: string;
   readonly #report: DiskReport;
   readonly #checkpoints: readonly DiskCheckpoint[];
+  /** Cosigned: behind the newest, mostly. */
+  readonly #witnessed: DiskCheckpoint | undefined;
   readonly #names: readonly string[];
   readonly #isStaged: boolean;
   readonly #edge = TreeEdge.empty();
@@ -49,6 +54,7 @@ export class LogOnDisk {
     this.#report = report;
     this.#names = names;
     this.#checkpoints = found.checkpoints;
+    this.#witnessed = found.witnessed;
     this.#isStaged = found.isStaged;
   }
 
@@ -56,11 +62,18 @@ export class LogOnDisk {
     const names = (await readdir(directory)).toSorted();
     const checkpoints: DiskCheckpoint[] = [];
     let isStaged = false;
+    let witnessed: DiskCheckpoint | undefined;
     for (const name of names) {
       const file = join(directory, name);
       if (CHECKPOINT.test(name)) {
-        const checkpoint = await readCheckpoint(file, name, policy, report);
-        if (checkpoint !== undefined) checkpoints.push({ file, checkpoint });
+        const checkpoint = await readCheckpoint(file, unwitnessed(policy), report);
+        if (checkpoint === undefined) continue;
+        checkpoints.push({ file, checkpoint });
+        if (Number(CHECKPOINT.exec(name)?.[1]) !== checkpoint.size)
+          report.problem({ file, what: `its name is not that of a checkpoint of ${checkpoint.size} batches` });
+      } else if (name === WITNESSED) {
+        const checkpoint = await readCheckpoint(file, policy, report);
+        if (checkpoint !== undefined) witnessed = { file, checkpoint };
       } else if (name === STAGING) {
         isStaged = true;
         report.remark(`${file} is a step that was not finished: the next start finishes or forgets it.`);
@@ -68,7 +81,8 @@ export class LogOnDisk {
           report.problem({ file, what: 'it is not whole: it was changed, or a crash tore it while it was written' });
       } else if (!/^(hashes-\d\d|entries|ends)-\d{8}$/.test(name)) report.remark(`${file} is no file of the log.`);
     }
-    return new LogOnDisk(directory, report, names, { checkpoints, isStaged });
+    checkWitnessed(directory, witnessed, { policy, newest: checkpoints.at(-1)?.checkpoint }, report);
+    return new LogOnDisk(directory, report, names, { checkpoints, witnessed, isStaged });
   }
 
   /** The newest that the policy takes. */
@@ -142,7 +156,8 @@ export class LogOnDisk {
   }
 
   #checkRoots(): void {
-    for (const { file, checkpoint } of this.#checkpoints) {
+    const all = this.#witnessed === undefined ? this.#checkpoints : [...this.#checkpoints, this.#witnessed];
+    for (const { file, checkpoint } of all) {
       if (checkpoint.size !== this.size || checkpoint.root.equals(this.#edge.root())) continue;
       this.#report.problem({
         file,
@@ -222,16 +237,12 @@ const MAX_CONTENTS = 12;
 
 interface Found {
   readonly checkpoints: readonly DiskCheckpoint[];
+  readonly witnessed: DiskCheckpoint | undefined;
   readonly isStaged: boolean;
 }
 
 /** Everything in it must be vouched for: by the keys of the log, all of them. */
-async function readCheckpoint(
-  file: string,
-  name: string,
-  policy: LogPolicy,
-  report: DiskReport,
-): Promise<Checkpoint | undefined> {
+async function readCheckpoint(file: string, policy: LogPolicy, report: DiskReport): Promise<Checkpoint | undefined> {
   try {
     const bytes = await readFile(file);
     const checkpoint = verifyCheckpoint(bytes, policy);
@@ -249,12 +260,40 @@ async function readCheckpoint(
       report.remark(
         `${file}: ${strange.length} signatures are by keys that the policy does not name, and were not checked.`,
       );
-    if (Number(CHECKPOINT.exec(name)?.[1]) !== checkpoint.size)
-      report.problem({ file, what: `its name is not that of a checkpoint of ${checkpoint.size} batches` });
     return checkpoint;
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     report.problem({ file, offset: 0, what: error.message });
     return undefined;
   }
+}
+
+/** What the log has signed is not cosigned yet: the file `witnessed` holds the last that is. */
+export function unwitnessed(policy: LogPolicy): LogPolicy {
+  return { ...policy, quorum: 'none' };
+}
+
+function checkWitnessed(
+  directory: string,
+  witnessed: DiskCheckpoint | undefined,
+  { policy, newest }: { readonly policy: LogPolicy; readonly newest: Checkpoint | undefined },
+  report: DiskReport,
+): void {
+  if (newest === undefined) return;
+  if (witnessed === undefined) {
+    if (policy.quorum !== 'none')
+      report.problem({
+        file: join(directory, WITNESSED),
+        what: 'no checkpoint is there that the witnesses of the policy have cosigned',
+      });
+    return;
+  }
+  const { file, checkpoint } = witnessed;
+  if (checkpoint.origin !== newest.origin || checkpoint.size > newest.size)
+    report.problem({
+      file,
+      what: `witnesses have seen ${checkpoint.size} batches, and the log has ${newest.size}: it was rolled back`,
+    });
+  else if (checkpoint.size < newest.size)
+    report.remark(`Witnesses have seen ${checkpoint.size} of the ${newest.size} batches.`);
 }
