@@ -9,6 +9,7 @@ import { configFile, migrateConfig, migrateSchema, serverConfig, serverSchema } 
 import { devSchema } from './dev/options.ts';
 import { endAtOnce, endWith, failureOf, realWorld, stopSignal, tellParent } from './process.ts';
 import { acceptRollbackConfig, acceptRollbackSchema, sidecarConfig, sidecarSchema } from './sidecar-config.ts';
+import { witnessConfig, witnessSchema } from './witness-config.ts';
 
 /**
  * The binary `writ`. Compositions are imported when they are run: a `writ get` should not load a gRPC server.
@@ -61,6 +62,17 @@ function services(world: World): readonly ServiceCommand[] {
       const logger = createLogger({ name: 'writ-agent', level: config.logLevel });
       await runAgent(config, { ...running(world), logger });
     }),
+    service(
+      'witness',
+      'Cosign the checkpoints of audit logs, so that none of them has two histories.',
+      witnessSchema,
+      async (flags) => {
+        const config = witnessConfig(await sources(flags, world));
+        const { runWitness } = await import('./witness.ts');
+        const logger = createLogger({ name: 'writ-witness', level: config.logLevel });
+        await runWitness(config, { ...running(world), logger });
+      },
+    ),
     service(
       'migrate',
       'Bring the store to the schema of this version. Takes the settings of server.',
