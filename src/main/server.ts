@@ -57,8 +57,10 @@ import { startGrpcServer } from '../edge/grpc/server.ts';
 import type { Check } from '../edge/rest/health.ts';
 import { createHealthServer } from '../edge/rest/health.ts';
 import { createRestServer } from '../edge/rest/server.ts';
+import { witnessAsker } from '../edge/witness/ask-witness.ts';
 import { SnapshotEncoder } from '../wire/snapshot-memory.ts';
 import { openAttestors } from './attestation.ts';
+import { readWitnesses } from './audit-config.ts';
 import { readAuthorizers } from './authorizers-config.ts';
 import { keepBundleFile, writeBundleFile } from './bundle-file.ts';
 import type { ServerConfig } from './config.ts';
@@ -106,6 +108,7 @@ export async function runServer(config: ServerConfig, deps: ServerDeps): Promise
         { name: 'rollouts', run: (signal) => state.rollouts.run(signal) },
         { name: 'audit index', run: (signal) => index.run(signal) },
         { name: 'audit log', run: (signal) => sequencer.run(signal) },
+        { name: 'witnesses', run: async (signal) => state.witnesses?.run(signal) },
         ...state.sinks.map((sink) => ({
           name: `sink ${sink.status.name}`,
           run: (signal: AbortSignal) => sink.run(signal),
@@ -234,8 +237,10 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
   });
   life.defer('the publisher', () => publisher.close());
 
-  const { sequencer, log } = await openAuditLog({
+  const policy = await readWitnesses(config.audit.witnessFile);
+  const { sequencer, log, witnesses } = await openAuditLog({
     ...config.audit,
+    witnesses: policy && { policy, ask: witnessAsker() },
     directory: join(dataDir, 'log'),
     ledger,
     leafOf: (id) => leafIn(index, id),
@@ -244,7 +249,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     clock,
     logger,
   });
-  const sealedBelow = () => log.published.current.checkpoint.size;
+  const sealedBelow = () => log.served.current.checkpoint.size;
   const index: AuditIndex = await AuditIndex.open({ store, ledger, sealedBelow, clock, logger });
   const sinks = await openSinks(
     config.sinks,
@@ -293,6 +298,7 @@ async function openState(config: ServerConfig, deps: ServerDeps, life: Lifetime)
     trail,
     index,
     sequencer,
+    witnesses,
     log,
     sinks,
   };

@@ -226,7 +226,7 @@ describe('audit log', () => {
   it('shows the log of this control plane', async () => {
     const { cli } = await setUp(2);
     expect((await cli.run('audit', 'log')).stdout).toMatch(
-      /^ORIGIN +BATCHES +ROOT +PUBLIC\nexample.org\/writ\/audit +2 +\S{44} +yes\n$/,
+      /^ORIGIN +BATCHES +ROOT +WITNESSES +PUBLIC\nexample.org\/writ\/audit +2 +\S{44} +none +yes\n$/,
     );
     expect(JSON.parse((await cli.run('audit', 'log', '-o', 'json')).stdout)).toMatchObject({ origin, size: 2 });
   });

@@ -11,6 +11,7 @@ import { MemoryCheckpointLock } from '../../src/control/ledger/log/lock.ts';
 import { LogFiles } from '../../src/control/ledger/log/log-files.ts';
 import type { SequencerOptions } from '../../src/control/ledger/log/sequencer.ts';
 import { Sequencer } from '../../src/control/ledger/log/sequencer.ts';
+import type { Witnesses } from '../../src/control/ledger/log/witnesses.ts';
 import type { KeyMeta } from '../../src/control/ledger/record.ts';
 import { cutBatch } from '../../src/core/audit/batch.ts';
 import { encodeEvent } from '../../src/core/audit/canonical.ts';
@@ -116,9 +117,13 @@ export function logWorld(change: Partial<LogWorld> = {}): LogWorld {
 }
 
 /** As it is served, of a ledger whose records are found by their ids. */
-export async function openTestLog(world: LogWorld = logWorld()): Promise<{ log: AuditLog; sequencer: Sequencer }> {
+export async function openTestLog(
+  world: LogWorld = logWorld(),
+  askWitnesses?: (sequencer: Sequencer) => Promise<Witnesses>,
+): Promise<{ log: AuditLog; sequencer: Sequencer }> {
   const sequencer = await openSequencer(world);
   const log = new AuditLog({
+    witnesses: await askWitnesses?.(sequencer),
     ledger: world.ledger,
     files: new LogFiles(world.files),
     keys: await logKeys(),

@@ -14,14 +14,26 @@ export interface LogInfo {
   readonly policy: string;
   readonly path: string;
   readonly public: boolean;
+  readonly quorum: string;
+  readonly witnesses: readonly {
+    readonly name: string;
+    readonly size: number;
+    readonly problem: string | null;
+    readonly contradicted: boolean;
+  }[];
 }
 
 const columns = [
   { head: 'ORIGIN', cell: (log: LogInfo) => log.origin },
   { head: 'BATCHES', cell: (log: LogInfo) => String(log.size) },
   { head: 'ROOT', cell: (log: LogInfo) => log.root },
+  { head: 'WITNESSES', cell: ({ witnesses }: LogInfo) => witnesses.map(witnessCell).join(', ') || 'none' },
   { head: 'PUBLIC', cell: (log: LogInfo) => (log.public ? 'yes' : 'no') },
 ];
+
+function witnessCell({ name, size, problem, contradicted }: LogInfo['witnesses'][number]): string {
+  return `${name} (${contradicted ? 'CONTRADICTS' : problem === null ? size : 'away'})`;
+}
 
 /** `writ audit log`: which log this control plane keeps, and whom a verifier has to trust for it. */
 export function addAuditLog(audit: Command, world: World): void {

@@ -5,7 +5,7 @@ import { verifierOf } from './cosignature.ts';
 import type { NoteVerifier } from './note.ts';
 import { parseNote, verifiedSigners, verifyNote } from './note.ts';
 import type { NoteKey } from './note-key.ts';
-import { keyTypes, parseVkey } from './note-key.ts';
+import { formatVkey, keyTypes, parseVkey } from './note-key.ts';
 
 /**
  * Whom somebody believes about a log (c2sp.org/tlog-policy): keys of logs, keys of witnesses, and how many of which witnesses
@@ -62,9 +62,31 @@ export function parseLogPolicy(bytes: Uint8Array): LogPolicy {
   return Object.freeze({ logs, witnesses, groups, quorum });
 }
 
-/** The policy that trusts one log, by all of its keys, and asks for no witness. */
-export function formatLogPolicy(vkeys: readonly string[], url?: string): string {
-  return `${vkeys.map((vkey) => `log ${vkey}${url === undefined ? '' : ` ${url}`}`).join('\n')}\nquorum none\n`;
+/**
+ * The policy that trusts one log, by all of its keys.
+ *
+ * @param witnesses of this policy, and its quorum, are asked for; default: no witness is
+ */
+export function formatLogPolicy(
+  vkeys: readonly string[],
+  url?: string,
+  witnesses?: Pick<LogPolicy, 'witnesses' | 'groups' | 'quorum'>,
+): string {
+  const lines = vkeys.map((vkey) => `log ${vkey}${suffix(url)}`);
+  for (const witness of witnesses?.witnesses ?? [])
+    lines.push(`witness ${utf8(witness.name)} ${formatVkey(witness.key)}${suffix(witness.url)}`);
+  for (const { name, threshold, members } of witnesses?.groups ?? [])
+    lines.push(`group ${utf8(name)} ${threshold} ${members.map(utf8).join(' ')}`);
+  return `${lines.join('\n')}\nquorum ${utf8(witnesses?.quorum ?? NONE)}\n`;
+}
+
+function suffix(url: string | undefined): string {
+  return url === undefined ? '' : ` ${utf8(url)}`;
+}
+
+/** Of octets, as a policy is read. */
+function utf8(octets: string): string {
+  return Buffer.from(octets, 'latin1').toString('utf8');
 }
 
 /**

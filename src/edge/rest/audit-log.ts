@@ -1,13 +1,29 @@
 import { Type } from 'typebox';
 import type { AuditLog } from '../../control/ledger/log/audit-log.ts';
+import type { WitnessState } from '../../control/ledger/log/witness-client.ts';
 import { formatLogPolicy } from '../../core/audit/log-policy.ts';
 import type { App } from './app.ts';
 import { closed } from './schemas.ts';
 
 export interface AuditLogDeps {
-  readonly log: Pick<AuditLog, 'published' | 'vkeys' | 'prove'>;
+  readonly log: Pick<AuditLog, 'served' | 'witnesses' | 'vkeys' | 'prove'>;
   readonly isPublic: boolean;
 }
+
+const witness = Type.Object(
+  {
+    name: Type.String(),
+    url: Type.String({ description: 'Where it is asked.' }),
+    size: Type.Integer({ description: 'Batches that it has cosigned, as far as is known.' }),
+    cosignedAt: Type.Union([Type.String({ format: 'date-time' }), Type.Null()]),
+    problem: Type.Union([Type.String(), Type.Null()], { description: 'Why it does not cosign.' }),
+    contradicted: Type.Boolean({
+      description:
+        'It has cosigned something else than what the log holds now: an incident, or a witness that is wrong.',
+    }),
+  },
+  closed,
+);
 
 const text = Type.Unsafe<Buffer>({ type: 'string', format: 'binary' });
 
@@ -28,7 +44,9 @@ export function auditLog(app: App, deps: AuditLogDeps): void {
               size: Type.Integer({ description: 'Batches below the newest checkpoint.' }),
               root: Type.String({ description: 'Base64.' }),
               keys: Type.Array(Type.String({ description: 'Verifier key (c2sp.org/signed-note).' })),
-              policy: Type.String({ description: 'c2sp.org/tlog-policy, without witnesses.' }),
+              policy: Type.String({ description: 'c2sp.org/tlog-policy, with the witnesses that it has cosign.' }),
+              quorum: Type.String({ description: 'Who must have cosigned what is shown: of the policy, or `none`.' }),
+              witnesses: Type.Array(witness),
               path: Type.String({ description: 'Where its tiles are served.' }),
               public: Type.Boolean({ description: 'Whether they are served without a token.' }),
             },
@@ -38,13 +56,16 @@ export function auditLog(app: App, deps: AuditLogDeps): void {
       },
     },
     async () => {
-      const { checkpoint } = deps.log.published.current;
+      const { checkpoint } = deps.log.served.current;
+      const { witnesses } = deps.log;
       return {
         origin: checkpoint.origin,
         size: checkpoint.size,
         root: checkpoint.root.toString('base64'),
         keys: [...deps.log.vkeys],
-        policy: formatLogPolicy(deps.log.vkeys),
+        policy: formatLogPolicy(deps.log.vkeys, undefined, witnesses?.policy),
+        quorum: witnesses?.policy.quorum ?? 'none',
+        witnesses: (witnesses?.states ?? []).map(toWitness),
         path: '/log',
         public: deps.isPublic,
       };
@@ -66,4 +87,13 @@ export function auditLog(app: App, deps: AuditLogDeps): void {
     },
     async (request, reply) => reply.type('text/plain; charset=utf-8').send(await deps.log.prove(request.params.id)),
   );
+}
+
+function toWitness({ cosignedAt, problem, isContradicted, ...rest }: WitnessState) {
+  return {
+    ...rest,
+    cosignedAt: cosignedAt === undefined ? null : new Date(cosignedAt).toISOString(),
+    problem: problem ?? null,
+    contradicted: isContradicted,
+  };
 }

@@ -9,7 +9,7 @@ import type { App } from './app.ts';
 import { closed } from './schemas.ts';
 
 export interface LogDeps {
-  readonly log: Pick<AuditLog, 'published' | 'tile'>;
+  readonly log: Pick<AuditLog, 'served' | 'tile'>;
   /** Whether anybody may read it without a token. */
   readonly isPublic: boolean;
 }
@@ -44,7 +44,7 @@ export function log(app: App, deps: LogDeps): void {
     },
     async (_, reply) => {
       reply.type('text/plain; charset=utf-8').header('cache-control', `${scope}, no-cache`);
-      return reply.send(deps.log.published.current.note);
+      return reply.send(deps.log.served.current.note);
     },
   );
 

@@ -26,8 +26,8 @@ import { createApp } from './app.ts';
 import { audit } from './audit.ts';
 import { adminAudit } from './audit-admin.ts';
 import { auditBatches } from './audit-batches.ts';
-import { auditIndex } from './audit-index.ts';
 import { identityAudit } from './audit-identity.ts';
+import { auditIndex } from './audit-index.ts';
 import { auditLog } from './audit-log.ts';
 import { auditSinks } from './audit-sinks.ts';
 import type { AuthoritiesPort } from './authorities.ts';
@@ -110,7 +110,7 @@ export interface RestDeps
   /** Where every request is recorded. */
   readonly trail: TrailPort;
   readonly revisionTexts: Pick<RevisionTexts, 'head' | 'at'>;
-  readonly log: Pick<AuditLog, 'published' | 'tile' | 'vkeys' | 'prove' | 'bodies'>;
+  readonly log: Pick<AuditLog, 'published' | 'served' | 'witnesses' | 'tile' | 'vkeys' | 'prove' | 'bodies'>;
   /** Whether the log is served to anybody. Default false. */
   readonly logIsPublic?: boolean;
   /** Where copies of the record go, and how far each has come. Default: none. */

@@ -16,12 +16,15 @@ import { entryOf, KeyCache } from './entry.ts';
 import type { LogKeys } from './keys.ts';
 import type { LogFiles } from './log-files.ts';
 import type { Published } from './recover.ts';
+import type { Witnesses } from './witnesses.ts';
 
 export interface AuditLogOptions {
   readonly ledger: Pick<Ledger, 'read' | 'keyOf'>;
   readonly files: LogFiles;
   readonly keys: LogKeys;
   readonly published: Watch<Published>;
+  /** See `AuditLog.served`. Default `published`. */
+  readonly witnesses?: Pick<Witnesses, 'served' | 'states' | 'policy' | 'problem'> | undefined;
   /** The batch that holds an event. Rejects with `not-found`. */
   readonly leafOf: (id: string) => Promise<number>;
 }
@@ -41,6 +44,15 @@ export class AuditLog {
 
   get published(): Watch<Published> {
     return this.#o.published;
+  }
+
+  /** What everybody is shown: the newest checkpoint that the witnesses have cosigned, where any are asked. */
+  get served(): Watch<Published> {
+    return this.#o.witnesses?.served ?? this.published;
+  }
+
+  get witnesses(): AuditLogOptions['witnesses'] {
+    return this.#o.witnesses;
   }
 
   /** A tile or bundle, or its beginning; `undefined` for one that no published checkpoint implies. */
@@ -64,11 +76,11 @@ export class AuditLog {
     const place = parseRecordId(id);
     if (place === undefined) throw new AppError('not-found', 'No event has this id.');
     const leaf = await this.#o.leafOf(id);
-    const { checkpoint, note } = this.published.current;
+    const { checkpoint, note } = this.served.current;
     if (leaf >= checkpoint.size) {
       throw new AppError(
         'unavailable',
-        'The event is recorded, and not in a published checkpoint yet. Try again in a second.',
+        `The event is recorded, and not in a published checkpoint yet. ${this.#o.witnesses?.problem ?? 'Try again in a second.'}`,
         {
           retryAfterSeconds: 1,
         },

@@ -6,6 +6,9 @@ import { localFiles } from '../../../base/journal/files.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { RandomBytes } from '../../../base/random.ts';
 import { secureRandom } from '../../../base/random.ts';
+import type { LogPolicy } from '../../../core/audit/log-policy.ts';
+import { LogTree } from '../../../core/audit/log-tree.ts';
+import { splitTile } from '../../../core/audit/tile.ts';
 import type { SecretStore } from '../../authority/keys/key-store.ts';
 import type { Store } from '../../store/store.ts';
 import type { AuditIndex } from '../index.ts';
@@ -16,6 +19,10 @@ import { SqlCheckpointLock } from './lock.ts';
 import { LogFiles } from './log-files.ts';
 import type { SequencerLimits } from './sequencer.ts';
 import { Sequencer } from './sequencer.ts';
+import type { AskWitness } from './witness-client.ts';
+import { witnessedFile } from './witnessed-file.ts';
+import type { WitnessesOptions } from './witnesses.ts';
+import { Witnesses } from './witnesses.ts';
 
 export interface OpenLogOptions {
   /** Of this log alone; it is created (0700) if need be. */
@@ -33,6 +40,8 @@ export interface OpenLogOptions {
   readonly logger: Logger;
   readonly random?: RandomBytes;
   readonly limits?: Partial<SequencerLimits>;
+  /** Who is asked to cosign its checkpoints, and how many of them it takes. */
+  readonly witnesses?: { readonly policy: LogPolicy; readonly ask: AskWitness } | undefined;
 }
 
 /**
@@ -43,7 +52,7 @@ export interface OpenLogOptions {
  */
 export async function openAuditLog(
   o: OpenLogOptions,
-): Promise<{ readonly sequencer: Sequencer; readonly log: AuditLog }> {
+): Promise<{ readonly sequencer: Sequencer; readonly log: AuditLog; readonly witnesses: Witnesses | undefined }> {
   const { ledger, leafOf, origin, clock, logger } = o;
   await makePrivateDirectory(o.directory);
   const files = new LogFiles(o.files ?? localFiles(o.directory));
@@ -68,7 +77,26 @@ export async function openAuditLog(
     ...(o.limits !== undefined && { limits: o.limits }),
   });
   const { published } = sequencer;
-  return { sequencer, log: new AuditLog({ ledger, files, keys, published, leafOf }) };
+  const witnesses =
+    o.witnesses === undefined ? undefined : await openWitnesses(o, o.witnesses, { files, keys, published });
+  return { sequencer, log: new AuditLog({ ledger, files, keys, published, witnesses, leafOf }), witnesses };
+}
+
+function openWitnesses(
+  { directory, clock, logger }: OpenLogOptions,
+  asked: NonNullable<OpenLogOptions['witnesses']>,
+  { files, ...log }: Pick<WitnessesOptions, 'keys' | 'published'> & { readonly files: LogFiles },
+): Promise<Witnesses> {
+  const tree = (size: number) => new LogTree(async (id) => splitTile(await files.tile(id), id.width), size);
+  return Witnesses.open({
+    ...log,
+    ...asked,
+    consistency: (size, to) => tree(to.checkpoint.size).consistency(size),
+    rootAt: (size) => tree(size).root(),
+    saved: witnessedFile(directory),
+    clock,
+    logger,
+  });
 }
 
 /** The batch that holds an event. Those of every kind share one space of ids. Throws `not-found`. */
