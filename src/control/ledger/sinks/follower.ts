@@ -58,8 +58,8 @@ export class SinkFollower {
   readonly #o: SinkFollowerOptions;
   readonly #limits: SinkLimits;
   #at: SinkPosition = { leaf: 0, position: 0 };
-  /** Whether `#at` is what is remembered. */
-  #isCertain = false;
+  /** Whether `#at` was read: it is what is remembered from then on, or behind it when a write has failed and is there all the same. */
+  #hasResumed = false;
   #state: SinkStatus['state'] = 'following';
   #since: number;
   #delivered = 0;
@@ -77,7 +77,7 @@ export class SinkFollower {
 
   get status(): SinkStatus {
     const { name, type, format, guarantee, ledger, clock } = this.#o;
-    const lagBatches = this.#isCertain ? Math.max(ledger.size.current - this.#at.leaf, 0) : ledger.size.current;
+    const lagBatches = this.#hasResumed ? Math.max(ledger.size.current - this.#at.leaf, 0) : ledger.size.current;
     const oldest = this.#waitingSince === undefined ? null : Math.max(clock.now() - this.#waitingSince, 0);
     return Object.freeze({
       ...{ name, type, format, guarantee },
@@ -100,14 +100,12 @@ export class SinkFollower {
     while (!signal.aborted) {
       try {
         const { version } = ledger.size;
-        if (!this.#isCertain) await this.#resume();
+        if (!this.#hasResumed) await this.#resume();
         await this.#catchUp(signal, backoff);
         await ledger.size.next(version, signal);
       } catch (error) {
         // Not `isAbort`: a transport that gave up in time says the same.
         if (signal.aborted) return;
-        // Whether the last write has come through is not known.
-        this.#isCertain = false;
         this.#failed(error);
         await sleep(clock, backoff.nextMs(), signal);
       }
@@ -129,7 +127,7 @@ export class SinkFollower {
     // Remembered at once: `now` must not move with every restart until something is delivered.
     if (known !== at) await memory.write(at);
     this.#at = at;
-    this.#isCertain = true;
+    this.#hasResumed = true;
   }
 
   async #catchUp(signal: AbortSignal, backoff: Backoff): Promise<void> {

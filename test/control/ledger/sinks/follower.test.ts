@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../../../src/base/errors.ts';
 import { decision } from '../../../support/audit.ts';
-import { orders } from '../test-ledger.ts';
+import { orders, receivedAt } from '../test-ledger.ts';
 import { sinkWorld } from './world.ts';
 
 const call = (n: number) => decision({ call: `call-${n}`, destination: orders });
@@ -63,6 +63,22 @@ describe('a sink', () => {
     await world.clock.advance(60_000);
     await world.untilTaken(1);
     expect(world.memory.at).toEqual({ leaf: 1, position: 0 });
+    await stop();
+  });
+
+  it('says how far it is behind while it fails, and how old the oldest is that it has not taken', async () => {
+    const world = sinkWorld();
+    world.ledger.add(calls(2));
+    const { stop, follower } = world.start();
+    await world.untilTaken(2);
+    world.sink.before = () => {
+      throw refused();
+    };
+    world.ledger.add([call(3)]);
+    world.ledger.add([call(4)]);
+    await world.settle();
+    world.clock.jump(receivedAt + 5_000 - world.clock.now());
+    expect(follower.status).toMatchObject({ state: 'failing', position: 1, lagBatches: 2, lagMs: 5_000 });
     await stop();
   });
 
