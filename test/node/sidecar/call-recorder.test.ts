@@ -156,6 +156,14 @@ describe('a full spool', () => {
     expect(recorder.degradedCalls).toBe(1);
   });
 
+  it('never lets in what is denied, even where calls are counted and not even the denial has room', async () => {
+    const { spool, recorder } = await setUp([degrade]);
+    await fill(spool);
+    for (let i = 0; i < 40; i++) await recorder.append(deny()).catch(() => undefined);
+    await expectAppError(recorder.append(deny()), 'audit-unavailable', full);
+    expect(recorder.degradedCalls).toBe(0);
+  });
+
   it('does not let callers use up the counts: whatever they send, there are few kinds', async () => {
     const { spool, recorder, ledger } = await setUp([degrade]);
     await fill(spool);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { silentLogger } from '../../../src/base/log.ts';
@@ -7,6 +7,7 @@ import { openLogKeys } from '../../../src/control/ledger/log/keys.ts';
 import { LogFeed } from '../../../src/control/ledger/log/log-feed.ts';
 import type { ShipAck, ShipHello, ShipLogged, ShipNack } from '../../../src/core/audit/ship.ts';
 import { LogPins } from '../../../src/node/sidecar/log-pins.ts';
+import { RollbackConsent } from '../../../src/node/sidecar/rollback-consent.ts';
 import type { ShipStream, ShipTransport } from '../../../src/node/sidecar/shipper.ts';
 import { Shipper } from '../../../src/node/sidecar/shipper.ts';
 import { decision, shippingIdentity } from '../../support/audit.ts';
@@ -15,7 +16,7 @@ import { logWorld, openTestLog, origin } from '../../support/audit-log.ts';
 import { FakeClock } from '../../support/clock.ts';
 import { expectAppError } from '../../support/errors.ts';
 import { MemoryFiles } from '../../support/memory-files.ts';
-import { openLedger, openSpool } from '../../support/shipping.ts';
+import { loggedCalls, loggedGaps, openLedger, openSpool } from '../../support/shipping.ts';
 import { tempDirectory } from '../../support/temp.ts';
 
 interface TestLog {
@@ -216,7 +217,8 @@ describe('a shipper that follows the log', () => {
     const clock = new FakeClock();
     const spool = await openSpool(new MemoryFiles(), { clock });
     const ledger = await openLedger(new MemoryFiles(), { clock });
-    const { pins } = await openPins(o.directory);
+    const { pins, where } = await openPins(o.directory);
+    const consent = new RollbackConsent(where, clock);
     const sent: number[] = [];
     const later: { push: (reply: Reply) => void } = { push: () => undefined };
     const transport: ShipTransport = {
@@ -262,6 +264,7 @@ describe('a shipper that follows the log', () => {
       clock,
       logger: silentLogger,
       pins,
+      consent,
       random: (length) => Buffer.alloc(length, 0x80),
     });
     const stop = new AbortController();
@@ -287,7 +290,18 @@ describe('a shipper that follows the log', () => {
         })
         .toContain('does not continue');
     };
-    return { clock, spool, pins, sent, shipper, untilShipped, untilRefused, push: (reply: Reply) => later.push(reply) };
+    return {
+      clock,
+      spool,
+      ledger,
+      consent,
+      pins,
+      sent,
+      shipper,
+      untilShipped,
+      untilRefused,
+      push: (reply: Reply) => later.push(reply),
+    };
   }
 
   it('ships once the log is what it must be, and says how far its records are sealed', async () => {
@@ -332,6 +346,26 @@ describe('a shipper that follows the log', () => {
       problem:
         'The control plane contradicts itself about the audit log: the log of 9 batches does not continue the one of 5 that it has shown before.',
     });
+  });
+
+  it('audit T19: takes another log for the true one when the operator says so, on the record, and keeps the evidence', async () => {
+    const [log, other] = [await testLog(5), await testLog(9)];
+    const { pins: seen, where } = await openPins();
+    await seen.accept(await log.shown(0));
+    const before = await readFile(join(where, 'log-pins.json'), 'utf8');
+    const world = await setUp({ show: (known) => other.shown(known), directory: where });
+    const call = decision();
+    await world.spool.append(call);
+    await world.untilRefused();
+    await world.consent.give();
+    await world.untilShipped();
+    expect(await loggedCalls(world.ledger)).toEqual([call.call]);
+    expect(await loggedGaps(world.ledger)).toMatchObject([{ reason: 'ledger-rolled-back', epoch: 0, fromSeq: 1 }]);
+    expect(world.pins.known).toEqual([{ origin, size: 9 }]);
+    const kept = (await readdir(where)).filter((name) => name.startsWith('log-pins.json.'));
+    expect(kept).toHaveLength(1);
+    expect(await readFile(join(where, kept[0] ?? ''), 'utf8')).toBe(before);
+    expect(await world.consent.isGiven()).toBe(false);
   });
 
   it('audit T29: stops in the middle when the log forks while it ships', async () => {

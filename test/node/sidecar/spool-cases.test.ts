@@ -93,6 +93,18 @@ describe('a power cut while calls do not wait for the disk', () => {
   });
 });
 
+describe('a call that waits for the disk', () => {
+  it('waits also where it is written together with one that does not', async () => {
+    const files = new MemoryFiles();
+    const spool = await openSpool(files);
+    await record(spool, 1, 'write');
+    files.hook = ({ operation }) => (operation === 'sync' ? 'fail' : 'pass');
+    const [loose, strict] = [decision(), decision()];
+    const results = await Promise.allSettled([spool.append(loose, { durability: 'write' }), spool.append(strict)]);
+    expect(results[1]?.status).toBe('rejected');
+  });
+});
+
 describe('a disk that has become read-only', () => {
   it('audit T14: refuses every call, ships what it has, and goes on when it can be written again', async () => {
     const files = new MemoryFiles();
