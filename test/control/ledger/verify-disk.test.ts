@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, hash } from 'node:crypto';
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -139,6 +139,32 @@ describe('the disk of a control plane', () => {
         what: 'the batch is not the one that was sealed in the log',
       });
     }
+  });
+
+  it('names a key that no certificate vouches for, and a snapshot that says something else', async () => {
+    const data = await dataDirectory({ segmentBytes: 1 << 20 });
+    const path = join(data.directory, 'ledger', '0000000001.wal');
+    const content = await readFile(path);
+    const rewritten = rewrite(content, 1, (payload) => {
+      const at = payload.indexOf('"signature":"') + 20;
+      payload.write(payload.toString('latin1', at, at + 1) === 'A' ? 'B' : 'A', at, 'latin1');
+    });
+    await writeFile(path, rewritten);
+    expect((await verify(data)).problems).toContainEqual({
+      file: path,
+      offset: expect.any(Number),
+      record: 1,
+      sidecar: 'sidecar-a',
+      what: 'the certificate does not vouch for the batch key',
+    });
+    await writeFile(path, content);
+    const ledger = join(data.directory, 'ledger');
+    const name = (await readdir(ledger)).findLast((file) => file.startsWith('snapshot-')) ?? '';
+    const body = (await readFile(join(ledger, name), 'utf8')).slice(65).replace('"leaves":12', '"leaves":11');
+    await writeFile(join(ledger, name), `${hash('sha256', body)}\n${body}`);
+    expect((await verify(data)).problems).toEqual([
+      { file: join(ledger, name), record: 15, what: 'it does not say what follows from the records' },
+    ]);
   });
 
   it('names every row of the index that says something else, is missing, or was put in', async () => {
