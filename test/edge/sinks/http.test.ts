@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import type { SinkItem } from '../../../src/control/ledger/sinks/item.ts';
@@ -6,6 +7,7 @@ import { toOtlp } from '../../../src/control/ledger/sinks/otlp.ts';
 import type { Sink } from '../../../src/control/ledger/sinks/sink.ts';
 import { toSplunk } from '../../../src/control/ledger/sinks/splunk.ts';
 import { OtlpSink } from '../../../src/edge/sinks/otlp-http.ts';
+import { jsonOf } from '../../../src/edge/sinks/post.ts';
 import { SplunkSink } from '../../../src/edge/sinks/splunk-hec.ts';
 import { WebhookSink } from '../../../src/edge/sinks/webhook.ts';
 import { decision } from '../../support/audit.ts';
@@ -201,5 +203,37 @@ describe('the HTTP Event Collector', () => {
       receiver.answer = (_, response) => response.writeHead(400).end(JSON.stringify({ code }));
       await expectAppError(splunk(receiver).deliver(items, never), error);
     }
+  });
+});
+
+describe('whatever a receiver answers', () => {
+  const answers = fc.oneof(
+    fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
+    fc.json().map((text) => Buffer.from(text)),
+    fc
+      .constantFrom('{"partialSuccess":null}', '{"partialSuccess":{"rejectedLogRecords":{}}}', '{"acks":[true]}')
+      .map((text) => Buffer.from(text)),
+  );
+
+  it('is an object or nothing', () => {
+    fc.assert(
+      fc.property(answers, (body) => {
+        expect(jsonOf({ status: 200, body })).toBeTypeOf('object');
+      }),
+      { numRuns: 500, seed: 3 },
+    );
+  });
+
+  it('is no acknowledgement, unless it is exactly that', async () => {
+    const receiver = await httpsReceiver();
+    const { url, ca } = receiver;
+    const sink = closing(new SplunkSink({ url, ca, token, channel, clock: systemClock, encode }));
+    await fc.assert(
+      fc.asyncProperty(answers, async (body) => {
+        receiver.answer = (_, response) => response.end(body);
+        await expectAppError(sink.deliver(items, never), 'unavailable', /gave no ackId/);
+      }),
+      { numRuns: 40, seed: 4 },
+    );
   });
 });

@@ -3,6 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { AppError } from '../../../../src/base/errors.ts';
 import { decision } from '../../../support/audit.ts';
 import { orders, receivedAt } from '../test-ledger.ts';
+import { controlPlane } from './batches.ts';
+import { admin, identity } from './events.ts';
 import { sinkWorld } from './world.ts';
 
 const call = (n: number) => decision({ call: `call-${n}`, destination: orders });
@@ -213,6 +215,17 @@ describe('a sink', () => {
       expect.objectContaining({ kind: 'note', note: 'foreign' }),
       expect.objectContaining({ kind: 'note', note: 'unreadable' }),
     ]);
+    await stop();
+  });
+
+  it('believes only a control plane about identities and administration', async () => {
+    const world = sinkWorld();
+    const said = [identity(), admin()];
+    world.ledger.add(said);
+    world.ledger.add(said, 'cp-1', 1, controlPlane);
+    const { stop } = world.start();
+    await world.untilTaken(4);
+    expect(world.sink.taken.map(({ event }) => event.kind)).toEqual(['note', 'note', 'identity', 'admin']);
     await stop();
   });
 
