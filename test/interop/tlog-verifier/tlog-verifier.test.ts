@@ -6,9 +6,15 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { formatVkey } from '../../../src/core/audit/note-key.ts';
 import { createWorld } from '../../edge/rest/world.ts';
 import { logKeys, logWorld, openTestLog } from '../../support/audit-log.ts';
+import { askDirectly, openWitness, openWitnessedLog, witnessPolicy } from '../../support/witness.ts';
+
+interface Cosigners {
+  readonly vkeys: readonly string[];
+  readonly quorum: number;
+}
 
 interface Verifier {
-  verify(get: (path: string) => Buffer | undefined, vkeys: readonly string[]): number;
+  verify(get: (path: string) => Buffer | undefined, vkeys: readonly string[], witnesses?: Cosigners): number;
   download(url: string, vkeys: readonly string[]): Promise<Map<string, Buffer>>;
 }
 
@@ -72,6 +78,47 @@ describe('a verifier that knows the public formats and nothing of Writ', () => {
       await sequencer.step();
       const files = await verifier.download(`${url}/log`, vkeys);
       expect(verifier.verify((path) => files.get(path), vkeys)).toBe(sources.ledger.batches.length);
+    }
+  });
+
+  it('audit 19, 21: counts the witnesses that have cosigned, and rejects every change of what they say', async () => {
+    const [a, b, away] = await Promise.all(
+      ['a', 'b', 'away'].map((name) => openWitness(undefined, { name: `witness.example/${name}` })),
+    );
+    if (a === undefined || b === undefined || away === undefined) throw new Error('no witnesses');
+    const policy = await witnessPolicy({ 'https://a': a, 'https://b': b, 'https://away': away }, '2');
+    const sources = logWorld();
+    const { log, sequencer, witnesses } = await openWitnessedLog(sources, {
+      policy,
+      ask: askDirectly({ 'https://a': a, 'https://b': b }),
+    });
+    sources.ledger.addMany(3);
+    await sequencer.step();
+    const stop = new AbortController();
+    const running = witnesses.run(stop.signal);
+    // Both, not only the first two signatures of the log.
+    const has = () => ['/a ', '/b '].every((name) => log.served.current.note.includes(`witness.example${name}`));
+    for (let i = 0; i < 100 && !has(); i++) await sources.clock.advance(100);
+    stop.abort();
+    await running;
+    const { url } = await (await createWorld({ deps: { log, logIsPublic: true } })).listen();
+    const files = await verifier.download(`${url}/log`, vkeys);
+    const trusted = [a.vkey, b.vkey, away.vkey];
+    const check = (quorum: number, changed?: Buffer) =>
+      verifier.verify((path) => (path === 'checkpoint' ? (changed ?? files.get(path)) : files.get(path)), vkeys, {
+        vkeys: trusted,
+        quorum,
+      });
+    expect(check(2)).toBe(3);
+    expect(() => check(3)).toThrow('not cosigned by enough witnesses');
+    const note = files.get('checkpoint') ?? Buffer.alloc(0);
+    const first = note.indexOf('\u2014 witness.example/');
+    const random = numbers(19);
+    for (let i = 0; i < 300; i++) {
+      const changed = Buffer.from(note);
+      const at = first + random(note.length - first);
+      changed.writeUInt8((changed[at] ?? 0) ^ (1 + random(255)), at);
+      expect(() => check(2, changed), `byte ${at}`).toThrow();
     }
   });
 

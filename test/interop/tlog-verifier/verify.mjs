@@ -81,7 +81,11 @@ function signedMessage(key, signature, text, checkpoint) {
   return { message, signature: rest };
 }
 
-export function openCheckpoint(bytes, vkeys) {
+/**
+ * @param {readonly string[]} vkeys of the log: all of them must have signed
+ * @param {{ vkeys: readonly string[], quorum: number }} witnesses of whom so many must have cosigned
+ */
+export function openCheckpoint(bytes, vkeys, witnesses = { vkeys: [], quorum: 0 }) {
   const note = bytes.toString('utf8');
   must(Buffer.from(note).equals(bytes), 'UTF-8');
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the standard names them
@@ -95,13 +99,18 @@ export function openCheckpoint(bytes, vkeys) {
   const checkpoint = { origin, size: Number(size), root: base64(root) };
   must(checkpoint.root.length === 32 && Number.isSafeInteger(checkpoint.size), 'root');
   const keys = vkeys.map(parseVkey);
+  const cosigners = witnesses.vkeys.map(parseVkey);
+  must(
+    cosigners.every(({ type }) => type === 4 || type === 6),
+    'witness key type',
+  );
   const signed = new Set();
   for (const line of lines) {
     const match = /^\u2014 ([^\s+]+) (\S+)$/u.exec(line);
     must(match !== null, 'signature line');
     const blob = base64(match[2]);
     must(blob.length > 4, 'signature');
-    for (const key of keys) {
+    for (const key of [...keys, ...cosigners]) {
       if (key.name !== match[1] || !key.keyId.equals(blob.subarray(0, 4))) continue;
       const { message, signature } = signedMessage(key, blob.subarray(4), text, checkpoint);
       must(verifySignature(null, message, publicKey(key), signature), `signature of ${key.name}`);
@@ -109,7 +118,11 @@ export function openCheckpoint(bytes, vkeys) {
     }
   }
   // Stricter than the standard asks for: all of the keys must have signed.
-  must(signed.size === keys.length, 'not signed by all keys');
+  must(
+    keys.every((key) => signed.has(key)),
+    'not signed by all keys',
+  );
+  must(cosigners.filter((key) => signed.has(key)).length >= witnesses.quorum, 'not cosigned by enough witnesses');
   must(
     keys.every(({ name }) => name === origin),
     'origin',
@@ -152,15 +165,16 @@ function readEntries(bytes) {
 /**
  * @param {(path: string) => Buffer | undefined} get
  * @param {readonly string[]} vkeys all of which must have signed
+ * @param witnesses see openCheckpoint
  */
-export function verify(get, vkeys) {
+export function verify(get, vkeys, witnesses) {
   must(vkeys.length > 0, 'whom to trust');
   const read = (path) => {
     const bytes = get(path);
     must(bytes !== undefined, `no ${path}`);
     return bytes;
   };
-  const { size, root } = openCheckpoint(read('checkpoint'), vkeys);
+  const { size, root } = openCheckpoint(read('checkpoint'), vkeys, witnesses);
   const leaves = [];
   for (let index = 0; index * 256 < size; index++) {
     const width = Math.min(256, size - index * 256);
