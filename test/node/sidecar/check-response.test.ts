@@ -5,7 +5,7 @@ import type { Asked } from '../../../src/node/sidecar/checks/check-request.ts';
 import { readCheckResponse } from '../../../src/node/sidecar/checks/check-response.ts';
 import { changedQuery } from '../../../src/node/sidecar/checks/query.ts';
 import { bothChanges, changedFields } from '../../../src/node/sidecar/checks/request-changes.ts';
-import { isProtectedField } from '../../../src/node/sidecar/http1-head.ts';
+import { isProtectedField, trailerFields } from '../../../src/node/sidecar/http1-head.ts';
 import { problemBody } from '../../../src/node/sidecar/problem.ts';
 import { authorizationService } from '../../../src/wire/external-authorization.ts';
 import { ORDERS, WEB } from './mesh.ts';
@@ -152,4 +152,16 @@ test('changes come one after the other: what the second removes or sets is not w
     { remove: ['b'], set: [['c', '2']], append: [['a', '3']] },
   );
   expect(changedFields(['A', '0', 'B', '0', 'C', '0', 'D', '0'], both)).toEqual(['D', '0', 'c', '2', 'a', '3']);
+});
+
+test('what an authorizer sets or takes away does not come behind the body either', () => {
+  const answer = {
+    status: { code: 0 },
+    okResponse: { headers: [{ header: { key: 'X-User', value: 'ada' } }], headersToRemove: ['x-there'] },
+  };
+  const verdict = readCheckResponse(authorizationService.Check.responseDeserialize(encode(answer)), asked);
+  const changes = verdict?.ok === true ? verdict.changes : undefined;
+  const both = bothChanges({ remove: [], set: [], append: [], withheld: new Set(['x-team']) }, changes);
+  const trailers = ['x_user', 'root', 'X-There', '2', 'x-team', 'blue', 'x-sum', '1'];
+  expect(trailerFields(trailers, both?.withheld)).toEqual([['x-sum', '1']]);
 });

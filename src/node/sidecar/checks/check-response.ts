@@ -1,3 +1,4 @@
+import { canonical } from '../../../core/policy/token-places.ts';
 import type { HeaderValueOption__Output } from '../../../wire/gen/envoy/config/core/v3/HeaderValueOption.ts';
 import type { CheckResponse__Output } from '../../../wire/gen/envoy/service/auth/v3/CheckResponse.ts';
 import type { DeniedHttpResponse__Output } from '../../../wire/gen/envoy/service/auth/v3/DeniedHttpResponse.ts';
@@ -83,7 +84,8 @@ function changesOf(ok: OkHttpResponse__Output, { call, changes }: Asked): Reques
   const there = new Set<string>();
   for (const [i, name] of changedFields(call.fields, changes).entries()) if (i % 2 === 0) there.add(name.toLowerCase());
   const remove = ok.headersToRemove.map((name) => name.toLowerCase()).filter((name) => !isProtectedField(name));
-  return { ...placed(fields, (name) => there.has(name)), remove };
+  const wanted = placed(fields, (name) => there.has(name));
+  return { ...wanted, remove, withheld: new Set([...remove, ...wanted.set.map(([name]) => name)].map(canonical)) };
 }
 
 /** What the caller is told: an answer that is one, whatever the authorizer made up. */

@@ -28,7 +28,7 @@ export function bothChanges(
     remove: [...first.remove, ...second.remove],
     set: [...first.set.filter(stays), ...second.set],
     append: [...first.append.filter(stays), ...second.append],
-    ...(first.withheld !== undefined && { withheld: first.withheld }),
+    withheld: new Set([...(first.withheld ?? []), ...(second.withheld ?? [])]),
   };
 }
 
