@@ -13,6 +13,7 @@ import { MAX_BATCH_EVENTS } from '../../core/audit/ship.ts';
 import { goOnAfterRollback } from './after-rollback.ts';
 import type { LogPins, LogPinsStatus } from './log-pins.ts';
 import type { RollbackConsent } from './rollback-consent.ts';
+import { nackError } from './ship-refusal.ts';
 import type { ShipReply, ShipStream, ShipTransport } from './ship-transport.ts';
 import { Wakeup } from './ship-wakeup.ts';
 import { MAX_UNACKED_CUTS } from './spool/outbox.ts';
@@ -319,27 +320,6 @@ export class Shipper {
   #settle(): void {
     if (this.#problem !== undefined) this.#options.logger.info('the audit record is being shipped again');
     this.#problem = undefined;
-  }
-}
-
-function nackError(nack: ShipNack): AppError {
-  const where = `it expects epoch ${nack.expectedEpoch} from ${nack.expectedSeq}`;
-  const text = `The ledger has refused a batch (${nack.code}, ${where}): ${nack.message}`;
-  switch (nack.code) {
-    case 'gap':
-      return new AppError('audit-gap', text);
-    case 'fork':
-      return new AppError('audit-fork', text);
-    case 'fenced':
-    case 'clone':
-      return new AppError('audit-fenced', text);
-    case 'bad-signature':
-    case 'bad-root':
-      return new AppError('audit-refused', text);
-    case 'too-large':
-      return new AppError('too-large', text);
-    case 'retry-later':
-      return new AppError('unavailable', text);
   }
 }
 
