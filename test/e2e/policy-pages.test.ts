@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { objects, startAuthorizer } from '../node/sidecar/authorizer.ts';
@@ -58,6 +58,10 @@ describe('in a mesh of writ dev', { timeout: 150_000 }, () => {
     ];
     for (const one of said) expect(output).toMatch(one);
     expect(output).not.toMatch(/Newly denied/);
+
+    const log = await readFile(join(mesh.directory, '.writ/dev/logs/server.log'), 'utf8');
+    expect(log).toMatch(/"policy":"shop\/web-invoices".*a policy ends soon/);
+    expect(log).toMatch(/"policy":"shop\/web-invoices".*a policy has ended/);
 
     const revisions = await (await mesh.rest('GET', '/v1/policies/shop/web-invoices/revisions')).json();
     expect(revisions).toMatchObject({
