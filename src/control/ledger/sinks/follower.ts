@@ -174,8 +174,27 @@ export class SinkFollower {
     return itemsOf(batch, batch.leaf === this.#at.leaf ? this.#at.position : 0);
   }
 
-  /** Of a group that the receiver refuses for good, what it does not take is found by halving; all else is delivered. */
+  /**
+   * Of a group that the receiver refuses for good, what it does not take is found by halving; all else is delivered. Whoever takes
+   * nothing of a group at all is not set up as it should be, and is tried again: by then there is more in the group, at least that
+   * the sink has failed.
+   */
   async #deliver(items: readonly SinkItem[], signal: AbortSignal): Promise<void> {
+    const refused: { readonly item: SinkItem; readonly error: AppError }[] = [];
+    await this.#divide(items, signal, refused);
+    const [first] = refused;
+    if (first === undefined) return;
+    if (refused.length === items.length) {
+      throw new AppError('unavailable', `It takes nothing: ${first.error.message}`, { cause: first.error });
+    }
+    for (const { item, error } of refused) await this.#reject(item, error);
+  }
+
+  async #divide(
+    items: readonly SinkItem[],
+    signal: AbortSignal,
+    refused: { readonly item: SinkItem; readonly error: AppError }[],
+  ): Promise<void> {
     const [first] = items;
     if (first === undefined) return;
     try {
@@ -184,10 +203,13 @@ export class SinkFollower {
       this.#lastDeliveredAt = this.#o.clock.now();
     } catch (error) {
       if (signal.aborted || !(error instanceof AppError) || error.code !== 'invalid') throw error;
-      if (items.length === 1) return await this.#reject(first, error);
+      if (items.length === 1) {
+        refused.push({ item: first, error });
+        return;
+      }
       const half = Math.ceil(items.length / 2);
-      await this.#deliver(items.slice(0, half), signal);
-      await this.#deliver(items.slice(half), signal);
+      await this.#divide(items.slice(0, half), signal, refused);
+      await this.#divide(items.slice(half), signal, refused);
     }
   }
 

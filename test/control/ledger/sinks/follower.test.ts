@@ -203,6 +203,43 @@ describe('a sink', () => {
     await stop();
   });
 
+  it('that refuses everything is not set up as it should be: nothing is set aside, and it gets all of it later', async () => {
+    const world = sinkWorld();
+    world.ledger.add(calls(3));
+    world.sink.before = () => {
+      throw new AppError('invalid', 'The receiver answered 400.');
+    };
+    const { stop, follower } = world.start();
+    await world.settle();
+    await world.clock.advance(600_000);
+    expect(follower.status).toMatchObject({
+      ...{ state: 'failing', rejected: 0, lagBatches: 1 },
+      lastError: { message: 'unavailable: It takes nothing: The receiver answered 400.' },
+    });
+    world.sink.before = () => undefined;
+    await world.clock.advance(60_000);
+    await world.untilTaken(3);
+    expect(world.memory.rejected).toEqual([]);
+    await stop();
+  });
+
+  it('that refuses the only event there is sets it aside as soon as there is another that it takes', async () => {
+    const world = sinkWorld();
+    world.ledger.add(calls(1));
+    world.sink.before = (items) => {
+      if (items.some(({ id }) => id === 'sidecar-1.1.1')) throw new AppError('invalid', 'The receiver answered 400.');
+    };
+    const { stop } = world.start();
+    await world.settle();
+    expect(world.memory.rejected).toEqual([]);
+    // As the trail does: that a sink has failed is an event, too.
+    world.ledger.add([admin({ action: 'sink.failed', outcome: 'failed' })], 'cp-1', 1, controlPlane);
+    await world.clock.advance(60_000);
+    await world.untilTaken(1);
+    expect(world.memory.rejected).toEqual(['sidecar-1.1.1']);
+    await stop();
+  });
+
   it('is shown what is not believed and what cannot be read as notes, in its place', async () => {
     const world = sinkWorld();
     world.ledger.add([
