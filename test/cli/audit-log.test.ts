@@ -11,6 +11,7 @@ import type { LogWorld } from '../support/audit-log.ts';
 import { logKeys, logWorld, openTestLog, origin, SignedLedger } from '../support/audit-log.ts';
 import { expectAppError } from '../support/errors.ts';
 import { testSidecar } from '../support/test-sidecar.ts';
+import { askDirectly, openWitness, openWitnessedLog, witnessPolicy } from '../support/witness.ts';
 import type { Connected } from './server.ts';
 import { connect } from './server.ts';
 
@@ -219,6 +220,38 @@ describe('audit verify --log', () => {
     expect(stderr).toContain(
       'Entry 5 of the log is refused: the batch of sidecar sidecar-a (epoch 1, event 5) does not follow what is there of it, which asks for epoch 1, event 4: something was left out, changed or put in.',
     );
+  });
+});
+
+describe('audit verify with witnesses', () => {
+  it('audit 19, 23: takes what the quorum has cosigned, names who has, and refuses less', async () => {
+    const [a, b] = [await openWitness(undefined, { name: 'w/a' }), await openWitness(undefined, { name: 'w/b' })];
+    const urls = { 'https://a': a, 'https://b': b };
+    const sources = logWorld({ ledger: new SignedLedger([testSidecar(shippingIdentity('sidecar-a'))]) });
+    const asked = { policy: await witnessPolicy(urls, 'any'), ask: askDirectly({ 'https://a': a }) };
+    const { log, sequencer, witnesses } = await openWitnessedLog(sources, asked);
+    sources.ledger.add([decision()]);
+    await sequencer.step();
+    const stop = new AbortController();
+    const running = witnesses.run(stop.signal);
+    for (let i = 0; i < 200 && witnesses.states.every(({ problem }) => problem === undefined); i++)
+      await sources.clock.advance(100);
+    stop.abort();
+    await running;
+    const cli = await connect({ deps: { log, logIsPublic: true } });
+    expect((await cli.run('audit', 'log')).stdout).toMatch(/ w1 \(1\), w2 \(away\) +yes\n$/);
+    const printed = (await cli.run('audit', 'log', '--policy')).stdout;
+    await cli.file('policy.txt', printed);
+    const verified = await cli.run('audit', 'verify', '--log', '--policy', 'policy.txt');
+    expect(verified.stdout).toMatch(/ {2}witnesses {2}w1\n/);
+    expect((await cli.run('audit', 'prove', 'sidecar-a.1.1', '-o', 'p')).status).toBe(0);
+    expect((await cli.run('audit', 'verify', 'p', '--policy', 'policy.txt')).stdout).toMatch(/witnesses +w1\n/);
+    await cli.file('both.txt', printed.replace('group enough 1', 'group enough 2'));
+    for (const what of [['--log'], ['p']]) {
+      const refused = await cli.run('audit', 'verify', ...what, '--policy', 'both.txt');
+      expect(refused.status).toBe(1);
+      expect(refused.stderr).toContain('its witnesses (w1) are not the quorum enough');
+    }
   });
 });
 

@@ -150,6 +150,15 @@ describe('a log policy', () => {
     expect(error.details).toMatchObject([{ line }]);
   });
 
+  it('audit 23: is written so that it is read again, with witnesses, groups and quorum', () => {
+    const policy = parse(
+      `witness \u00e4 ${vkeyOf('X1')} https://x.example/w\nwitness b ${vkeyOf('X2')}\ngroup g 1 \u00e4 b\nquorum g\n`,
+    );
+    const written = formatLogPolicy([log.vkey], 'https://log.example', policy);
+    expect(parse(written)).toEqual({ ...policy, logs: parse(`log ${log.vkey} https://log.example\nquorum none`).logs });
+    expect(formatLogPolicy([log.vkey])).toBe(`log ${log.vkey}\nquorum none\n`);
+  });
+
   it('takes names in any encoding for what they are', () => {
     const policy = Buffer.concat([Buffer.from(`witness \xe4\xff ${vkeyOf('X1')}\nquorum \xe4\xff\n`, 'latin1')]);
     expect(parseLogPolicy(policy).quorum).toBe('\xe4\xff');
