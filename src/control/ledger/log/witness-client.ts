@@ -160,21 +160,17 @@ export class WitnessClient {
   /** The line of its key; others are passed over (c2sp.org/tlog-witness). */
   #verified(lines: Buffer, { note }: Published): NoteSignature {
     try {
-      const { text, signatures } = parseNote(Buffer.concat([Buffer.from(`${textOf(note)}\n`, 'utf8'), lines]));
+      const { text } = parseNote(note);
+      const { signatures } = parseNote(Buffer.concat([Buffer.from(`${text}\n`, 'utf8'), lines]));
       const own = signatures.filter(
         ({ name, keyId }) => name === this.#verifier.name && keyId === this.#verifier.keyId,
       );
-      if (text === textOf(note) && verifiedSigners({ text, signatures: own }, [this.#verifier]).length === 1)
-        return own[0] as NoteSignature;
+      if (verifiedSigners({ text, signatures: own }, [this.#verifier]).length === 1) return own[0] as NoteSignature;
     } catch (cause) {
       throw new AppError('unavailable', 'What it answers is no cosignature by its key.', { cause });
     }
     throw new AppError('unavailable', 'It has not cosigned with the key that it is known by.');
   }
-}
-
-function textOf(note: Buffer): string {
-  return parseNote(note).text;
 }
 
 function contradicted(message: string): AppError {
