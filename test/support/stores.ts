@@ -36,11 +36,14 @@ export function describeEachStore(name: string, suite: (bench: StoreBench) => vo
   if (stopsAtEnd) return;
   stopsAtEnd = true;
   afterAll(async () => {
-    await (await server)?.stop();
+    const stopping = server;
+    server = undefined;
+    stopsAtEnd = false;
+    await (await stopping)?.stop();
   });
 }
 
-/** Of this test file: every file has its own instance of this module. */
+/** Of the test file that runs: several files may run in one process, one after the other. */
 let server: Promise<TemporaryPostgres> | undefined;
 let stopsAtEnd = false;
 
