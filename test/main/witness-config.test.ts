@@ -15,10 +15,7 @@ import { openWitness, witnessPolicy } from '../support/witness.ts';
 const flags = { name: 'w.example/a', 'policy-file': 'log.txt', 'state-dir': 'state' };
 
 async function findings(more: Record<string, string>): Promise<string> {
-  const error = await expectAppError(
-    () => witnessConfig({ flags: { ...flags, ...more }, env: {} }),
-    'usage',
-  );
+  const error = await expectAppError(() => witnessConfig({ flags: { ...flags, ...more }, env: {} }), 'usage');
   return error.details.map(({ message }) => message).join('\n');
 }
 
