@@ -68,11 +68,16 @@ it('ca rotate --wait says who is missing, and returns when the new one signs', a
     soon: true,
     missing: ['spiffe://example.org/ns/shop/sa/web (instance 1)'],
   });
-  const answers = [prepared, { ...prepared, missing: [] }, status({ state: 'active' })];
+  // The record of the change looks once as well, before the command does.
+  const answers = [prepared, prepared, { ...prepared, missing: [] }, status({ state: 'active' })];
+  let rotated = false;
   const never = () => Promise.reject(new Error('not asked for'));
   const authorities: AuthoritiesPort = {
-    list: async () => ({ sequence: 2, items: [answers.shift() ?? prepared] }),
-    rotate: async () => prepared,
+    list: async () => ({ sequence: 2, items: [(rotated ? answers.shift() : undefined) ?? prepared] }),
+    rotate: async () => {
+      rotated = true;
+      return prepared;
+    },
     prepare: never,
     activate: never,
     taint: never,

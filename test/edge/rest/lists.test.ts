@@ -140,13 +140,18 @@ describe('labelSelector', () => {
   });
 });
 
+/** What stands in the configuration of a server: short, and the same until it starts again. */
+const configured: ReadonlySet<string> = new Set(['/v1/audit/sinks']);
+
 describe('every list', () => {
   it('says the revision that it is at least as new as', async () => {
     const world = await createWorld();
     await fillAll(world);
     const { revision } = await world.policies.get(policyKey('shop', 's29'));
     while (world.policies.current.current.revision < revision) await new Promise((resolve) => setImmediate(resolve));
-    const lists = (await listsOf(world)).filter(({ path }) => !/^\/v1\/(?!policies)[a-z-]+\/\{namespace\}/.test(path));
+    const lists = (await listsOf(world)).filter(
+      ({ path }) => !/^\/v1\/(?!policies)[a-z-]+\/\{namespace\}/.test(path) && !configured.has(path),
+    );
     expect(lists.map(({ path }) => path)).toEqual(expect.arrayContaining([...paged, '/v1/authorities']));
     for (const { path } of lists) {
       const body = (await world.request({ url: path.replace('{namespace}/{name}', 'shop/s29') })).json();
@@ -158,7 +163,7 @@ describe('every list', () => {
   it('comes in pages, unless there can never be many', async () => {
     const world = await createWorld();
     for (const { path, parameters } of await listsOf(world)) {
-      if (path === '/v1/authorities') continue;
+      if (path === '/v1/authorities' || configured.has(path)) continue;
       expect(parameters, path).toEqual(expect.arrayContaining(['limit', 'cursor']));
     }
   });

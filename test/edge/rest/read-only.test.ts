@@ -48,6 +48,8 @@ describe('GET /v1/proxies', () => {
           lastError: '<b>cannot compile</b>',
           quarantined: false,
           quarantineRevision: null,
+          plainTextPorts: [],
+          record: null,
         },
       ],
       nextCursor: null,
