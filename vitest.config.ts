@@ -16,7 +16,16 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: 'alone', include: alone } },
       // One process after the other takes a file: loading what they have in common for each took half of the time.
-      { extends: true, test: { name: 'together', include: ['test/**/*.test.ts'], exclude: alone, isolate: false } },
+      {
+        extends: true,
+        test: {
+          name: 'together',
+          include: ['test/**/*.test.ts'],
+          exclude: alone,
+          isolate: false,
+          globalSetup: ['test/support/shared-postgres.ts'],
+        },
+      },
     ],
   },
 });

@@ -1,11 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
 import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import pg from 'pg';
-import { describe } from 'vitest';
 import { isExecutable, searchPath } from './tools.ts';
 
 /**
@@ -13,6 +13,8 @@ import { isExecutable, searchPath } from './tools.ts';
  * durability. PostgreSQL refuses to run as root: then it runs as the user `postgres`.
  */
 export interface TemporaryPostgres {
+  /** Of its database, as the superuser. */
+  readonly url: string;
   /** A new, empty schema in the server's database, as a URL. */
   schema(): Promise<string>;
   /** Runs SQL as the superuser. */
@@ -32,14 +34,6 @@ export const postgresMissing: string | undefined = (() => {
   const found = findInstallation();
   return typeof found === 'string' ? found : undefined;
 })();
-
-/** Declares a suite that needs PostgreSQL: where it is absent, the suite is skipped, by name and with the reason. */
-export function describeOnPostgres(name: string, suite: () => void): void {
-  const title = postgresMissing === undefined ? name : `${name} [SKIPPED: ${postgresMissing}]`;
-  // The default reporter only counts what is skipped.
-  if (postgresMissing !== undefined) process.stderr.write(`${title}\n`);
-  describe.skipIf(postgresMissing !== undefined)(title, suite);
-}
 
 export async function startPostgres(): Promise<TemporaryPostgres> {
   const installation = findInstallation();
@@ -76,12 +70,45 @@ async function startIn(directory: string, { directory: bin, user }: Installation
   await readyToAccept(server);
 
   const url = `postgres://postgres@localhost/postgres?host=${encodeURIComponent(directory)}`;
+  const { stop: disconnect, ...database } = await connected(url);
+  return {
+    ...database,
+    async stop() {
+      await disconnect();
+      // Immediate: the data is thrown away.
+      kill();
+      await ended;
+      process.removeListener('exit', kill);
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A database of its own on a server that runs: `stop` drops it. */
+export async function databaseOn(serverUrl: string): Promise<TemporaryPostgres> {
+  const name = `d${randomBytes(8).toString('hex')}`;
+  const server = await connected(serverUrl);
+  await server.query(`create database ${name}`);
+  const { stop: disconnect, ...database } = await connected(serverUrl.replace('/postgres?', `/${name}?`));
+  return {
+    ...database,
+    async stop() {
+      await disconnect();
+      await server.query(`drop database ${name} with (force)`);
+      await server.stop();
+    },
+  };
+}
+
+/** `stop` ends the connection. */
+async function connected(url: string): Promise<TemporaryPostgres> {
   const admin = new pg.Client({ connectionString: url });
   // It goes away with the server.
   admin.on('error', () => undefined);
   await admin.connect();
   let schemas = 0;
   return {
+    url,
     async schema() {
       schemas += 1;
       const name = `t${schemas}`;
@@ -93,11 +120,6 @@ async function startIn(directory: string, { directory: bin, user }: Installation
     },
     async stop() {
       await admin.end().catch(() => undefined);
-      // Immediate: the data is thrown away.
-      kill();
-      await ended;
-      process.removeListener('exit', kill);
-      rmSync(directory, { recursive: true, force: true });
     },
   };
 }

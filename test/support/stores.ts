@@ -1,11 +1,12 @@
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, inject, onTestFinished } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import type { Store, StoreDeps, StoreOptions } from '../../src/control/store/store.ts';
 import { openStore } from '../../src/control/store/store.ts';
+import { describeOnPostgres } from './describe-postgres.ts';
 import type { TemporaryPostgres } from './postgres.ts';
-import { describeOnPostgres, startPostgres } from './postgres.ts';
+import { databaseOn, startPostgres } from './postgres.ts';
 import { tempDirectory } from './temp.ts';
 
 /** What a suite that runs on every database is given. To be used inside tests: all of it is gone when the test ends. */
@@ -48,7 +49,8 @@ let server: Promise<TemporaryPostgres> | undefined;
 let stopsAtEnd = false;
 
 function sharedServer(): Promise<TemporaryPostgres> {
-  server ??= startPostgres();
+  const url = inject('postgres');
+  server ??= url === undefined ? startPostgres() : databaseOn(url);
   return server;
 }
 
