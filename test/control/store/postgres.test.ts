@@ -5,9 +5,9 @@ import { silentLogger } from '../../../src/base/log.ts';
 import type { Store, StoreDeps } from '../../../src/control/store/store.ts';
 import { openStore } from '../../../src/control/store/store.ts';
 import { FakeClock } from '../../support/clock.ts';
+import { describeOnPostgres } from '../../support/describe-postgres.ts';
 import { expectAppError } from '../../support/errors.ts';
 import type { TemporaryPostgres } from '../../support/postgres.ts';
-import { describeOnPostgres } from '../../support/describe-postgres.ts';
 import { startPostgres } from '../../support/postgres.ts';
 
 const eventually = <T>(fn: () => T | Promise<T>) => expect.poll(fn, { timeout: 10_000, interval: 5 });
